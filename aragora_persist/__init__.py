@@ -1,0 +1,1 @@
+"""The persistence tier of an Aragora deployment."""

@@ -1,0 +1,1 @@
+"""Backups: snapshot, verify, catalog, restore."""

@@ -1,0 +1,62 @@
+"""The errors of this package: one root, few leaves.
+
+Errors of other libraries are translated into these once, at the boundary (``raise … from``), and never logged
+instead of raised. This module imports nothing, so that every other module may import it.
+"""
+
+from __future__ import annotations
+
+
+class PersistError(Exception):
+    """An operation of this package failed; nothing of it was kept.
+
+    ``operation`` is what was tried (``"migrate"``, ``"user.create"``), ``target`` the thing it was tried on (a path, a
+    database's name, a field), ``problem`` what is wrong with it and ``hint`` the way out. None of them may hold a secret.
+    """
+
+    def __init__(self, operation: str, target: object, problem: str, *, hint: str = "") -> None:
+        super().__init__(operation, target, problem, hint)
+        self.operation = operation
+        self.target = str(target)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        line = f"{self.operation}: {self.target}: {self.problem}"
+        return f"{line} ({self.hint})" if self.hint else line
+
+
+class InvalidValueError(PersistError):
+    """A value from outside breaks a rule; ``target`` names the field, ``problem`` the rule."""
+
+
+class NotFoundError(PersistError):
+    """A thing named from outside does not exist."""
+
+
+class ConflictError(PersistError):
+    """A write would break uniqueness or would contradict what is stored."""
+
+
+class BusyError(PersistError):
+    """A lock was not had in time; nothing was written, the call may be repeated."""
+
+
+class UnsupportedError(PersistError):
+    """This platform or this part's version cannot do it."""
+
+
+class DamagedError(PersistError):
+    """Stored data is not what was stored: a file or a checksum is broken."""
+
+
+class SchemaOutdatedError(PersistError):
+    """A database's schema is older than this release needs."""
+
+
+class SchemaTooNewError(PersistError):
+    """A database's schema is newer than this release can work with."""
+
+
+class MigrationError(PersistError):
+    """A migration was refused or failed; the database is as it was before it."""

@@ -1,0 +1,1 @@
+"""Importers: foreign records into the stores and the outbox."""

@@ -1,0 +1,152 @@
+"""Every environment variable of this package, read in one place.
+
+``Settings.from_env`` is called when an object is made, never at import. Explicit arguments beat the environment.
+``VARIABLES`` is the one list of names, defaults and meanings; the table in the documentation is generated from it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Durability(Enum):
+    """What a write that returned survives."""
+
+    COMMITTED = "committed"
+    """A crash of the process (``synchronous=NORMAL``)."""
+    DURABLE = "durable"
+    """A loss of power too (``synchronous=FULL``)."""
+
+
+class Secret:
+    """A string that never shows itself: not in ``repr``, ``str``, a format or a traceback's locals."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself; the caller passes it on at once and keeps no copy."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: its name, its default as text ('' where there is none) and what it sets."""
+
+    name: str
+    default: str
+    description: str
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("NOMIC_DIR", "~/.aragora", "Database directory"),
+    Variable("SUPABASE_URL", "", "Supabase project URL"),
+    Variable("SUPABASE_KEY", "", "Supabase service key"),
+    Variable("ARAGORA_SLOW_QUERY_MS", "500", "Slow query threshold, in milliseconds"),
+    Variable("ARAGORA_AUDIT_RETENTION_DAYS", "90", "Audit log retention, in days"),
+    Variable("DB_TIMEOUT", "30", "SQLite connection timeout, in seconds; fractions are allowed"),
+    Variable("ARAGORA_DURABILITY", "durable", "What a write survives by default: `durable` or `committed`"),
+    Variable("ARAGORA_BACKUP_DIR", "$NOMIC_DIR/backups", "Where backups and their catalog are written"),
+    Variable("ARAGORA_BACKUP_INTERVAL_SECONDS", "3600", "How often the backup sidecar takes a backup"),
+    Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
+)
+
+_DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says, validated."""
+
+    nomic_dir: Path
+    supabase_url: str
+    supabase_key: Secret | None
+    slow_query_ms: float
+    audit_retention_days: int
+    db_timeout_s: float
+    durability: Durability
+    backup_dir: Path
+    backup_interval_s: float
+    backup_retention_days: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Return the settings that ``environ`` (default: ``os.environ``) holds.
+
+        An empty variable counts as unset.
+
+        Raises:
+            InvalidValueError: a variable's text is not what it should be; ``target`` is the variable's name.
+
+        """
+        source = os.environ if environ is None else environ
+        read = _Reader(source)
+        nomic_dir = read.path("NOMIC_DIR")
+        key = read.text("SUPABASE_KEY")
+        return cls(
+            nomic_dir=nomic_dir,
+            supabase_url=read.text("SUPABASE_URL"),
+            supabase_key=Secret(key) if key else None,
+            slow_query_ms=read.number("ARAGORA_SLOW_QUERY_MS", least=0),
+            audit_retention_days=int(read.number("ARAGORA_AUDIT_RETENTION_DAYS", least=0, whole=True)),
+            db_timeout_s=read.number("DB_TIMEOUT", least=0),
+            durability=read.durability("ARAGORA_DURABILITY"),
+            backup_dir=read.path("ARAGORA_BACKUP_DIR") if source.get("ARAGORA_BACKUP_DIR") else nomic_dir / "backups",
+            backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
+            backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),
+        )
+
+
+class _Reader:
+    """Reads variables with their defaults, and says which one is wrong."""
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self._source = source
+
+    def text(self, name: str) -> str:
+        return self._source.get(name, "").strip() or _DEFAULTS[name]
+
+    def path(self, name: str) -> Path:
+        return Path(self.text(name)).expanduser()
+
+    def number(self, name: str, *, least: float, whole: bool = False) -> float:
+        text = self.text(name)
+        kind = "a whole number" if whole else "a number"
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < least:
+            raise InvalidValueError("read environment", name, f"{text!r} is not {kind} of at least {least}")
+        return value
+
+    def durability(self, name: str) -> Durability:
+        text = self.text(name)
+        try:
+            return Durability(text)
+        except ValueError:
+            choices = " or ".join(repr(level.value) for level in Durability)
+            raise InvalidValueError("read environment", name, f"{text!r} is not {choices}") from None

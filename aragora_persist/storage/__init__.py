@@ -1,0 +1,1 @@
+"""The stores, and the engine below them."""
