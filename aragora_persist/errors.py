@@ -10,8 +10,8 @@ from __future__ import annotations
 class PersistError(Exception):
     """An operation of this package failed; nothing of it was kept.
 
-    ``operation`` is what was tried (``"migrate"``, ``"user.create"``), ``target`` the thing it was tried on (a path, a
-    database's name, a field), ``problem`` what is wrong with it and ``hint`` the way out. None of them may hold a secret.
+    ``operation`` is what was tried (``"migrate"``, ``"user.create"``), ``target`` the thing it was tried on (a path,
+    a database's name, a field), ``problem`` what is wrong with it and ``hint`` the way out. None may hold a secret.
     """
 
     def __init__(self, operation: str, target: object, problem: str, *, hint: str = "") -> None:

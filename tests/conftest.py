@@ -36,7 +36,8 @@ def _engine_problem() -> str:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the operator's own settings and databases out of every test."""
     for name in tuple(os.environ):
-        if name.startswith(("ARAGORA_", "SUPABASE_", "NOMIC_")) or name == "DB_TIMEOUT":
+        ours = name.startswith(("ARAGORA_", "SUPABASE_", "NOMIC_")) or name == "DB_TIMEOUT"
+        if ours and name != "ARAGORA_TOOLCHAIN_DIR":
             monkeypatch.delenv(name)
     monkeypatch.setenv("NOMIC_DIR", str(tmp_path_factory.getbasetemp() / "unset-nomic-dir"))
 

@@ -1,3 +1,4 @@
 """Pins and builds of the Pulumi chain, for machines that reach package registries only.
 
-Nothing outside imports it but its tests and the scripts."""
+Nothing outside imports it but its tests and the scripts.
+"""
