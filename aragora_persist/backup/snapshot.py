@@ -1,0 +1,145 @@
+"""A consistent copy of a SQLite database while others write to it.
+
+One step of SQLite's backup API under one read lock: it always finishes (page by page it starts again at every write
+of another process), and writers in WAL mode go on meanwhile. Leaves out: whether the copy is sound (``verify``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from aragora_persist.backup.files import beside, make_directory, partial
+from aragora_persist.errors import BusyError, DamagedError, NotFoundError, PersistError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+METHOD = "sqlite-backup-api"
+"""How the copies of this module are made, as the catalog records it."""
+
+_RETRY_S = 0.05
+_MOVED_DURING_COPY = 3
+"""How often a copy from a read-only mount is tried while another mount of it is written to."""
+
+
+def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
+    """Copy the database ``source`` to the new file ``target``, which is whole and on the disk when this returns.
+
+    The source is opened read-only; beside it appear at most SQLite's own ``-wal`` and ``-shm``. The copy is a single
+    file in rollback mode: it can be read from a read-only medium too. A killed call leaves a hidden ``.partial`` file
+    (``files.clean_partials``) and no ``target``.
+
+    Raises:
+        NotFoundError: there is no source.
+        ConflictError: ``target`` exists; it is untouched.
+        BusyError: the source stayed locked for ``timeout_s``.
+        DamagedError: the source is no database that SQLite can read.
+        PersistError: the copy cannot be written (a full disk, a missing right).
+
+    """
+    try:
+        make_directory(target.parent)
+        with partial(target) as copy:
+            copy_into(source, copy.path, timeout_s=timeout_s)
+            copy.publish(target, operation="snapshot")
+    except OSError as error:
+        raise PersistError("snapshot", target, f"cannot be written: {error.strerror}") from error
+
+
+def copy_into(source: Path, path: Path, *, timeout_s: float) -> None:
+    """Copy the database ``source`` into the empty file ``path``, which nobody else has open; not flushed to disk."""
+    if not source.is_file():
+        raise NotFoundError("snapshot", source, "does not exist")
+    try:
+        if not _needs_unlocked_read(source):
+            _copy(source, "mode=ro", path, timeout_s)
+            return
+        for _ in range(_MOVED_DURING_COPY):
+            before = _state(source)
+            _copy(source, "mode=ro&immutable=1", path, timeout_s)
+            if _state(source) == before:
+                return
+    except sqlite3.Error as error:
+        raise translate(error, "snapshot", source) from error
+    raise BusyError("snapshot", source, "changed during every copy", hint="take it where the writer runs")
+
+
+def run_backup(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    *,
+    timeout_s: float,
+    pages: int = -1,
+    after_first_step: Callable[[], None] | None = None,
+) -> None:
+    """Run SQLite's backup API, giving up after ``timeout_s`` without progress: by itself it would retry for ever."""
+    deadline = time.monotonic() + timeout_s
+    first = after_first_step
+
+    def check(status: int, _remaining: int, _total: int) -> None:
+        nonlocal deadline, first
+        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            if time.monotonic() >= deadline:
+                raise sqlite3.OperationalError("database is locked")
+            return
+        if first is not None:
+            action, first = first, None
+            action()
+        deadline = time.monotonic() + timeout_s
+
+    source.backup(target, pages=pages, progress=check, sleep=_RETRY_S)
+
+
+def open_read_only(path: Path, *, parameters: str = "mode=ro", timeout_s: float = 0.0) -> sqlite3.Connection:
+    """Open an existing database without the right to write to it; in autocommit, for the caller to close."""
+    uri = f"file:{quote(str(path.absolute()))}?{parameters}"
+    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
+
+
+def translate(error: sqlite3.Error, operation: str, target: Path) -> PersistError:
+    """Return our error for one of SQLite's; the caller raises it from the original."""
+    name = getattr(error, "sqlite_errorname", "") or ("SQLITE_BUSY" if "locked" in str(error) else "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return BusyError(
+            operation, target, "is locked by another connection", hint="raise DB_TIMEOUT or end its holder"
+        )
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return DamagedError(operation, target, f"is damaged: {error}", hint="restore it from a backup")
+    return PersistError(operation, target, str(error))
+
+
+def _needs_unlocked_read(source: Path) -> bool:
+    """Say whether the source is a cleanly closed WAL database on a medium that takes no ``-shm`` file.
+
+    SQLite cannot open such a one for reading, although nothing is missing from its main file.
+    """
+    with closing(open_read_only(source)) as connection:
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+        except sqlite3.OperationalError as error:
+            cannot_open = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
+            return cannot_open and not beside(source, "-wal").exists()
+    return False
+
+
+def _state(source: Path) -> tuple[int, int, int, bool]:
+    state = source.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns, beside(source, "-wal").exists()
+
+
+def _copy(source: Path, parameters: str, path: Path, timeout_s: float) -> None:
+    with (
+        closing(open_read_only(source, parameters=parameters, timeout_s=timeout_s)) as reader,
+        closing(sqlite3.connect(path, isolation_level=None)) as writer,
+    ):
+        # A torn copy is thrown away and a whole one is flushed before it gets its name: a journal would only cost.
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = OFF", "synchronous = OFF"):
+            writer.execute(f"PRAGMA {pragma}")
+        run_backup(reader, writer, timeout_s=timeout_s)
+        # A copy that says WAL cannot be opened on a read-only medium, and makes two more files wherever it is opened.
+        writer.execute("PRAGMA journal_mode = DELETE")
