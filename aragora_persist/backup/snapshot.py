@@ -122,8 +122,8 @@ def _needs_unlocked_read(source: Path) -> bool:
         try:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
         except sqlite3.OperationalError as error:
-            cannot_open = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
-            return cannot_open and not beside(source, "-wal").exists()
+            refused = error.sqlite_errorname in {"SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"}
+            return refused and not any(beside(source, ending).exists() for ending in ("-wal", "-journal"))
     return False
 
 
