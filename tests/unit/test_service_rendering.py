@@ -1,0 +1,183 @@
+"""The status page and the metrics, made from records."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from aragora_persist.service import page as page_module
+from aragora_persist.service.metrics import metrics_text
+from aragora_persist.service.page import page
+from aragora_persist.service.state import ServiceState
+from aragora_persist.status import BackupStatus, DatabaseStatus, OutboxStatus, Status
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+USERS = DatabaseStatus(
+    name="users",
+    purpose="User accounts",
+    path=Path("/data/aragora_users.db"),
+    present=True,
+    size_bytes=40960,
+    wal_size_bytes=0,
+    schema_version=2,
+    schema_latest=2,
+    schema_pending=0,
+    newest_backup=BackupStatus(id="users_20260301_115500", taken_at=NOW - timedelta(minutes=5), size_bytes=40960),
+    problem="",
+)
+STATE = ServiceState(
+    status=Status(
+        taken_at=NOW,
+        version="1.2.3",
+        nomic_dir=Path("/data"),
+        backup_dir=Path("/data/backups"),
+        databases=(USERS,),
+        outbox=OutboxStatus(pending=1234, dead_letters=0),
+    ),
+    problems=(),
+    started_at=NOW - timedelta(hours=3),
+    maintenance_runs={"done": 4, "failed": 0},
+)
+
+
+def with_database(database: DatabaseStatus, *problems: str) -> ServiceState:
+    """Return the state with another database and reasons not to be ready."""
+    return replace(STATE, status=replace(STATE.status, databases=(database,)), problems=problems)
+
+
+class Words(HTMLParser):
+    """Collects the text between the tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        """Keep one piece of text."""
+        self.words.append(data)
+
+
+def text_of(document: str) -> str:
+    """Return the words of a document as a reader sees them."""
+    parser = Words()
+    parser.feed(re.sub(r"<style>.*?</style>", "", document, flags=re.DOTALL))
+    return " ".join(" ".join(parser.words).split())
+
+
+def test_page_tells_what_an_operator_asks() -> None:
+    """Readiness, schema, size, the newest backup's age, the backlog, the uptime and the version."""
+    text = text_of(page(STATE))
+
+    for words in ("Ready", "users", "version 2", "up to date", "40 KiB", "5 minutes ago", "1,234", "3 hours", "1.2.3"):
+        assert words in text
+    assert "Why not" not in text
+
+
+def test_page_tells_why_it_is_not_ready() -> None:
+    """Reasons stand on the page, and the database that causes them is marked."""
+    text = text_of(page(with_database(replace(USERS, schema_version=1, schema_pending=1), "users: 1 pending")))
+
+    assert "Not ready" in text
+    assert "Why not users: 1 pending" in text
+    assert "version 1 1 pending" in text
+
+
+def test_page_shows_an_empty_machine() -> None:
+    """No files, no backups and no outbox are shown as such, not as zeros."""
+    absent = replace(USERS, present=False, newest_backup=None, schema_version=0, size_bytes=0)
+    state = with_database(absent)
+    text = text_of(page(replace(state, status=replace(state.status, outbox=None))))
+
+    assert "no file yet" in text
+    assert "none yet" in text
+    assert "not there yet" in text
+
+
+def test_page_escapes_everything_from_outside() -> None:
+    """A path, an identifier or an error's text never becomes markup."""
+    evil = '<script>alert("x")</script>'
+    database = replace(
+        USERS,
+        name=evil,
+        purpose=evil,
+        problem=evil,
+        newest_backup=BackupStatus(id=evil, taken_at=NOW, size_bytes=1),
+    )
+    state = with_database(database, evil)
+    state = replace(state, status=replace(state.status, nomic_dir=Path(evil), backup_dir=Path(evil), version=evil))
+
+    document = page(state)
+
+    assert "<script" not in document
+    assert document.count("&lt;script&gt;") >= 6
+
+
+def test_page_needs_nothing_from_elsewhere() -> None:
+    """The document names no other origin, and the policy allows exactly its own style sheet."""
+    document = page(STATE)
+    style = re.search(r"<style>(.*?)</style>", document, re.DOTALL)
+
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in page_module.CONTENT_SECURITY_POLICY
+    assert not re.search(r"https?://|url\(|@import|\bsrc=|\bstyle=", document)
+
+
+def test_metrics_are_well_formed() -> None:
+    """Each metric has one HELP and one TYPE before its samples, and counters end in `_total`."""
+    text = metrics_text(STATE)
+    seen: dict[str, str] = {}
+    for line in text.splitlines():
+        if match := re.fullmatch(r"# TYPE (aragora_persist_[a-z_]+) (gauge|counter)", line):
+            assert match.group(1) not in seen
+            seen[match.group(1)] = match.group(2)
+        elif not line.startswith("# HELP "):
+            sample = re.fullmatch(r'(aragora_persist_[a-z_]+)(?:\{[a-z]+="[^"\\]*"\})? -?\d+(?:\.\d+)?', line)
+            assert sample, line
+            assert sample.group(1) in seen
+
+    assert {name.endswith("_total") for name, kind in seen.items() if kind == "counter"} == {True}
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'aragora_persist_info{version="1.2.3"} 1',
+        "aragora_persist_ready 1",
+        'aragora_persist_database_schema_version{database="users"} 2',
+        'aragora_persist_database_size_bytes{database="users"} 40960',
+        'aragora_persist_backup_newest_timestamp_seconds{database="users"} 1772366100',
+        "aragora_persist_outbox_pending 1234",
+        'aragora_persist_maintenance_runs_total{result="done"} 4',
+    ],
+)
+def test_metrics_hold_the_values(line: str) -> None:
+    """Every value of the state reaches its metric."""
+    assert line in metrics_text(STATE).splitlines()
+
+
+def test_metrics_leave_out_what_is_unknown_and_escape_labels() -> None:
+    """No backup means no timestamp (a zero would read as 1970), and a label cannot break the line."""
+    text = metrics_text(with_database(replace(USERS, newest_backup=None, name='a"b\\c\nd'), "not ready"))
+
+    assert "backup_newest" not in text
+    assert "aragora_persist_ready 0" in text.splitlines()
+    assert r'aragora_persist_database_present{database="a\"b\\c\nd"} 1' in text.splitlines()
+
+
+def test_json_adds_readiness_to_the_status() -> None:
+    """`/status.json` is the status record with what the process knows of itself."""
+    record = STATE.to_json()
+
+    assert record["ready"] is True
+    assert record["uptime_s"] == 10800
+    assert record["outbox"] == {"pending": 1234, "dead_letters": 0}
+    assert record["databases"] == STATE.status.to_json()["databases"]
