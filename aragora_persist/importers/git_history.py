@@ -1,0 +1,259 @@
+"""The history of a git repository, read safely and in bounded memory.
+
+Git runs without the user's and the system's configuration, without hooks, filters, external diffs, replacements or lazy
+fetches, and without the ``GIT_*`` variables of its caller, so that the same repository reads the same everywhere, and
+reading a stranger's repository runs nothing of it. Leaves out: what the commits are read for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from aragora_persist.errors import InvalidValueError, NotFoundError, PersistError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_OPERATION = "read git history"
+_CHUNK_BYTES = 1 << 16
+_HEADER = b"commit"
+_FORMAT = "--format=commit%x00%H%x00%P%x00%at%x00%ct%x00%s%x00%b"
+_CHANGE_TYPES = {b"A": "added", b"D": "deleted", b"M": "modified", b"T": "type_changed"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)
+_INVALID_BYTE = re.compile("[\udc80-\udcff]")
+
+# On the command line, because the repository's own configuration beats everything else but this.
+_SETTINGS = (
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.quotePath=false"),
+    *("-c", "diff.relative=false"),
+    *("-c", "log.showRoot=true"),
+    *("-c", "log.showSignature=false"),
+    *("-c", "protocol.allow=never"),
+)
+_DIFF_OPTIONS = (
+    *("--raw", "--numstat", "--no-renames", "--no-abbrev", "--diff-merges=off", "--diff-algorithm=myers"),
+    *("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--submodule=short"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One path that a commit changed; the counts are None for a binary file."""
+
+    path: str
+    change_type: str
+    insertions: int | None
+    deletions: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit; a merge has no changes."""
+
+    sha: str
+    parents: tuple[str, ...]
+    authored_at: datetime
+    committed_at: datetime
+    subject: str
+    body: str
+    changes: tuple[FileChange, ...]
+
+
+class GitHistory:
+    """The commits that a revision of a repository reaches.
+
+    ``repository`` is a working tree, a folder in it, or a bare repository. The revision is resolved once: what comes
+    later does not change what is read.
+
+    Raises:
+        NotFoundError: there is no such folder, or no such revision, or no commit yet.
+        InvalidValueError: the folder is no git repository, or a shallow clone.
+        UnsupportedError: git is not installed.
+
+    """
+
+    def __init__(self, repository: str | os.PathLike[str], ref: str = "HEAD") -> None:
+        self.path = Path(repository)
+        if not self.path.is_dir():
+            raise NotFoundError(_OPERATION, self.path, "there is no such folder")
+        self._refuse_what_is_not_whole()
+        self.tip = self._resolve(ref)
+
+    def root(self) -> str:
+        """Return the first commit of the line of first parents: the same one whatever is merged later."""
+        return self._text("rev-list", "--first-parent", "--max-parents=0", self.tip).strip()
+
+    def count(self) -> int:
+        """Return how many commits there are."""
+        return int(self._text("rev-list", "--count", self.tip))
+
+    def shas(self) -> Iterator[str]:
+        """Yield every commit's sha, parents before children."""
+        for line in _split(self._output("rev-list", "--reverse", "--topo-order", self.tip), b"\n"):
+            yield line.decode("ascii")
+
+    def read(self, shas: Sequence[str]) -> Iterator[Commit]:
+        """Yield these commits in this order, each only when git has given all of it.
+
+        Raises:
+            PersistError: git failed, or left one out.
+
+        """
+        if not shas:
+            return
+        listing = ("log", "--stdin", "--no-walk=unsorted", "-z", "--encoding=UTF-8", _FORMAT, *_DIFF_OPTIONS)
+        output = self._output(*listing, given="".join(f"{sha}\n" for sha in shas))
+        expected = iter(shas)
+        for commit in _parse(_split(output, b"\0")):
+            if commit.sha != next(expected, None):
+                raise PersistError(_OPERATION, self.path, f"git gave {commit.sha} out of turn")
+            yield commit
+        if (missing := next(expected, None)) is not None:
+            raise PersistError(_OPERATION, self.path, f"git left out {missing}")
+
+    def _refuse_what_is_not_whole(self) -> None:
+        try:
+            shallow = self._text("rev-parse", "--is-shallow-repository").strip()
+        except PersistError as error:
+            if "not a git repository" in error.problem:
+                raise InvalidValueError(_OPERATION, self.path, "is not a git repository") from error
+            raise
+        if shallow == "true":
+            raise InvalidValueError(
+                _OPERATION,
+                self.path,
+                "is a shallow clone: its history is not whole",
+                hint=f"git -C {shlex.quote(str(self.path))} fetch --unshallow",
+            )
+
+    def _resolve(self, ref: str) -> str:
+        try:
+            return self._text("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").strip()
+        except PersistError as error:
+            problem = f"{ref!r} names no commit"
+            hint = f"git -C {shlex.quote(str(self.path))} log --all --oneline lists what there is"
+            raise NotFoundError(_OPERATION, self.path, problem, hint=hint) from error
+
+    def _text(self, *arguments: str) -> str:
+        return b"".join(self._output(*arguments)).decode("utf-8", "replace")
+
+    def _output(self, *arguments: str, given: str = "") -> Iterator[bytes]:
+        """Run git and yield its output in pieces; the end comes only after git has succeeded.
+
+        ``given`` goes through a file and the errors too, so that no full pipe can stop both sides.
+        """
+        command = ("git", "-C", str(self.path), "--no-pager", "--no-replace-objects", *_SETTINGS, *arguments)
+        with tempfile.TemporaryFile() as input_file, tempfile.TemporaryFile() as errors:
+            input_file.write(given.encode("ascii"))
+            input_file.seek(0)
+            with _start(command, input_file, errors, self.path) as process:
+                try:
+                    while chunk := os.read(_stdout(process), _CHUNK_BYTES):
+                        yield chunk
+                except BaseException:  # a reader that stops early (GeneratorExit) ends git as well
+                    process.kill()
+                    raise
+            if process.returncode:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace").strip().splitlines()
+                raise PersistError(_OPERATION, self.path, said[-1] if said else f"git ended with {process.returncode}")
+
+
+def _start(command: Sequence[str], given: IO[bytes], errors: IO[bytes], path: Path) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors, env=_environment())
+    except FileNotFoundError as error:
+        raise UnsupportedError(_OPERATION, path, "git is not installed", hint="apt-get install git") from error
+
+
+def _stdout(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdout is not None  # noqa: S101 - started with a pipe
+    return process.stdout.fileno()
+
+
+def _split(chunks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
+    """Yield what stands before each separator; a rest without one is left out, as git ends every entry."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(separator)
+        yield from whole
+
+
+def _parse(tokens: Iterator[bytes]) -> Iterator[Commit]:
+    """Yield the commits of a NUL-separated listing: a header's fields, then raw entries, then counts.
+
+    Unambiguous, since paths come only where one is due: after a raw entry, and inside an entry of counts.
+    """
+    header: list[bytes] = []
+    types: dict[bytes, str] = {}
+    changes: list[FileChange] = []
+    for token in tokens:
+        entry = token.removeprefix(b"\n")
+        if token == _HEADER:
+            if header:
+                yield _commit(header, changes)
+            header = [next(tokens) for _ in range(_FORMAT.count("%x00"))]
+            types, changes = {}, []
+        elif entry.startswith(b":"):
+            types[next(tokens)] = _CHANGE_TYPES.get(entry[-1:], "modified")
+        else:
+            insertions, deletions, path = entry.split(b"\t", 2)
+            changes.append(FileChange(path_text(path), types[path], _count(insertions), _count(deletions)))
+    if header:
+        yield _commit(header, changes)
+
+
+def _commit(header: Sequence[bytes], changes: Sequence[FileChange]) -> Commit:
+    sha, parents, authored, committed, subject, body = (field.decode("utf-8", "replace") for field in header)
+    return Commit(
+        sha, tuple(parents.split()), _moment(authored), _moment(committed), subject, body.strip(), tuple(changes)
+    )
+
+
+def _count(text: bytes) -> int | None:
+    return None if text == b"-" else int(text)
+
+
+def _moment(seconds: str) -> datetime:
+    """Return a time of git, which knows malformed ones (empty: the epoch, as git shows it) and years beyond 9999."""
+    try:
+        return min(_EPOCH + timedelta(seconds=int(seconds or 0)), _LAST)
+    except OverflowError:
+        return _LAST
+
+
+def path_text(path: bytes) -> str:
+    r"""Return a path as text: as it is, or quoted as git quotes it where it is not UTF-8.
+
+    Quoted are paths with bytes that are no UTF-8 (``"caf\351"``) and those that begin with a quote, so that no two
+    paths share one text.
+    """
+    text = path.decode("utf-8", "surrogateescape")
+    if not text.startswith('"') and not _INVALID_BYTE.search(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _INVALID_BYTE.sub(lambda byte: f"\\{ord(byte.group()) - 0xDC00:03o}", escaped) + '"'
+
+
+def _environment() -> dict[str, str]:
+    """Return git's environment: none of the caller's ``GIT_*``, none of the user's and the system's configuration."""
+    kept = {name: value for name, value in os.environ.copy().items() if not name.startswith("GIT_")}
+    return kept | {
+        "GIT_CONFIG_GLOBAL": str(Path(__file__).with_name("gitconfig")),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_GRAFT_FILE": os.devnull,
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }
