@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError, ConflictError
+from aragora_persist.storage.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,39 +43,29 @@ def flush(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def flush_directory(directory: Path) -> None:
-    """Return when the names in ``directory`` are on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_directory(directory: Path) -> None:
     """Make ``directory`` and its parents, for its owner alone; the names are on the disk when this returns."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in missing:
-        flush_directory(path.parent)
+        sync_folder(path.parent)
 
 
 @contextmanager
-def locked(lock: Path, *, timeout_s: float, operation: str) -> Iterator[None]:
-    """Hold the lock file ``lock``; it ends with the process, however that ends.
+def locked(directory: Path, *, timeout_s: float, operation: str) -> Iterator[None]:
+    """Hold the lock of ``directory`` (no file of its own is left behind); it ends with the process, however that ends.
 
     Raises:
         BusyError: another process held it for ``timeout_s``.
 
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + timeout_s
         while not try_lock(descriptor):
             if time.monotonic() >= deadline:
-                raise BusyError(
-                    operation, lock, f"another process held it for {timeout_s:g} s", hint="wait for it, then repeat"
-                )
+                problem = f"another process has been working in it for {timeout_s:g} s"
+                raise BusyError(operation, directory, problem, hint="wait for it, then repeat")
             time.sleep(_POLL_S)
         yield
     finally:
@@ -119,7 +110,7 @@ class Partial:
             raise ConflictError(
                 operation, target, "exists and is not overwritten", hint="name another file or move it away"
             ) from None
-        flush_directory(target.parent)
+        sync_folder(target.parent)
 
 
 def _name_without_replacing(source: Path, target: Path) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aragora_persist.backup.files import beside, make_directory, partial
-from aragora_persist.errors import BusyError, DamagedError, NotFoundError, PersistError
+from aragora_persist.errors import BusyError, NotFoundError, StorageError
+from aragora_persist.storage.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
         ConflictError: ``target`` exists; it is untouched.
         BusyError: the source stayed locked for ``timeout_s``.
         DamagedError: the source is no database that SQLite can read.
-        PersistError: the copy cannot be written (a full disk, a missing right).
+        StorageError: the copy cannot be written (a full disk, a missing right).
 
     """
     try:
@@ -48,7 +49,7 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
             copy_into(source, copy.path, timeout_s=timeout_s)
             copy.publish(target, operation="snapshot")
     except OSError as error:
-        raise PersistError("snapshot", target, f"cannot be written: {error.strerror}") from error
+        raise StorageError("snapshot", target, f"cannot be written: {error.strerror}") from error
 
 
 def copy_into(source: Path, path: Path, *, timeout_s: float) -> None:
@@ -64,7 +65,7 @@ def copy_into(source: Path, path: Path, *, timeout_s: float) -> None:
             _copy(source, "mode=ro&immutable=1", path, timeout_s)
             if _state(source) == before:
                 return
-    except sqlite3.Error as error:
+    except DRIVER_ERRORS as error:
         raise translate(error, "snapshot", source) from error
     raise BusyError("snapshot", source, "changed during every copy", hint="take it where the writer runs")
 
@@ -73,11 +74,20 @@ def run_backup(
     source: sqlite3.Connection,
     target: sqlite3.Connection,
     *,
+    locked: Path,
     timeout_s: float,
     pages: int = -1,
     after_first_step: Callable[[], None] | None = None,
 ) -> None:
-    """Run SQLite's backup API, giving up after ``timeout_s`` without progress: by itself it would retry for ever."""
+    """Run SQLite's backup API, giving up after ``timeout_s`` without progress: by itself it would retry for ever.
+
+    ``locked`` is the file that others may hold, for the error. After the first step the target is locked for writing,
+    so that ``after_first_step`` sees the last state before this one.
+
+    Raises:
+        BusyError: another connection held a lock that whole time.
+
+    """
     deadline = time.monotonic() + timeout_s
     first = after_first_step
 
@@ -85,7 +95,8 @@ def run_backup(
         nonlocal deadline, first
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             if time.monotonic() >= deadline:
-                raise sqlite3.OperationalError("database is locked")
+                problem = f"another connection has held a lock on it for {timeout_s:g} s"
+                raise BusyError("copy database", locked, problem, hint="end its transaction, or raise DB_TIMEOUT")
             return
         if first is not None:
             action, first = first, None
@@ -99,18 +110,6 @@ def open_read_only(path: Path, *, parameters: str = "mode=ro", timeout_s: float 
     """Open an existing database without the right to write to it; in autocommit, for the caller to close."""
     uri = f"file:{quote(str(path.absolute()))}?{parameters}"
     return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
-
-
-def translate(error: sqlite3.Error, operation: str, target: Path) -> PersistError:
-    """Return our error for one of SQLite's; the caller raises it from the original."""
-    name = getattr(error, "sqlite_errorname", "") or ("SQLITE_BUSY" if "locked" in str(error) else "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return BusyError(
-            operation, target, "is locked by another connection", hint="raise DB_TIMEOUT or end its holder"
-        )
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return DamagedError(operation, target, f"is damaged: {error}", hint="restore it from a backup")
-    return PersistError(operation, target, str(error))
 
 
 def _needs_unlocked_read(source: Path) -> bool:
@@ -140,6 +139,6 @@ def _copy(source: Path, parameters: str, path: Path, timeout_s: float) -> None:
         # A torn copy is thrown away and a whole one is flushed before it gets its name: a journal would only cost.
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = OFF", "synchronous = OFF"):
             writer.execute(f"PRAGMA {pragma}")
-        run_backup(reader, writer, timeout_s=timeout_s)
+        run_backup(reader, writer, locked=source, timeout_s=timeout_s)
         # A copy that says WAL cannot be opened on a read-only medium, and makes two more files wherever it is opened.
         writer.execute("PRAGMA journal_mode = DELETE")

@@ -15,7 +15,7 @@ import pytest
 
 from aragora_persist.backup.files import clean_partials
 from aragora_persist.backup.snapshot import snapshot
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, PersistError
+from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A folder that cannot be made is our error with the system's reason."""
     make_database(tmp_path / "live.db")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(PersistError, match=r"Not a directory|File exists"):
+    with pytest.raises(StorageError, match=r"Not a directory|File exists"):
         snapshot(tmp_path / "live.db", tmp_path / "file" / "copy.db")
     assert (tmp_path / "file").read_bytes() == b""
 
