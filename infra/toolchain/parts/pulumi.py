@@ -1,0 +1,198 @@
+"""The Pulumi CLI and its Python language host: those on PATH, else the vendor's download, else built of Go modules.
+
+What ``pulumi_environment`` would run is what is found: a link in the store's ``bin`` comes before PATH. The vendor's
+archive is taken only with the pinned hash. The host brings two scripts with it: the one that starts a Python program
+and the plugin of dynamic resources; the host finds the first beside itself only, so they share its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from infra.toolchain import pins
+from infra.toolchain.parts import go
+from infra.toolchain.process import CommandFailedError
+from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CLI = "pulumi"
+HOST = "pulumi-language-python"
+SCRIPTS = {
+    "pulumi-language-python-exec": "python/cmd/pulumi-language-python-exec",
+    "pulumi-resource-pulumi-python": "python/dist/pulumi-resource-pulumi-python",
+}
+HOST_FILES = (HOST, *SCRIPTS)
+VARIABLES = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+DOWNLOAD_TIMEOUT_S = 15.0
+CHUNK_BYTES = 1 << 20
+
+
+def download_entry(context: Context) -> Path:
+    """Return where the vendor's archive is unpacked, or would be."""
+    return context.store.entry("pulumi-download", pins.PULUMI.version, pins.key_of(str(pins.PULUMI_DOWNLOADS)))
+
+
+def find_cli(context: Context) -> Found | None:
+    """Find the CLI that would be run, if its version will do."""
+    found = _linked(context, (CLI,), (download_entry(context), go.entry_of(context, pins.PULUMI)))
+    if found:
+        return Found(pins.PULUMI.version, found)
+    on_path = shutil.which(CLI, path=context.environment.get("PATH"))
+    if on_path is None or context.store.linked(CLI):
+        return None
+    version = _version(context, on_path)
+    return Found(".".join(map(str, version)), f"PATH ({on_path})") if version >= pins.PULUMI_VERSION else None
+
+
+def find_host(context: Context) -> Found | None:
+    """Find the language host with its scripts, from one origin."""
+    found = _linked(context, HOST_FILES, (download_entry(context),))
+    if found:
+        return Found(pins.PULUMI.version, found)
+    found = _linked(context, HOST_FILES, (go.entry_of(context, pins.LANGUAGE_HOST),))
+    if found:
+        return Found(pins.LANGUAGE_HOST.version, found)
+    if any(context.store.linked(name) for name in HOST_FILES) or not _all_on_path(context):
+        return None
+    return Found("of that CLI", "PATH")
+
+
+def _linked(context: Context, names: tuple[str, ...], entries: tuple[Path, ...]) -> str | None:
+    """Return the origin of the entry that all these names are linked to, or None."""
+    for entry in entries:
+        if all(context.store.linked(name) == entry / name for name in names):
+            return context.store.origin_of(entry)
+    return None
+
+
+def _version(context: Context, program: str) -> tuple[int, ...]:
+    try:
+        answer = context.run(program, "version", variables=VARIABLES, timeout_s=20)
+    except CommandFailedError:
+        return ()
+    match = re.search(r"^v(\d+)\.(\d+)\.(\d+)", answer, re.MULTILINE)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _all_on_path(context: Context) -> bool:
+    return all(shutil.which(name, path=context.environment.get("PATH")) for name in HOST_FILES)
+
+
+def use_cli_on_path(context: Context) -> None:
+    """Use the CLI on PATH: no link of ours may come before it."""
+    on_path = shutil.which(CLI, path=context.environment.get("PATH"))
+    if on_path is None:
+        raise UnavailableError("no pulumi on PATH")
+    version = _version(context, on_path)
+    if version < pins.PULUMI_VERSION:
+        answer = ".".join(map(str, version)) or "of no known version"
+        raise UnavailableError(f"{on_path} is {answer}, at least {pins.PULUMI.version} is needed")
+    context.store.unlink(CLI)
+
+
+def use_host_on_path(context: Context) -> None:
+    """Use the language host that came with the CLI on PATH."""
+    if context.store.linked(CLI) or not _all_on_path(context):
+        raise UnavailableError("the CLI on PATH is not used, or came without it")
+    for name in HOST_FILES:
+        context.store.unlink(name)
+
+
+def download(context: Context) -> None:
+    """Fetch the vendor's archive, compare its hash, unpack it, link the CLI."""
+    entry = download_entry(context)
+    if context.store.origin_of(entry) is None:
+        try:
+            url, expected = pins.PULUMI_DOWNLOADS[platform.machine()]
+        except KeyError:
+            raise UnavailableError(f"no hash is pinned for {platform.machine()}") from None
+        with (
+            context.store.scratch() as scratch,
+            context.store.publish(entry, "vendor's download", (CLI, *HOST_FILES)) as whole,
+        ):
+            archive = scratch / "pulumi.tar.gz"
+            actual = _fetch(url, archive)
+            if actual != expected:
+                raise UnavailableError(f"{url} has the hash {actual}, pinned is {expected}")
+            with tarfile.open(archive) as packed:
+                packed.extractall(whole, members=_without_top_folder(packed))  # noqa: S202 - its hash is the vendor's
+    context.store.link(CLI, entry / CLI)
+
+
+def _fetch(url: str, target: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as file:  # noqa: S310 - a pinned https address
+            while chunk := answer.read(CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+    except (OSError, urllib.error.URLError) as error:
+        raise UnavailableError(f"{url}: {getattr(error, 'reason', error)}") from error
+    return digest.hexdigest()
+
+
+def _without_top_folder(packed: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in packed:
+        member.name = member.name.partition("/")[2]
+        if member.isfile():
+            yield member
+
+
+def use_host_of_download(context: Context) -> None:
+    """Link the language host that the vendor's archive holds, if that is where the CLI comes from."""
+    entry = download_entry(context)
+    if context.store.linked(CLI) != entry / CLI or context.store.origin_of(entry) is None:
+        raise UnavailableError("the CLI is not from there")
+    for name in HOST_FILES:
+        context.store.link(name, entry / name)
+
+
+def build_cli(context: Context) -> None:
+    """Build the CLI and link it."""
+    context.store.link(CLI, go.build(context, pins.PULUMI) / CLI)
+
+
+def build_host(context: Context) -> None:
+    """Build the host, put the scripts of the CLI's own version of the SDK beside it, link all three."""
+
+    def add_scripts(folder: Path) -> None:
+        sdk = go.module_folder(context, pins.PULUMI, pins.PULUMI_SDK_MODULE)
+        for name, source in SCRIPTS.items():
+            shutil.copyfile(sdk / source, folder / name)
+            (folder / name).chmod(0o755)
+
+    entry = go.build(context, pins.LANGUAGE_HOST, tuple(SCRIPTS), add_scripts)
+    for name in HOST_FILES:
+        context.store.link(name, entry / name)
+
+
+CLI_STEP = Step(
+    "Pulumi CLI",
+    find_cli,
+    (
+        Origin("PATH", use_cli_on_path),
+        Origin("vendor's download", download),
+        Origin("Go modules", build_cli, needs=(go.STEP,)),
+    ),
+    f"install Pulumi {pins.PULUMI.version} or later on PATH, or let go reach a module proxy (GOPROXY)",
+)
+HOST_STEP = Step(
+    "Python language host",
+    find_host,
+    (
+        Origin("PATH", use_host_on_path),
+        Origin("vendor's download", use_host_of_download),
+        Origin("Go modules", build_host, needs=(go.STEP,)),
+    ),
+    "install Pulumi with its language hosts on PATH, or let go reach a module proxy (GOPROXY)",
+)

@@ -1,0 +1,113 @@
+"""Run commands: their whole output is kept for the error, and a long one shows that it is alive.
+
+On a terminal the progress is one line that counts the seconds; in a pipe it is a line every half minute. Nothing is
+written for a command that is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+TERMINAL_INTERVAL_S = 1.0
+PIPE_INTERVAL_S = 30.0
+
+
+class CommandFailedError(Exception):
+    """A command could not be started, failed, or did not end in time; ``output`` is all it printed."""
+
+    def __init__(self, command: Sequence[str], problem: str, output: str) -> None:
+        super().__init__(f"{' '.join(command[:3])} {problem}")
+        self.output = output
+
+
+class Console:
+    """Where a bootstrap tells what it does: finished lines, and the progress of what is under way."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.terminal = self.stream.isatty()
+        self.interval_s = TERMINAL_INTERVAL_S if self.terminal else PIPE_INTERVAL_S
+
+    def line(self, text: str) -> None:
+        """Print one finished line."""
+        self._erase()
+        print(text, file=self.stream, flush=True)
+
+    def progress(self, label: str, elapsed_s: float) -> None:
+        """Show that ``label`` is still under way."""
+        text = f"  … {label}: {elapsed_s:.0f} s"
+        if self.terminal:
+            self._erase()
+            print(text, end="", file=self.stream, flush=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _erase(self) -> None:
+        if self.terminal:
+            print("\r\x1b[2K", end="", file=self.stream)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    console: Console,
+    label: str,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
+) -> str:
+    """Run ``command`` to its end and return its output, standard error included.
+
+    Raises CommandFailedError when it cannot be started, exits with an error, or runs longer than ``timeout_s``.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=environment
+            )
+        except OSError as error:
+            raise CommandFailedError(command, f"could not be started: {error.strerror}", "") from error
+        with _ended(process):
+            while True:
+                try:
+                    code = process.wait(console.interval_s)
+                    break
+                except subprocess.TimeoutExpired:
+                    elapsed = time.monotonic() - started
+                    if timeout_s is not None and elapsed > timeout_s:
+                        process.kill()
+                        code = None
+                        break
+                    console.progress(label, elapsed)
+        output.seek(0)
+        text = output.read()
+    if code is None:
+        raise CommandFailedError(command, f"did not end within {timeout_s:.0f} s", text)
+    if code != 0:
+        raise CommandFailedError(command, f"exited with {code}", text)
+    return text
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let no child outlive its caller's exception: an interrupted bootstrap must not go on building."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.wait()
