@@ -60,3 +60,19 @@ class SchemaTooNewError(PersistError):
 
 class MigrationError(PersistError):
     """A migration was refused or failed; the database is as it was before it."""
+
+
+class StorageError(PersistError):
+    """The file system or the database engine failed: no space, no permission, an I/O error."""
+
+
+class MisuseError(PersistError):
+    """The library was called in a way that it does not allow: after its end, or nested."""
+
+
+class AccountLockedError(PersistError):
+    """Too many failed logins: this account takes no login for now, not even with the right password."""
+
+
+class AccountInactiveError(PersistError):
+    """The password is right, but the account was switched off."""

@@ -1,0 +1,38 @@
+"""A database's schema as text, for comparing two and for the committed ``schema.sql``.
+
+Leaves out of it: SQLite's own tables, and those that Litestream adds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_QUERY = """
+SELECT name, sql FROM sqlite_master
+WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE '!_litestream!_%' ESCAPE '!'
+ORDER BY CASE type WHEN 'table' THEN 0 ELSE 1 END, tbl_name, type, name
+"""
+_QUOTED_NAME = re.compile(r'"([A-Za-z_][A-Za-z0-9_]*)"')
+_TEXT_OR_SPACE = re.compile(r"('(?:[^']|'')*')|\s+")
+
+
+def read_schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return name and definition of everything in the schema, in a form that spaces and needless quotes do not change.
+
+    (``ALTER TABLE`` rewrites definitions: it quotes names, and leaves the spaces around what it takes out.)
+    """
+    return [(name, _normalised(sql)) for name, sql in connection.execute(_QUERY)]
+
+
+def schema_text(connection: sqlite3.Connection) -> str:
+    """Return the whole schema as SQL that makes it again."""
+    return "".join(f"{sql};\n\n" for _, sql in connection.execute(_QUERY)).rstrip("\n") + "\n"
+
+
+def _normalised(sql: str) -> str:
+    unquoted = _QUOTED_NAME.sub(r"\1", sql)
+    return _TEXT_OR_SPACE.sub(lambda match: match.group(1) or "", unquoted)

@@ -1,0 +1,125 @@
+"""How a connection to one of our files is opened: WAL, foreign keys, a busy timeout; for writing or for reading.
+
+Leaves out: who may use it when (``writer``, ``readers``), and making the file (``files``).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import StorageError
+from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOGGER = logging.getLogger("aragora_persist.storage")
+_CACHED_STATEMENTS = 256
+_MMAP_BYTES = 256 * 2**20
+_WAL_SIZE_LIMIT_BYTES = 64 * 2**20
+_LONGEST_BUSY_TIMEOUT_MS = 2**31 - 1
+_RETRY_S = 0.01
+_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))
+
+
+def busy_timeout_ms(timeout_s: float) -> int:
+    """Return SQLite's form of a timeout."""
+    return max(0, min(int(timeout_s * 1000), _LONGEST_BUSY_TIMEOUT_MS))
+
+
+def connect_writer(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """Return a connection in autocommit mode for writing, with the file in WAL mode.
+
+    Raises:
+        BusyError: other openers kept the file from WAL mode for longer than the timeout.
+        DamagedError: the file is not a database.
+        StorageError: the file is missing or must not be written.
+
+    """
+    warn_of_wal_reset_bug()
+    connection = _connect(path, timeout_s)
+    try:
+        enable_wal(connection, timeout_s)
+        for pragma in (
+            "foreign_keys=ON",
+            # On macOS a plain fsync leaves data in the drive's cache; elsewhere these two change nothing.
+            "fullfsync=ON",
+            "checkpoint_fullfsync=ON",
+            f"journal_size_limit={_WAL_SIZE_LIMIT_BYTES}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, DRIVER_ERRORS):
+            raise translate(error, "open database", path) from error
+        raise
+    return connection
+
+
+def connect_reader(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """Return a connection in autocommit mode that refuses to write."""
+    connection = _connect(path, timeout_s)
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute(f"PRAGMA mmap_size={_MMAP_BYTES}")
+    except DRIVER_ERRORS as error:
+        connection.close()
+        raise translate(error, "open database", path) from error
+    return connection
+
+
+def connect_memory() -> sqlite3.Connection:
+    """Return the one connection of a database in memory."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def enable_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Put the file into WAL mode, once for ever.
+
+    Several openers of a new file race here, and SQLite answers "locked" at once, without its busy timeout: so we wait.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            row = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            busy = (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_S)
+            continue
+        if row != ("wal",):
+            raise StorageError("open database", "journal_mode", f"is {row[0]!r} and cannot be made 'wal'")
+        return
+
+
+@cache
+def warn_of_wal_reset_bug() -> None:
+    """Warn once a process when this SQLite can corrupt a database that two processes write and checkpoint at once."""
+    first, fixed = _WAL_RESET_BUG
+    if first <= sqlite3.sqlite_version_info < fixed:
+        _LOGGER.warning(
+            "SQLite %s has the WAL-reset bug (fixed in 3.51.3): "
+            "two processes that write one database at the same time can, very rarely, corrupt it",
+            sqlite3.sqlite_version,
+        )
+
+
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            f"{path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_timeout_ms(timeout_s) / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+    except DRIVER_ERRORS as error:
+        raise translate(error, "open database", path) from error

@@ -1,0 +1,58 @@
+"""Whether a database's schema fits this release, asked each time that one is opened.
+
+The common case costs one query and one look into a folder; the migration machinery loads only when something is to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import SchemaOutdatedError, SchemaTooNewError
+from aragora_persist.migrations import ledger
+from aragora_persist.migrations.folder import latest_version
+from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.files import MEMORY
+from aragora_persist.version import VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from aragora_persist.settings import Settings
+
+
+def require_schema(
+    connection: sqlite3.Connection, path: Path | None, database: str, *, migrate: bool, settings: Settings
+) -> None:
+    """Make sure that this release can work with the schema; a database without any table is migrated. None: in memory.
+
+    Raises:
+        SchemaOutdatedError: it is older, and ``migrate`` is False.
+        SchemaTooNewError: it is newer, and its ledger says that this release is too old for it.
+
+    """
+    target = path or MEMORY
+    try:
+        applied = ledger.read(connection)
+        fresh = not applied and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    except DRIVER_ERRORS as error:
+        raise translate(error, "open database", target) from error
+    version, latest = len(applied), latest_version(database)
+    if version < latest:
+        if not (migrate or fresh):
+            raise SchemaOutdatedError(
+                "open database",
+                target,
+                f"has schema {version}, this release needs {latest}",
+                hint=f"python -m aragora_persist.migrations.runner --migrate --db {database}",
+            )
+        from aragora_persist.migrations.runner import migrate_connection  # noqa: PLC0415 -- loads only when needed
+
+        migrate_connection(connection, path, database, settings=settings)
+    elif version > latest and not ledger.readable_by(applied, VERSION):
+        raise SchemaTooNewError(
+            "open database",
+            target,
+            f"has schema {version}, which needs release {applied[-1].min_reader} (this is {VERSION})",
+            hint="upgrade aragora-persist",
+        )

@@ -1,0 +1,79 @@
+"""Reading a database file without leaving a trace: nothing is made or written beside it.
+
+Three cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
+a read-only mount):
+
+- no ``-wal``: nobody has it open; ``immutable=1`` reads the file alone;
+- ``-wal`` and ``-shm``: someone has it open, or was killed; ``readonly_shm=1`` reads with them and writes neither;
+- ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import BusyError
+from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ATTEMPTS = 20
+
+
+@contextmanager
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that reads the committed state of ``path``, for a short look.
+
+    Raises:
+        DamagedError: the file is not a database.
+        StorageError: it cannot be read.
+        BusyError: it kept changing while it was looked at.
+
+    """
+    wal, shm = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if not wal.exists():
+        with _connected(path, "immutable=1") as connection:
+            yield connection
+    elif shm.exists():
+        with _connected(path, "readonly_shm=1") as connection:
+            yield connection
+    else:
+        with _copied(path, wal) as copy, _connected(copy, "") as connection:
+            yield connection
+
+
+@contextmanager
+def _connected(path: Path, how: str) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&{how}", uri=True, isolation_level=None)) as connection:
+            yield connection
+    except DRIVER_ERRORS as error:
+        raise translate(error, "read database", path) from error
+
+
+@contextmanager
+def _copied(path: Path, wal: Path) -> Iterator[Path]:
+    """Yield a copy in scratch space, made while neither file changed."""
+    import tempfile  # noqa: PLC0415 -- brings `random` and more, for a rare case
+
+    with tempfile.TemporaryDirectory(prefix="aragora-read-") as scratch:
+        copy = Path(scratch, path.name)
+        for _ in range(_ATTEMPTS):
+            before = _stamps(path, wal)
+            shutil.copyfile(path, copy)
+            shutil.copyfile(wal, f"{copy}-wal")
+            if before == _stamps(path, wal):
+                break
+        else:
+            raise BusyError("read database", path, "kept changing while it was copied")
+        yield copy
+
+
+def _stamps(*paths: Path) -> list[tuple[int, int, int]]:
+    stats = [path.stat() for path in paths]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
