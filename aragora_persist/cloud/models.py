@@ -63,13 +63,15 @@ class CloudModel:
         """Return the row for Supabase, as this object is now.
 
         Raises:
-            InvalidValueError: the natural key is not JSON, an ``id`` is no UUID, or an immutable kind got a revision.
+            InvalidValueError: the natural key is not JSON, an ``id`` is no UUID, or the revision is not one: immutable
+                kinds have none, those of mutable kinds begin at 1.
 
         """
         payload = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
         key = payload.pop("id", None)
-        if not self.MUTABLE and revision is not None:
-            raise InvalidValueError("make record", self.TABLE, "is an immutable kind and has no revision")
+        if revision is not None and (not self.MUTABLE or revision < 1):
+            rule = "revisions begin at 1" if self.MUTABLE else "is an immutable kind and has no revision"
+            raise InvalidValueError("make record", self.TABLE, rule)
         return Record(
             self.TABLE,
             self.key() if key is None else _uuid_text(key, self.TABLE),

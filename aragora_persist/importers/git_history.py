@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from aragora_persist.errors import InvalidValueError, NotFoundError, PersistError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
 _OPERATION = "read git history"
 _CHUNK_BYTES = 1 << 16
@@ -97,12 +97,12 @@ class GitHistory:
         """Return how many commits there are."""
         return int(self._text("rev-list", "--count", self.tip))
 
-    def shas(self) -> Iterator[str]:
+    def shas(self) -> Generator[str, None, None]:
         """Yield every commit's sha, parents before children."""
         for line in _split(self._output("rev-list", "--reverse", "--topo-order", self.tip), b"\n"):
             yield line.decode("ascii")
 
-    def read(self, shas: Sequence[str]) -> Iterator[Commit]:
+    def read(self, shas: Sequence[str]) -> Generator[Commit, None, None]:
         """Yield these commits in this order, each only when git has given all of it.
 
         Raises:

@@ -133,7 +133,7 @@ class Trace:
             debate_id=fields.text("debate_id"),
             task=fields.get("task", _TEXT),
             agents=tuple(agents),
-            random_seed=fields.get("random_seed", (int, type(None)), None),
+            random_seed=fields.get("random_seed", (int, type(None)), None, largest=math.inf),
             started_at=fields.time("started_at"),
             completed_at=None
             if fields.get("completed_at", _NULLABLE_TEXT, None) is None
@@ -142,10 +142,16 @@ class Trace:
             metadata=fields.get("metadata", (dict, type(None)), None) or {},
         )
 
+    def to_text(self) -> str:
+        """Return the trace as the text of a file."""
+        fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in self.header.items()]
+        events = ",\n".join(json.dumps(event.document, ensure_ascii=False) for event in self.events)
+        return "{\n" + ",\n".join([*fields, f'"events": [\n{events}\n]', f'"checksum": "{self.checksum}"']) + "\n}\n"
+
     def digest(self) -> str:
         """Return the SHA-256 of the whole content: equal for equal traces, whatever their files' spacing and order."""
-        whole = {"header": self.header, "events": [event.document for event in self.events]}
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        events = _hash(event.document for event in self.events)
+        return hashlib.sha256(f"{json.dumps(self.header, sort_keys=True)}\n{events}".encode()).hexdigest()
 
 
 def parse(text: str, *, accept_bad_checksum: bool = False) -> Trace:
@@ -166,11 +172,15 @@ def parse(text: str, *, accept_bad_checksum: bool = False) -> Trace:
 
 def checksum_of(events: Iterable[dict[str, Any]]) -> str:
     """Return the format's checksum: 16 hex digits of SHA-256 over the events as sorted JSON, non-ASCII escaped."""
+    return _hash(events)[:16]
+
+
+def _hash(events: Iterable[dict[str, Any]]) -> str:
     digest = hashlib.sha256(b"[")
     for index, event in enumerate(events):
         digest.update(((", " if index else "") + json.dumps(event, sort_keys=True)).encode())
     digest.update(b"]")
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def _require_storable(header: dict[str, Any], events: tuple[TraceEvent, ...]) -> None:
@@ -181,6 +191,8 @@ def _require_storable(header: dict[str, Any], events: tuple[TraceEvent, ...]) ->
 
 
 _REQUIRED = object()
+_LARGEST = 2**53
+"""The largest whole number that every database and every reader of JSON keeps exactly."""
 
 
 class _Fields:
@@ -192,7 +204,7 @@ class _Fields:
         self.document: dict[str, Any] = document
         self._where = where
 
-    def get(self, name: str, kinds: tuple[type, ...], default: object = _REQUIRED) -> Any:  # noqa: ANN401 - JSON value of one of the given kinds
+    def get(self, name: str, kinds: tuple[type, ...], default: object = _REQUIRED, *, largest: float = _LARGEST) -> Any:  # noqa: ANN401 - a JSON value of one of the given kinds
         """Return a field; a missing one is its default, or an error where there is none."""
         value = self.document.get(name, default)
         path = f"{self._where}.{name}" if self._where else name
@@ -201,8 +213,8 @@ class _Fields:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(_KIND_NAMES[kind] for kind in kinds)
             raise InvalidValueError(_OPERATION, path, f"is {_kind(value)}, not {wanted}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidValueError(_OPERATION, path, f"is {value}, which is not a number")
+        if isinstance(value, int | float) and not abs(value) <= largest:
+            raise InvalidValueError(_OPERATION, path, f"is not a number of at most {largest}")
         return value
 
     def text(self, name: str) -> str:

@@ -1,0 +1,152 @@
+"""The outbox: records that wait, durably, for their way to Supabase.
+
+Enqueueing is safe to repeat. A record of an immutable kind that waits already is left as it is; one of a mutable kind
+replaces an older revision that waits, under a new id. Leaves out: sending; the worker takes pages of ``pending`` in the
+order of their ids, sends each as the payload plus ``id`` (the key) and, where it is not 0, ``revision``, and removes
+the ids that it has sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from aragora_persist import json_text, times
+from aragora_persist.storage.engine import open_engine
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from aragora_persist.cloud.models import Record
+    from aragora_persist.settings import Settings
+    from aragora_persist.storage.port import Reader, Transaction
+
+_COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One waiting record; ``revision`` is 0 for an immutable kind."""
+
+    id: int
+    table: str
+    key: str
+    revision: int
+    payload: dict[str, object]
+    enqueued_at: datetime
+
+
+class Outbox:
+    """The local half of the way to Supabase, in ``aragora_outbox.db``."""
+
+    def __init__(
+        self, db_path: str | os.PathLike[str] | None = None, *, migrate: bool = False, settings: Settings | None = None
+    ) -> None:
+        self._engine = open_engine(db_path, "outbox", migrate=migrate, settings=settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._engine.close()
+
+    def read(self, operation: str) -> AbstractContextManager[Reader]:
+        """Open a view of the outbox's database."""
+        return self._engine.read(operation)
+
+    def transaction(self, operation: str) -> AbstractContextManager[Transaction]:
+        """Open a transaction, in which several calls and what was imported change together or not at all."""
+        return self._engine.transaction(operation)
+
+    def enqueue(self, records: Iterable[Record], *, tx: Transaction | None = None) -> int:
+        """Let these records wait, and return how many are new or newer than what waited.
+
+        When it has returned without ``tx``, they survive a loss of power. A mutable record without a revision gets one
+        above every earlier one of this outbox and not below the present in microseconds, so that a clock that was set
+        back never makes an update look old.
+
+        Raises:
+            InvalidValueError: a payload holds what Supabase cannot store; nothing was enqueued.
+
+        """
+        prepared = [(record, _payload(record)) for record in records]
+        if not prepared:
+            return 0
+        if tx is not None:
+            return _insert(tx, prepared)
+        with self.transaction("outbox.enqueue") as own:
+            return _insert(own, prepared)
+
+    def pending(self, *, limit: int = 1000, after: int = 0) -> list[OutboxEntry]:
+        """Return the oldest waiting records whose id is above ``after``, in the order of their ids."""
+        sql = f"SELECT {_COLUMNS} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - a constant of this module
+        with self.read("outbox.pending") as view:
+            rows = view.all(sql, (after, limit))
+        return [
+            OutboxEntry(
+                id=int(id_ or 0),
+                table=str(table),
+                key=str(key),
+                revision=int(revision or 0),
+                payload=json_text.decode(str(payload)),
+                enqueued_at=times.from_text(str(enqueued_at)),
+            )
+            for id_, table, key, revision, payload, enqueued_at in rows
+        ]
+
+    def count(self) -> int:
+        """Return how many records wait."""
+        with self.read("outbox.count") as view:
+            row = view.one("SELECT COUNT(*) FROM outbox")
+        return int(row[0] or 0) if row else 0
+
+
+def _payload(record: Record) -> str:
+    return json_text.encode(record.payload, operation="outbox.enqueue", field=f"{record.table} {record.key}")
+
+
+def _insert(tx: Transaction, prepared: Sequence[tuple[Record, str]]) -> int:
+    now = times.utc_now()
+    numbered = _number(tx, prepared, now)
+    newest: dict[tuple[str, str], tuple[Record, str]] = {}
+    for record, payload in numbered:
+        place = (record.key, record.table)
+        waiting = newest.get(place)
+        if waiting is None or (waiting[0].revision or 0) < (record.revision or 0):
+            newest.pop(place, None)
+            newest[place] = (record, payload)
+    tx.execute_many(
+        "DELETE FROM outbox WHERE record_key = ? AND table_name = ? AND revision < ?",
+        [(record.key, record.table, record.revision) for record, _ in newest.values() if record.revision],
+    )
+    enqueued_at = times.to_text(now)
+    return tx.execute_many(
+        "INSERT INTO outbox (table_name, record_key, revision, payload, enqueued_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (record_key, table_name) DO NOTHING",
+        [(record.table, record.key, record.revision, payload, enqueued_at) for record, payload in newest.values()],
+    )
+
+
+def _number(tx: Transaction, prepared: Sequence[tuple[Record, str]], now: datetime) -> Sequence[tuple[Record, str]]:
+    """Give a revision to each mutable record that has none, and move the clock of revisions on."""
+    if not any(record.revision != 0 for record, _ in prepared):
+        return prepared
+    row = tx.one("SELECT last_revision FROM revision_clock WHERE id = 1")
+    present = int(now.timestamp() * 1_000_000)
+    last = max(int(row[0] or 0) if row else 0, present - 1, *(record.revision or 0 for record, _ in prepared))
+    numbered = []
+    for record, payload in prepared:
+        if record.revision is None:
+            last += 1
+            numbered.append((replace(record, revision=last), payload))
+        else:
+            numbered.append((record, payload))
+    tx.execute("UPDATE revision_clock SET last_revision = ? WHERE id = 1", (last,))
+    return numbered
