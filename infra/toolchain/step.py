@@ -27,6 +27,8 @@ class Context:
     store: Store
     repository: Path
     console: Console
+    settled: dict[str, Found] = field(default_factory=dict)
+    """The parts that this bootstrap has already told of: several parts may need the same one."""
 
     def run(
         self,
@@ -102,47 +104,52 @@ class Step:
     find: Callable[[Context], Found | None]
     origins: tuple[Origin, ...]
     way_out: str
-    needed: Callable[[Context], bool] = field(default=lambda _context: True)
 
 
 def run_step(step: Step, context: Context) -> Found:
-    """Return the part, after getting it from the first origin that can give it; prints its line.
+    """Return the part, after getting it from the first origin that can give it; prints its line, once.
 
     Raises PartMissingError when none can.
     """
+    if step.part in context.settled:
+        return context.settled[step.part]
     started = time.monotonic()
     found = step.find(context)
     answers: list[tuple[str, UnavailableError]] = []
     for origin in step.origins if found is None else ():
         try:
-            for need in origin.needs:
-                run_step(need, context)
-            started = time.monotonic()
-            origin.obtain(context)
+            started = _obtain(origin, context)
         except BlockedError as error:
             raise PartMissingError(step.part, [*answers, (origin.name, error)], error.way_out) from error
         except UnavailableError as error:
             answers.append((origin.name, error))
-        except CommandFailedError as error:
-            answers.append((origin.name, UnavailableError(str(error), error.output)))
-        except PartMissingError as error:
-            answers.append((origin.name, UnavailableError(f"needs what cannot be had: {error}")))
-        else:
-            found = step.find(context)
-            if found is not None:
-                break
-            answers.append((origin.name, UnavailableError("it was installed, and yet is not found")))
+            continue
+        found = step.find(context)
+        if found is not None:
+            break
+        answers.append((origin.name, UnavailableError("it was installed, and yet is not found")))
     if found is None:
         raise PartMissingError(step.part, answers, step.way_out)
-    passed_over = "".join(f"; {name}: {_first_line(answer)}" for name, answer in answers)
+    passed_over = f"  (not from: {', '.join(name for name, _ in answers)})" if answers else ""
     context.console.line(f"{table_row(step.part, found)}{time.monotonic() - started:7.1f} s{passed_over}")
+    context.settled[step.part] = found
     return found
+
+
+def _obtain(origin: Origin, context: Context) -> float:
+    """Get what the origin needs, then the part; return when the part itself was begun. All failures become answers."""
+    try:
+        for need in origin.needs:
+            run_step(need, context)
+        started = time.monotonic()
+        origin.obtain(context)
+    except CommandFailedError as error:
+        raise UnavailableError(str(error), error.output) from error
+    except PartMissingError as error:
+        raise UnavailableError(f"it needs another part: {error}") from error
+    return started
 
 
 def table_row(part: str, found: Found) -> str:
     """Return the part, its version and its origin in columns."""
     return f"{part:<22}{found.version:<20}{found.origin:<44}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -10,7 +10,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from infra.toolchain import environment, pins
-from infra.toolchain.parts import go, pulumi
+from infra.toolchain.parts import go, pulumi, python_environment
+from infra.toolchain.process import CommandFailedError
 from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PROVIDER = pins.DOCKER_PROVIDER.name
 PROTOCOL = "tfplugin6.proto"
+STUBS = ("tfplugin6_pb2.py", "tfplugin6_pb2_grpc.py")
 DOWNLOAD_TIMEOUT_S = 180.0
 
 
@@ -36,7 +38,13 @@ def find(context: Context) -> Found | None:
     with program.open("rb") as file:
         if file.read(2) != b"#!":
             return Found(pins.DOCKER_PLUGIN_VERSION, "the vendor's plugin")
-    return None
+    if find_provider(context) is None or context.store.origin_of(stubs_entry(context)) is None:
+        return None
+    try:
+        _bridge(context, "check", *_bridge_arguments(context))
+    except CommandFailedError:
+        return None
+    return Found(pins.DOCKER_PLUGIN_VERSION, "our bridge to the Terraform provider")
 
 
 def download(context: Context) -> None:
@@ -69,6 +77,33 @@ def build_provider(context: Context) -> None:
     context.store.link(PROVIDER, entry / PROVIDER)
 
 
+def stubs_entry(context: Context) -> Path:
+    """Return where the protocol's stubs are, or would be: another lock may hold another compiler."""
+    key = pins.key_of(pins.DOCKER_PROVIDER.key, (context.repository / "uv.lock").read_text())
+    return context.store.entry("terraform-protocol", pins.DOCKER_PROVIDER.version, key)
+
+
+def install_bridge(context: Context) -> None:
+    """Compile the protocol, install the bridge."""
+    stubs = stubs_entry(context)
+    if context.store.origin_of(stubs) is None:
+        with context.store.publish(stubs, "compiled", STUBS) as whole:
+            _bridge(context, "stubs", str(go.entry_of(context, pins.DOCKER_PROVIDER) / PROTOCOL), str(whole))
+    _bridge(context, "install", *_bridge_arguments(context))
+
+
+def _bridge_arguments(context: Context) -> tuple[str, ...]:
+    provider = go.entry_of(context, pins.DOCKER_PROVIDER) / PROVIDER
+    return str(plugin_folder(context).parent), str(provider), str(stubs_entry(context))
+
+
+def _bridge(context: Context, *arguments: str) -> None:
+    """Run the bridge's own installer: it needs the packages that this process has not."""
+    python = str(context.repository / ".venv" / "bin" / "python")
+    command = (python, "-m", "infra.toolchain.bridge_installer", *arguments)
+    context.run(*command, cwd=context.repository, label="docker plugin")
+
+
 PROVIDER_STEP = Step(
     "Terraform provider",
     find_provider,
@@ -78,6 +113,9 @@ PROVIDER_STEP = Step(
 STEP = Step(
     "docker plugin",
     find,
-    (Origin("vendor's plugin", download, needs=(pulumi.CLI_STEP,)),),
+    (
+        Origin("vendor's plugin", download, needs=(pulumi.CLI_STEP,)),
+        Origin("our bridge", install_bridge, needs=(python_environment.STEP, PROVIDER_STEP)),
+    ),
     "let pulumi reach the vendor's downloads, or go a module proxy (GOPROXY)",
 )

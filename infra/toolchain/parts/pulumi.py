@@ -137,7 +137,8 @@ def _fetch(url: str, target: Path) -> str:
                 digest.update(chunk)
                 file.write(chunk)
     except (OSError, urllib.error.URLError) as error:
-        raise UnavailableError(f"{url}: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        raise UnavailableError(f"{url}: {getattr(reason, 'strerror', None) or reason}") from error
     return digest.hexdigest()
 
 
