@@ -83,6 +83,17 @@ class Engine:
             raise self._used_after_close(operation)
         return WriteTransaction(self._shared.writer, operation, durability)
 
+    def tidy(self) -> None:
+        """Do the maintenance that a long-running process owes its file; it waits for nobody for long.
+
+        Raises:
+            BusyError: somebody else was writing; a later call makes up for it.
+
+        """
+        if self._closed:
+            raise self._used_after_close("tidy")
+        self._shared.writer.tidy()
+
     def close(self) -> None:
         """Give the database back; the last one of a process closes it cleanly. Closing twice does nothing.
 

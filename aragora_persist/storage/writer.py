@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.settings import Settings
 
+_TIDY_WAIT_S = 0.25
 _SYNCHRONOUS = {Durability.DURABLE: "FULL", Durability.COMMITTED: "NORMAL"}
 
 
@@ -117,6 +118,23 @@ class Writer:
             self._drop()  # closing rolls back
         finally:
             self._turns.give()
+
+    def tidy(self) -> None:
+        """Refresh stale statistics of the query planner, and empty the write-ahead log as far as nobody needs it.
+
+        Raises:
+            BusyError: the turn, or for a moment the write lock of the file, was not had.
+
+        """
+        connection = self.take("tidy")
+        try:
+            self._set_busy(connection, _TIDY_WAIT_S)
+            connection.execute("PRAGMA optimize")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where others are in the way, it does what it can
+        except DRIVER_ERRORS as error:
+            raise translate(error, "tidy", self.target) from error
+        finally:
+            self.give()
 
     def close(self, wait_s: float) -> None:
         """Wait for the turn, at most so long, and close; SQLite clears the WAL away with the last connection.
