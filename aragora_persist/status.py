@@ -10,10 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.catalog import Catalog
+from aragora_persist.databases import DATABASES, find_database
+from aragora_persist.errors import PersistError
+from aragora_persist.migrations import runner
+from aragora_persist.storage.readonly import open_readonly
+from aragora_persist.version import VERSION
+from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from aragora_persist.databases import Database
+    from aragora_persist.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,8 @@ class Status:
     backup_dir: Path
     databases: tuple[DatabaseStatus, ...]
     outbox: OutboxStatus | None
+    catalog_problem: str
+    """What is wrong with the catalog of backups, or ''."""
 
     def to_json(self) -> dict[str, object]:
         """Return the record as plain JSON values; times in the one text form, ages in seconds."""
@@ -75,7 +88,87 @@ class Status:
             "backup_dir": str(self.backup_dir),
             "databases": [_database_json(database, self.taken_at) for database in self.databases],
             "outbox": self.outbox and {"pending": self.outbox.pending, "dead_letters": self.outbox.dead_letters},
+            "catalog_problem": self.catalog_problem or None,
         }
+
+
+def collect_status(settings: Settings, names: Sequence[str] | None = None) -> Status:
+    """Return the status of these databases (None: all of the registry).
+
+    What is wrong with one database or with the catalog is part of the answer, not an error.
+
+    Raises:
+        InvalidValueError: there is no database of a name.
+
+    """
+    databases = DATABASES if names is None else tuple(find_database(name) for name in names)
+    backups, catalog_problem = _newest_backups(settings.backup_dir)
+    found = tuple(_look_at(one, settings.nomic_dir, backups.get(one.name)) for one in databases)
+    return Status(
+        taken_at=times.utc_now(),
+        version=VERSION,
+        nomic_dir=settings.nomic_dir,
+        backup_dir=settings.backup_dir,
+        databases=found,
+        outbox=next((_count_outbox(one.path) for one in found if one.name == "outbox" and one.schema_version), None),
+        catalog_problem=catalog_problem,
+    )
+
+
+def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | None) -> DatabaseStatus:
+    path = database.path(nomic_dir)
+    version = latest = pending = 0
+    problem = ""
+    try:
+        schema = runner.status(path, database.name)
+        version, latest, pending = schema.version, schema.latest, len(schema.pending)
+    except PersistError as error:
+        problem = f"{error.problem} ({error.hint})" if error.hint else error.problem
+    return DatabaseStatus(
+        name=database.name,
+        purpose=database.purpose,
+        path=path,
+        present=path.exists(),
+        size_bytes=_size(path),
+        wal_size_bytes=_size(path.with_name(path.name + "-wal")),
+        schema_version=version,
+        schema_latest=latest,
+        schema_pending=pending,
+        newest_backup=newest_backup,
+        problem=problem,
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _newest_backups(directory: Path) -> tuple[dict[str, BackupStatus], str]:
+    """Return the newest backup of each database, and what is wrong with the catalog."""
+    try:
+        catalog = Catalog(directory).read()
+    except OSError as error:
+        return {}, f"the catalog cannot be read: {error.strerror}"
+    newest = {
+        entry.database: BackupStatus(id=entry.id, taken_at=entry.created_at, size_bytes=entry.size_bytes)
+        for entry in sorted(catalog.backups, key=lambda entry: entry.created_at)
+    }
+    damaged = len(catalog.damaged_lines)
+    return newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else ""
+
+
+def _count_outbox(path: Path) -> OutboxStatus | None:
+    try:
+        with open_readonly(path) as connection:
+            pending, dead_letters = connection.execute(
+                "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters)"
+            ).fetchone()
+    except PersistError:
+        return None  # the database's own entry says what is wrong
+    return OutboxStatus(pending=pending, dead_letters=dead_letters)
 
 
 def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]:

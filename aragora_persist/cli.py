@@ -1,0 +1,228 @@
+"""The command line: arguments, exit codes, errors. No logic.
+
+Each verb is a module of ``aragora_persist.commands`` with ``run(arguments) -> int``, imported only when it is called,
+so that ``--help`` starts as fast as Python does. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 141 the reader
+of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from importlib import import_module
+
+from aragora_persist.version import VERSION
+
+TYPE_CHECKING = False  # as in typing, whose import would take a tenth of the time of `--help`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    # argparse gives the type of add_subparsers() no public name.
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - see above
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8787
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Raises:
+        SystemExit: the arguments are wrong (2), or help was asked for (0).
+
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path need not be text in the terminal's encoding
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = import_module(f"aragora_persist.commands.{arguments.module}").run(arguments)
+        sys.stdout.flush()  # here, so that a full disk behind a redirection is a failure
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; without this, the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text must reach the user redacted
+        from aragora_persist.commands.console import print_error  # noqa: PLC0415 - only a failure needs it
+
+        print_error(error, verbose=arguments.verbose)
+        return 1
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="aragora-persist", description="The persistence tier of an Aragora deployment."
+    )
+    parser.add_argument("--version", action="version", version=VERSION, help="show the version and exit")
+    parser.set_defaults(nomic_dir=None, verbose=False)
+    _add_shared(parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add in (_status, _migrate, _backup, _backups, _restore, _import, _sync, _doctor, _serve):
+        add(verbs)
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    # No defaults here: those of a verb's parser would overwrite what stood before the verb.
+    parser.add_argument(
+        "--nomic-dir",
+        metavar="DIR",
+        type=_text,
+        default=argparse.SUPPRESS,
+        help="database directory (default: NOMIC_DIR, or ~/.aragora)",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+
+
+def _verb(verbs: Verbs, name: str, summary: str, *, module: str = "", json: bool = True) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(module=module or name)
+    _add_shared(parser)
+    if json:
+        parser.add_argument("--json", action="store_true", help="answer in JSON")
+    return parser
+
+
+def _add_databases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--db",
+        metavar="NAME",
+        dest="databases",
+        type=_database,
+        action="append",
+        help="only this database (repeatable)",
+    )
+
+
+def _status(verbs: Verbs) -> None:
+    _verb(verbs, "status", "show databases, schema versions, newest backups and the outbox; changes nothing")
+
+
+def _migrate(verbs: Verbs) -> None:
+    parser = _verb(verbs, "migrate", "bring databases to this release's schema")
+    _add_databases(parser)
+    parser.add_argument("--dry-run", action="store_true", help="rehearse on a copy and show what would be done")
+    parser.add_argument("--no-backup", action="store_true", help="take no snapshot first")
+
+
+def _backup(verbs: Verbs) -> None:
+    parser = _verb(verbs, "backup", "take a verified backup of every database that exists")
+    _add_databases(parser)
+    parser.add_argument(
+        "--every",
+        metavar="SECONDS",
+        type=_seconds,
+        nargs="?",
+        const=0.0,
+        help="go on for ever at this interval (without a number: ARAGORA_BACKUP_INTERVAL_SECONDS)",
+    )
+
+
+def _backups(verbs: Verbs) -> None:
+    parser = _verb(verbs, "backups", "list the backups, newest first")
+    _add_databases(parser)
+    parser.add_argument("--check", action="store_true", help="read every listed backup again; fail if one is damaged")
+    parser.add_argument(
+        "--max-age",
+        metavar="SECONDS",
+        type=_seconds,
+        help="fail if the newest verified backup of a database is older, or missing",
+    )
+
+
+def _restore(verbs: Verbs) -> None:
+    parser = _verb(verbs, "restore", "put a backup in the place of a database")
+    parser.add_argument("database", metavar="DB", type=_database, help="name of the database, such as users")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--backup", metavar="ID", help="this backup (default: the newest verified one)")
+    which.add_argument(
+        "--at", metavar="TIME", type=_moment, help="the newest one taken at or before this ISO 8601 time"
+    )
+    parser.add_argument("--to", metavar="PATH", type=_text, help="into this new file, not into the live database")
+
+
+def _import(verbs: Verbs) -> None:
+    parser = verbs.add_parser("import", help="bring existing records in", description="Bring existing records in.")
+    _add_shared(parser)
+    sources = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
+    git = _verb(
+        sources, "git", "turn each commit of a repository into a cycle, on its way to Supabase", module="import_git"
+    )
+    git.add_argument("repository", metavar="REPO", type=_text, help="a git repository on this machine")
+    replay = _verb(sources, "replay", "store a debate's trace file as a replay", module="import_replay")
+    replay.add_argument("file", metavar="FILE", type=_text, help="a trace file (JSON)")
+
+
+def _sync(verbs: Verbs) -> None:
+    parser = _verb(verbs, "sync", "show the records on their way to Supabase")
+    parser.add_argument("--status", action="store_true", required=True, help="count what waits and what was refused")
+
+
+def _doctor(verbs: Verbs) -> None:
+    _verb(verbs, "doctor", "look for what is wrong on this machine, with the way out of each finding")
+
+
+def _serve(verbs: Verbs) -> None:
+    parser = _verb(verbs, "serve", "migrate, then serve the status page, health and metrics until stopped", json=False)
+    _add_databases(parser)
+    parser.add_argument("--host", metavar="ADDRESS", default=DEFAULT_HOST, help="listen here (default: %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help="listen on this port; 0 takes a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--probe", action="store_true", help="ask a running service whether it is ready, and exit 0 or 1"
+    )
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _database(text: str) -> str:
+    from aragora_persist.databases import find_database  # noqa: PLC0415 - `--help` needs no registry
+    from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
+
+    try:
+        return find_database(text).name
+    except InvalidValueError as error:
+        raise argparse.ArgumentTypeError(f"{error.target} {error.problem} ({error.hint})") from None
+
+
+def _moment(text: str) -> datetime:
+    from aragora_persist import times  # noqa: PLC0415 - only `restore --at` needs it
+    from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
+
+    try:
+        return times.from_text(text)
+    except InvalidValueError as error:
+        raise argparse.ArgumentTypeError(f"{error.target} {error.problem}") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):  # noqa: PLR2004 - TCP has so many ports
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port between 0 and 65535")
+    return int(text)

@@ -1,0 +1,141 @@
+"""The process in the SQLite container: it keeps the databases, and shows their state over HTTP until it is stopped.
+
+It listens at once, so that whoever asks is told "alive, not ready yet" instead of being refused, and is ready when
+every database is open and migrated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from http import HTTPStatus
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from aragora_persist import times
+from aragora_persist.service import metrics, page
+from aragora_persist.service.init import STOP_SIGNALS, unblock_signals
+from aragora_persist.service.keeper import Keeper
+from aragora_persist.service.listener import Listener, Response, text_response
+from aragora_persist.service.state import ServiceState
+from aragora_persist.status import collect_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aragora_persist.settings import Settings
+    from aragora_persist.status import DatabaseStatus
+
+_STOP_SECONDS = 1.5
+"""How long a stop waits for the databases to close; a container engine kills after 10 s."""
+_STATE_SECONDS = 1.0
+"""For how long one look at the databases answers: however often is asked, they are read once a second at most."""
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    settings: Settings, databases: Sequence[str], *, host: str, port: int, announce: Callable[[str], None]
+) -> int:
+    """Serve until SIGTERM or SIGINT; return 0 then, 1 when the service cannot go on.
+
+    To be called in the main thread. ``announce`` is called with the page's URL when it can be read.
+
+    Raises:
+        PersistError: the address cannot be listened on.
+
+    """
+    ends: SimpleQueue[None] = SimpleQueue()  # the one that a signal's handler may put into, whatever it interrupts
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: ends.put(None))
+    unblock_signals()
+    keeper = Keeper(settings, databases, on_end=lambda: ends.put(None))
+    service = Service(settings, databases, keeper)
+    with Listener(host, port, service.respond) as listener:
+        answering = threading.Thread(target=listener.serve_forever, args=(0.1,), name="listener", daemon=True)
+        answering.start()
+        keeper.start()
+        announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.port}/")
+        ends.get()
+        listener.shutdown()
+        service.stop_looking()
+        if not keeper.stop(_STOP_SECONDS):
+            _log.warning("stopped in the middle of opening a database; the next start repeats it")
+    return 1 if keeper.failed else 0
+
+
+class Service:
+    """Answers paths from the state of the databases."""
+
+    def __init__(self, settings: Settings, databases: Sequence[str], keeper: Keeper) -> None:
+        self._settings = settings
+        self._databases = databases
+        self._keeper = keeper
+        self._started_at = times.utc_now()
+        self._lock = threading.Lock()
+        self._state: ServiceState | None = None
+        self._looked_at = 0.0
+
+    def respond(self, path: str) -> Response:
+        """Return the answer to a path."""
+        answers = {
+            "/": self._page,
+            "/status.json": self._json,
+            "/metrics": self._metrics,
+            "/healthz": lambda: text_response(HTTPStatus.OK, "alive"),
+            "/readyz": self._readiness,
+        }
+        answer = answers.get(path)
+        return answer() if answer else text_response(HTTPStatus.NOT_FOUND, "not found")
+
+    def stop_looking(self) -> None:
+        """Wait for a look at the databases to end, and let no other begin: a reader would keep them from closing."""
+        self._lock.acquire(timeout=_STOP_SECONDS)
+
+    def _page(self) -> Response:
+        security = {"Content-Security-Policy": page.CONTENT_SECURITY_POLICY}
+        return Response(HTTPStatus.OK, page.CONTENT_TYPE, page.page(self.state()), security)
+
+    def _json(self) -> Response:
+        return Response(HTTPStatus.OK, "application/json", json.dumps(self.state().to_json(), indent=2) + "\n")
+
+    def _metrics(self) -> Response:
+        return Response(HTTPStatus.OK, metrics.CONTENT_TYPE, metrics.metrics_text(self.state()))
+
+    def _readiness(self) -> Response:
+        if problems := self.state().problems:
+            return text_response(HTTPStatus.SERVICE_UNAVAILABLE, *problems)
+        return text_response(HTTPStatus.OK, "ready")
+
+    def state(self) -> ServiceState:
+        """Return the state as it is, or was a moment ago."""
+        with self._lock:  # one look at a time: the others wait for it and share it
+            if self._state is None or time.monotonic() - self._looked_at > _STATE_SECONDS:
+                self._state = self._look()
+                self._looked_at = time.monotonic()
+            return self._state
+
+    def _look(self) -> ServiceState:
+        problems = self._keeper.problems()
+        # Only what is open: a look at a file while it is being opened would get in the way of that.
+        status = collect_status(self._settings, [name for name in self._databases if name not in problems])
+        for database in status.databases:
+            if problem := _problem(database):
+                problems[database.name] = problem
+        return ServiceState(
+            status=status,
+            problems=tuple(f"{name}: {problem}" for name, problem in problems.items()),
+            started_at=self._started_at,
+            maintenance_runs=self._keeper.maintenance_runs(),
+        )
+
+
+def _problem(database: DatabaseStatus) -> str:
+    """Return why an open database is not one to work with, or ''."""
+    if not database.present:
+        return "its file is gone"
+    if database.schema_pending:
+        return f"has schema {database.schema_version} of {database.schema_latest}"
+    return database.problem
