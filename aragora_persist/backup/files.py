@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import sys
 import time
 from contextlib import contextmanager
@@ -131,7 +130,7 @@ def _name_without_replacing(source: Path, target: Path) -> None:
 def partial(target: Path) -> Iterator[Partial]:
     """Make an empty temporary file beside ``target``, locked; what was not published by the end is removed."""
     while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+        path = target.with_name(f".{target.name}.{os.urandom(4).hex()}{_PARTIAL}")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         # Between the two calls a cleaner may take an unlocked file for remains: then make another.
         if try_lock(descriptor) and is_same_file(descriptor, path):

@@ -43,11 +43,19 @@ def intent_path(database: Path) -> Path:
     return beside(database, ".restoring")
 
 
+def is_being_restored(database: Path) -> bool:
+    """Say whether a restore of ``database`` has begun and is not complete.
+
+    For a connection that has just read: a restore that began between its last look and that read cannot have seen it.
+    """
+    return os.path.lexists(intent_path(database))
+
+
 def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> None:
     """Complete the restore of ``database`` that was killed half-way, or refuse; without one, one look and no more.
 
-    Everyone who opens a database calls this before opening it, with the resolved path, and once more when the
-    connection has read from it: in between, a restore may have begun that cannot have seen the connection.
+    Everyone who opens a database calls this before opening it, with the resolved path, and looks with
+    ``is_being_restored`` when the connection has read from it.
 
     Raises:
         BusyError: the restore is still running, or another process has the database open.
@@ -55,11 +63,11 @@ def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> No
         StorageError: the files cannot be moved, for example on a read-only mount.
 
     """
-    if not os.path.lexists(intent_path(database)):
+    if not is_being_restored(database):
         return
     try:
         with locked(database.parent, timeout_s=timeout_s, operation=_OPERATION):
-            if os.path.lexists(intent_path(database)):
+            if is_being_restored(database):
                 complete(database, timeout_s=timeout_s)
     except OSError as error:
         raise StorageError(

@@ -11,7 +11,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import StorageError
+from aragora_persist.backup.intent import is_being_restored
+from aragora_persist.errors import BusyError, StorageError
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def connect_writer(path: Path, timeout_s: float) -> sqlite3.Connection:
     """Return a connection in autocommit mode for writing, with the file in WAL mode.
 
     Raises:
-        BusyError: other openers kept the file from WAL mode for longer than the timeout.
+        BusyError: other openers kept the file from WAL mode for longer than the timeout, or it is being restored.
         DamagedError: the file is not a database.
         StorageError: the file is missing or must not be written.
 
@@ -44,6 +45,7 @@ def connect_writer(path: Path, timeout_s: float) -> sqlite3.Connection:
     connection = _connect(path, timeout_s)
     try:
         enable_wal(connection, timeout_s)
+        refuse_restore(path)
         for pragma in (
             "foreign_keys=ON",
             # On macOS a plain fsync leaves data in the drive's cache; elsewhere these two change nothing.
@@ -97,6 +99,15 @@ def enable_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
         if row != ("wal",):
             raise StorageError("open database", "journal_mode", f"is {row[0]!r} and cannot be made 'wal'")
         return
+
+
+def refuse_restore(path: Path) -> None:
+    """Raise if a restore of the file began before it could see this connection: its file may be on its way out.
+
+    Only after the connection's first read, from which on a restore finds it.
+    """
+    if is_being_restored(path):
+        raise BusyError("open database", path, "is just being restored", hint="try again")
 
 
 @cache

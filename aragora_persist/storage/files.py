@@ -28,13 +28,20 @@ def resolve(path: str | os.PathLike[str]) -> Path:
 def make_ready(path: Path) -> None:
     """Make sure that ``path`` is a file on a local file system; a missing one is made empty (folder 0700, file 0600).
 
+    A restore of it that was killed half-way is completed first.
+
     Raises:
+        BusyError: a restore of it is running, or cannot be completed while another process has the file open.
+        DamagedError: an interrupted restore has lost its new file.
         UnsupportedError: the place is on a network file system, or this is Windows.
         StorageError: the folder or the file cannot be made.
 
     """
     if os.name == "nt":
         raise UnsupportedError("open database", path, "Windows is not supported", hint="use Linux, macOS or WSL 2")
+    from aragora_persist.backup.intent import finish_interrupted_restore  # noqa: PLC0415 -- it builds on this module
+
+    finish_interrupted_restore(path)
     try:
         _make_folder(path.parent)
         refuse_network(path)
