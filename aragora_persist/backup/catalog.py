@@ -1,0 +1,215 @@
+"""The catalog: which backups there are and what each must hold. A file it does not name is no backup.
+
+``catalog.jsonl`` in the backup folder is append-only; each line is one JSON object that carries its own checksum. The
+line of a backup is written after its file is whole and verified; the line of a deletion before the file goes. So at
+whatever point a run is killed, everything that the catalog offers is there. Leaves out: the files (``inventory``) and
+what is kept how long (``retention``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aragora_persist import times
+from aragora_persist.backup.files import flush, locked
+from aragora_persist.backup.verify import Content, TableContent
+from aragora_persist.storage.files import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+FILE_NAME = "catalog.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupEntry:
+    """One verified backup. ``file`` is its name in the backup folder, ``id`` the same without its ending.
+
+    ``created_at`` is the moment before the snapshot began; ``duration_s`` runs until it was verified.
+    """
+
+    id: str
+    database: str
+    file: str
+    created_at: datetime
+    duration_s: float
+    size_bytes: int
+    sha256: str
+    content: Content
+    method: str
+    package_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogState:
+    """What the catalog says: the backups not deleted, in the order in which they were made, and what is wrong."""
+
+    backups: tuple[BackupEntry, ...]
+    deleted: tuple[BackupEntry, ...]
+    damaged_lines: tuple[int, ...]
+    """Numbers of lines, from 1, that are not what was written."""
+    torn: bool
+    """The last line is incomplete, as a crash leaves it; the next write removes it."""
+
+    @property
+    def known_files(self) -> frozenset[str]:
+        """The names of all files that are or were backups."""
+        return frozenset(entry.file for entry in (*self.backups, *self.deleted))
+
+
+class Catalog:
+    """The catalog of one backup folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / FILE_NAME
+
+    def read(self) -> CatalogState:
+        """Return what the catalog says; without a file there is nothing. Needs no lock and writes nothing."""
+        backups: dict[str, BackupEntry] = {}
+        deleted: dict[str, BackupEntry] = {}
+        damaged = []
+        lines, rest = _split(self._bytes())
+        torn = rest != b"" and _parse(rest) is None
+        for number, line in enumerate(lines if torn or not rest else (*lines, rest), start=1):
+            record = _parse(line)
+            if record is None:
+                damaged.append(number)
+            elif record["kind"] == "backup":
+                entry = _entry_from_json(record)
+                backups[entry.id] = entry
+            elif record["kind"] == "deleted" and (gone := backups.pop(str(record["id"]), None)):
+                deleted[gone.id] = gone
+        return CatalogState(
+            backups=tuple(backups.values()),
+            deleted=tuple(deleted.values()),
+            damaged_lines=tuple(damaged),
+            torn=torn,
+        )
+
+    @contextmanager
+    def writing(self, *, timeout_s: float) -> Iterator[CatalogWriter]:
+        """Hold the folder's lock, so that only one process names files and writes to the catalog.
+
+        Raises:
+            BusyError: another process held it for ``timeout_s``.
+
+        """
+        with locked(self.directory, timeout_s=timeout_s, operation="write backup catalog"):
+            yield CatalogWriter(self)
+
+    def _bytes(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+
+class CatalogWriter:
+    """The right to write to a catalog; valid inside ``Catalog.writing``."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def read(self) -> CatalogState:
+        """Return what the catalog says; nobody else changes it meanwhile."""
+        return self._catalog.read()
+
+    def add_backup(self, entry: BackupEntry) -> None:
+        """Record a backup whose file is on the disk; the record is there too when this returns."""
+        self._append({"kind": "backup", **_entry_to_json(entry)})
+
+    def add_deletion(self, entry: BackupEntry, *, at: datetime, reason: str) -> None:
+        """Record that a backup is no more; its file is removed afterwards."""
+        self._append({"kind": "deleted", "id": entry.id, "deleted_at": times.to_text(at), "reason": reason})
+
+    def _append(self, record: dict[str, object]) -> None:
+        path = self._catalog.path
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "r+b") as file:  # noqa: PTH123 -- a descriptor, opened with its rights
+            lines, rest = _split(file.read())
+            if _parse(rest) is None:
+                file.seek(-len(rest), os.SEEK_END)  # a crash tore this line: nobody was told that it was written
+            else:
+                file.write(b"\n")
+            end = file.tell()
+            file.truncate()
+            try:
+                file.write(_line(record))
+                file.flush()
+                flush(file.fileno())
+            except OSError:
+                file.truncate(end)  # a full disk must not leave half a line
+                raise
+        if not lines:
+            sync_folder(path.parent)
+
+
+def _split(data: bytes) -> tuple[list[bytes], bytes]:
+    """Return the lines that end in a newline, and what comes after the last one."""
+    *lines, rest = data.split(b"\n")
+    return lines, rest
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=True).encode() + b"\n"
+
+
+def _parse(line: bytes) -> dict[str, object] | None:
+    """Return the record of a line, or None when the line is not what was written."""
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    # Whitespace and escapes can be written in several ways: only ours is what was written.
+    return record if _line(record) == line + b"\n" else None
+
+
+def _checksum(record: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _entry_to_json(entry: BackupEntry) -> dict[str, object]:
+    content = entry.content
+    return {
+        "id": entry.id,
+        "database": entry.database,
+        "file": entry.file,
+        "created_at": times.to_text(entry.created_at),
+        "duration_s": entry.duration_s,
+        "size_bytes": entry.size_bytes,
+        "sha256": entry.sha256,
+        "schema_version": content.schema_version,
+        "foreign_key_violations": content.foreign_key_violations,
+        "tables": {name: {"rows": table.rows, "digest": table.digest} for name, table in content.tables.items()},
+        "method": entry.method,
+        "package_version": entry.package_version,
+    }
+
+
+def _entry_from_json(record: Mapping[str, Any]) -> BackupEntry:
+    return BackupEntry(
+        id=record["id"],
+        database=record["database"],
+        file=record["file"],
+        created_at=times.from_text(record["created_at"]),
+        duration_s=record["duration_s"],
+        size_bytes=record["size_bytes"],
+        sha256=record["sha256"],
+        content=Content(
+            schema_version=record["schema_version"],
+            foreign_key_violations=record["foreign_key_violations"],
+            tables={name: TableContent(**table) for name, table in record["tables"].items()},
+        ),
+        method=record["method"],
+        package_version=record["package_version"],
+    )
