@@ -111,6 +111,12 @@ class Partial:
             ) from None
         sync_folder(target.parent)
 
+    def replace(self, target: Path) -> None:
+        """Flush the file and put it in the place of ``target``; a reader sees the old one or the new one, whole."""
+        flush(self.descriptor)
+        self.path.replace(target)
+        sync_folder(target.parent)
+
 
 def _name_without_replacing(source: Path, target: Path) -> None:
     try:
