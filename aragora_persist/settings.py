@@ -93,16 +93,20 @@ class Settings:
     backup_retention_days: int
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, nomic_dir: str | os.PathLike[str] | None = None
+    ) -> Settings:
         """Return the settings that ``environ`` (default: ``os.environ``) holds.
 
-        An empty variable counts as unset.
+        An empty variable counts as unset. ``nomic_dir`` takes the place of ``NOMIC_DIR``.
 
         Raises:
             InvalidValueError: a variable's text is not what it should be; ``target`` is the variable's name.
 
         """
         source = os.environ if environ is None else environ
+        if nomic_dir is not None:
+            source = {**source, "NOMIC_DIR": os.fspath(nomic_dir)}
         read = _Reader(source)
         nomic_dir = read.path("NOMIC_DIR")
         key = read.text("SUPABASE_KEY")

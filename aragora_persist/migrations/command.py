@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.databases import DATABASES, Database, find_database
@@ -20,6 +19,7 @@ from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -41,12 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--create, --rollback and --rollback-to need --db NAME")
     try:
         databases = DATABASES if options.db is None else (find_database(options.db),)
-        settings = Settings.from_env()
+        settings = Settings.from_env(nomic_dir=options.nomic_dir or None)
     except InvalidValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- a command line prints
         return USAGE
-    place = Path(options.nomic_dir).expanduser() if options.nomic_dir else settings.nomic_dir
-    return _Run(options, settings, place).over(databases)
+    return _Run(options, settings).over(databases)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 class _Run:
     """One action over some databases: one that fails does not keep the others from theirs."""
 
-    def __init__(self, options: argparse.Namespace, settings: Settings, place: Path) -> None:
+    def __init__(self, options: argparse.Namespace, settings: Settings) -> None:
         self._options = options
         self._settings = settings
-        self._place = place
+        self._place = settings.nomic_dir
 
     def over(self, databases: Sequence[Database]) -> int:
         act = self._action()
