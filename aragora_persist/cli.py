@@ -109,9 +109,9 @@ def _status(verbs: Verbs) -> None:
 
 def _migrate(verbs: Verbs) -> None:
     parser = _verb(verbs, "migrate", "bring databases to this release's schema")
-    _add_databases(parser)
-    parser.add_argument("--dry-run", action="store_true", help="rehearse on a copy and show what would be done")
-    parser.add_argument("--no-backup", action="store_true", help="take no snapshot first")
+    parser.add_argument("--db", metavar="NAME", dest="database", type=_database, help="only this database")
+    parser.add_argument("--dry-run", action="store_true", help="rehearse on copies and show what would be done")
+    parser.add_argument("--no-backup", action="store_true", help="take no snapshot before a change")
 
 
 def _backup(verbs: Verbs) -> None:
@@ -158,8 +158,12 @@ def _import(verbs: Verbs) -> None:
         sources, "git", "turn each commit of a repository into a cycle, on its way to Supabase", module="import_git"
     )
     git.add_argument("repository", metavar="REPO", type=_text, help="a git repository on this machine")
+    git.add_argument(
+        "--ref", metavar="REVISION", type=_text, default="HEAD", help="import what this reaches (default: HEAD)"
+    )
     replay = _verb(sources, "replay", "store a debate's trace file as a replay", module="import_replay")
     replay.add_argument("file", metavar="FILE", type=_text, help="a trace file (JSON)")
+    replay.add_argument("--accept-bad-checksum", action="store_true", help="take a file whose checksum is wrong")
 
 
 def _sync(verbs: Verbs) -> None:

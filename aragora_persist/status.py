@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import PersistError
 from aragora_persist.migrations import runner
@@ -102,7 +102,7 @@ def collect_status(settings: Settings, names: Sequence[str] | None = None) -> St
 
     """
     databases = DATABASES if names is None else tuple(find_database(name) for name in names)
-    backups, catalog_problem = _newest_backups(settings.backup_dir)
+    backups, catalog_problem = _newest_backups(settings)
     found = tuple(_look_at(one, settings.nomic_dir, backups.get(one.name)) for one in databases)
     return Status(
         taken_at=times.utc_now(),
@@ -146,17 +146,17 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _newest_backups(directory: Path) -> tuple[dict[str, BackupStatus], str]:
+def _newest_backups(settings: Settings) -> tuple[dict[str, BackupStatus], str]:
     """Return the newest backup of each database, and what is wrong with the catalog."""
     try:
-        catalog = Catalog(directory).read()
-    except OSError as error:
-        return {}, f"the catalog cannot be read: {error.strerror}"
+        inventory = take_inventory(settings)
+    except PersistError as error:
+        return {}, error.problem
     newest = {
         entry.database: BackupStatus(id=entry.id, taken_at=entry.created_at, size_bytes=entry.size_bytes)
-        for entry in sorted(catalog.backups, key=lambda entry: entry.created_at)
+        for entry in inventory.intact()  # in the order in which they were made
     }
-    damaged = len(catalog.damaged_lines)
+    damaged = len(inventory.damaged_lines)
     return newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else ""
 
 

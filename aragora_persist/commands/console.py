@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aragora_persist.errors import PersistError
 from aragora_persist.redaction import redact
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+_REDRAW_S = 0.1
+
 
 def read_settings(arguments: Namespace) -> Settings:
     """Return the environment's settings, with ``--nomic-dir`` in the place of ``NOMIC_DIR``."""
-    environ = os.environ.copy()
-    if arguments.nomic_dir is not None:
-        environ["NOMIC_DIR"] = arguments.nomic_dir
-    return Settings.from_env(environ)
+    return Settings.from_env(nomic_dir=arguments.nomic_dir)
 
 
 def print_json(record: object) -> None:
@@ -35,6 +34,30 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for row in (headings, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+class Progress:
+    """One line on stderr that counts up, where stderr is a terminal; nothing elsewhere. To be used in a ``with``."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._shows = sys.stderr.isatty()
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn_at:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many are done, ten times a second at most."""
+        now = time.monotonic()
+        if self._shows and now - self._drawn_at > _REDRAW_S:
+            self._drawn_at = now
+            percent = 100 * done // max(total, 1)
+            print(f"\r\x1b[K{done:,} of {total:,} {self._noun} ({percent} %)", end="", file=sys.stderr, flush=True)
 
 
 def print_error(error: BaseException, *, verbose: bool = False) -> None:

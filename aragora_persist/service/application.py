@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import threading
 import time
 from http import HTTPStatus
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.service import metrics, page
-from aragora_persist.service.init import STOP_SIGNALS, unblock_signals
 from aragora_persist.service.keeper import Keeper
 from aragora_persist.service.listener import Listener, Response, text_response
 from aragora_persist.service.state import ServiceState
+from aragora_persist.service.stops import Stop
 from aragora_persist.status import collect_status
 
 if TYPE_CHECKING:
@@ -47,18 +45,15 @@ def serve(
         PersistError: the address cannot be listened on.
 
     """
-    ends: SimpleQueue[None] = SimpleQueue()  # the one that a signal's handler may put into, whatever it interrupts
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: ends.put(None))
-    unblock_signals()
-    keeper = Keeper(settings, databases, on_end=lambda: ends.put(None))
+    stop = Stop()
+    keeper = Keeper(settings, databases, on_end=stop.ask)
     service = Service(settings, databases, keeper)
     with Listener(host, port, service.respond) as listener:
         answering = threading.Thread(target=listener.serve_forever, args=(0.1,), name="listener", daemon=True)
         answering.start()
         keeper.start()
         announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.port}/")
-        ends.get()
+        stop.wait()
         listener.shutdown()
         service.stop_looking()
         if not keeper.stop(_STOP_SECONDS):

@@ -40,6 +40,7 @@ STATE = ServiceState(
         backup_dir=Path("/data/backups"),
         databases=(USERS,),
         outbox=OutboxStatus(pending=1234, dead_letters=0),
+        catalog_problem="",
     ),
     problems=(),
     started_at=NOW - timedelta(hours=3),

@@ -1,0 +1,74 @@
+"""``backup``: once over the databases, or for ever as a sidecar."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from aragora_persist.backup.take import apply_retention, take_all
+from aragora_persist.commands.console import print_error, print_json, read_settings
+from aragora_persist.redaction import redact
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from aragora_persist.settings import Settings
+
+
+def run(arguments: Namespace) -> int:
+    """Back up; with ``--every``, until stopped."""
+    if arguments.every is None:
+        return _once(arguments, read_settings(arguments))
+    from aragora_persist.service.init import run_under_init  # noqa: PLC0415 - only the sidecar needs it
+
+    return run_under_init(lambda: _for_ever(arguments))
+
+
+def _once(arguments: Namespace, settings: Settings) -> int:
+    names = tuple(dict.fromkeys(arguments.databases)) if arguments.databases else None
+    taken, failed = [], []
+    for outcome in take_all(settings, names):
+        if outcome.entry is not None:
+            taken.append({"database": outcome.database, "id": outcome.entry.id, "file": outcome.entry.file})
+            if not arguments.json:
+                print(f"Backed up: {outcome.database}", flush=True)
+        elif outcome.error is not None:
+            failed.append({"database": outcome.database, "error": redact(str(outcome.error))})
+            print_error(outcome.error, verbose=arguments.verbose)
+    # Only where there is a newer one: a database that cannot be backed up keeps all that it has.
+    decisions = apply_retention(settings, databases=[backup["database"] for backup in taken])
+    removed = [decision.entry.id for decision in decisions if not decision.keep]
+    if arguments.json:
+        print_json({"backups": taken, "failed": failed, "removed": removed})
+    else:
+        for name in removed:
+            print(f"Removed: {name}")
+    return 1 if failed else 0
+
+
+def _for_ever(arguments: Namespace) -> int:
+    import logging  # noqa: PLC0415 - only the sidecar needs it
+
+    from aragora_persist.backup import sidecar  # noqa: PLC0415 - as above
+    from aragora_persist.service.stops import Stop  # noqa: PLC0415 - as above
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = read_settings(arguments)
+    stop = Stop()
+    stopping = threading.Event()
+    failed = True
+
+    def work() -> None:
+        nonlocal failed
+        try:
+            sidecar.run(settings, stopping, every_s=arguments.every or None, databases=arguments.databases)
+            failed = False
+        finally:
+            stop.ask()
+
+    worker = threading.Thread(target=work, name="sidecar")
+    worker.start()
+    stop.wait()
+    stopping.set()
+    worker.join()
+    return 1 if failed else 0

@@ -1,0 +1,57 @@
+"""``status``: every database, its backups and the outbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aragora_persist.commands.console import print_json, print_table, read_settings
+from aragora_persist.status import Status, collect_status
+from aragora_persist.wording import count_text, size_text, span_text
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from aragora_persist.status import DatabaseStatus
+
+
+def run(arguments: Namespace) -> int:
+    """Show the status; whatever it is, showing it is a success."""
+    status = collect_status(read_settings(arguments))
+    if arguments.json:
+        print_json(status.to_json())
+    else:
+        _print(status)
+    return 0
+
+
+def _print(status: Status) -> None:
+    print_table(
+        ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP"),
+        [
+            (one.name, _schema(one), size_text(one.size_bytes) if one.present else "-", _backup(one, status))
+            for one in status.databases
+        ],
+    )
+    print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
+    if status.outbox is not None:
+        pending = count_text(status.outbox.pending, "record")
+        print(f"Outbox:    {pending} waiting, {count_text(status.outbox.dead_letters, 'dead letter')}")
+    for one in status.databases:
+        if one.problem:
+            print(f"Problem:   {one.name}: {one.problem}")
+    if status.catalog_problem:
+        print(f"Problem:   backups: {status.catalog_problem}")
+
+
+def _schema(database: DatabaseStatus) -> str:
+    if database.problem:
+        return "unreadable"
+    if not database.present:
+        return "no file yet"
+    version = f"{database.schema_version} of {database.schema_latest}"
+    return f"{version}, {database.schema_pending} pending" if database.schema_pending else version
+
+
+def _backup(database: DatabaseStatus, status: Status) -> str:
+    backup = database.newest_backup
+    return f"{span_text(backup.age_s(status.taken_at))} ago ({backup.id})" if backup else "-"
