@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Kills an import of a git history again and again, lets the last one finish, and compares row by row.
+
+    scripts/chaos/import_kill.py [--commits 20000] [--kills 10] [--batch 200] [--unprotected]
+
+Every kill is SIGKILL at a random moment after a random batch. Exits 1 when a row was lost, doubled or changed, 2 when
+the history was too short for the kills. ``--unprotected`` takes the protection out (a batch's numbers and records in
+transactions of their own): that run must fail, or the rig proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from time import sleep
+
+from aragora_persist.cloud.outbox import Outbox
+from aragora_persist.importers import git, ledger
+
+_HISTORY = Path(__file__).parents[1] / "bench" / "import_git_history.py"
+
+
+def _write_unprotected(outbox: Outbox, loop_id: str, batch: list[git.Commit]) -> git.Counter[type]:
+    """Do what the importer does, but not in one transaction."""
+    with outbox.transaction("number") as tx:
+        numbers = ledger.number_commits(tx, loop_id, [commit.sha for commit in batch])
+    for commit in batch:
+        outbox.enqueue(model.to_record() for model in git._models(loop_id, numbers[commit.sha], commit))  # noqa: SLF001 - the importer's inside is what is varied
+    return git.Counter()
+
+
+def child(repository: Path, database: Path, batch: int, *, unprotected: bool) -> None:
+    """Import, with a line on stdout for each batch."""
+    git._BATCH_COMMITS = batch  # noqa: SLF001 - small batches, so that a kill falls between and inside many
+    if unprotected:
+        git._write = _write_unprotected  # noqa: SLF001 - as above
+    with Outbox(database) as outbox:
+        git.import_git(repository, outbox, progress=lambda done, _: print(done, flush=True))
+
+
+def kill_once(command: list[str], batches: int, delay_s: float) -> bool:
+    """Start an import, kill it some batches later, and return whether it was still running."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        for _ in range(batches):
+            process.stdout.readline()
+        sleep(delay_s)
+        running = process.poll() is None
+        process.kill()
+    return running
+
+
+def imported(database: Path) -> int:
+    """Return how many commits an outbox has numbers for."""
+    with closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM imported_commits").fetchone()[0])
+
+
+def main() -> int:
+    """Run the rig."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--commits", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--unprotected", action="store_true")
+    parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(*arguments.child, arguments.batch, unprotected=arguments.unprotected)
+        return 0
+    chance = random.Random(arguments.seed)  # noqa: S311 - repeatable on purpose
+    with tempfile.TemporaryDirectory() as folder:
+        repository, database = Path(folder) / "history", Path(folder) / "aragora_outbox.db"
+        make = [sys.executable, str(_HISTORY), "make", str(repository), "--commits", str(arguments.commits)]
+        subprocess.run(make, check=True)
+        command = [sys.executable, *sys.argv, "--child", str(repository), str(database)]
+        # New batches for each kill, so that the kills are spread over the whole history.
+        new_batches = arguments.commits // arguments.batch // (arguments.kills + 1)
+        landed = []
+        for _ in range(arguments.kills):
+            done = imported(database) if landed else 0
+            batches = done // arguments.batch + chance.randint(1, max(1, new_batches))
+            if not kill_once(command, batches, chance.uniform(0, 0.05)):
+                print("the history is too short for so many kills", file=sys.stderr)
+                return 2
+            landed.append(imported(database))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        check = [sys.executable, str(_HISTORY), "compare", str(repository), str(database)]
+        compared = subprocess.run(check, check=False, stdout=subprocess.PIPE)
+    comparison = json.loads(compared.stdout)
+    print(json.dumps({"kills": len(landed), "commits_at_kill": landed, "comparison": comparison}, indent=2))
+    return compared.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
