@@ -21,7 +21,7 @@ from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.inventory import Inventory
@@ -36,10 +36,17 @@ _RETRY_S = 30.0
 _JITTER = 0.05
 
 
-def run(settings: Settings, stop: threading.Event, *, every_s: float | None = None) -> None:
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    every_s: float | None = None,
+    databases: Collection[str] | None = None,
+) -> None:
     """Back up every present database now and then every ``every_s`` (None: as configured), until ``stop`` is set.
 
-    A backup that runs when ``stop`` is set is finished first. Failures are logged and counted in the metrics file.
+    With ``databases``, only those of them that are present. A backup that runs when ``stop`` is set is finished first.
+    Failures are logged and counted in the metrics file.
     """
     interval_s = settings.backup_interval_s if every_s is None else every_s
     due: dict[str, float] = {}
@@ -47,10 +54,12 @@ def run(settings: Settings, stop: threading.Event, *, every_s: float | None = No
     _LOGGER.info("backing up %s to %s every %g s", settings.nomic_dir, settings.backup_dir, interval_s)
     while not stop.is_set():
         for database in present_databases(settings):
-            if stop.is_set() or time.monotonic() < due.get(database, 0.0):
+            chosen = databases is None or database in databases
+            if not chosen or stop.is_set() or time.monotonic() < due.get(database, 0.0):
                 continue
             done = _back_up(database, settings)
-            failures[database] += not done
+            # Only a missing backup is tried again soon: what cannot be removed must not fill the disk with more.
+            failures[database] += not (done and _prune(database, settings))
             due[database] = time.monotonic() + _pause_s(interval_s, done=done)
             _write_metrics(settings, failures)
         # Short looks, so that a database that appears between two rounds is not without a backup for a whole one.
@@ -67,14 +76,22 @@ def _pause_s(interval_s: float, *, done: bool) -> float:
 def _back_up(database: str, settings: Settings) -> bool:
     try:
         entry = take_backup(database, settings)
-        _LOGGER.info("backed up %s: %s, %s", database, entry.file, size_text(entry.size_bytes))
-        if entry.content.foreign_key_violations:
-            _LOGGER.warning("%s: %d rows refer to nothing", entry.file, entry.content.foreign_key_violations)
+    except PersistError as error:
+        _LOGGER.error("%s", error)  # noqa: TRY400 -- the error says all; a traceback in the log of a loop hides it
+        return False
+    _LOGGER.info("backed up %s: %s, %s", database, entry.file, size_text(entry.size_bytes))
+    if entry.content.foreign_key_violations:
+        _LOGGER.warning("%s: %d rows refer to nothing", entry.file, entry.content.foreign_key_violations)
+    return True
+
+
+def _prune(database: str, settings: Settings) -> bool:
+    try:
         for decision in apply_retention(settings, databases=[database]):
             if not decision.keep:
                 _LOGGER.info("removed %s: %s", decision.entry.file, decision.reason)
     except PersistError as error:
-        _LOGGER.error("%s", error)  # noqa: TRY400 -- the error says all; a traceback in the log of a loop hides it
+        _LOGGER.error("%s", error)  # noqa: TRY400 -- as above
         return False
     return True
 
