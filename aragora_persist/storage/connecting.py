@@ -110,11 +110,16 @@ def refuse_restore(path: Path) -> None:
         raise BusyError("open database", path, "is just being restored", hint="try again")
 
 
+def has_wal_reset_bug() -> bool:
+    """Say whether this SQLite can corrupt a database that two processes write and checkpoint at once."""
+    first, fixed = _WAL_RESET_BUG
+    return first <= sqlite3.sqlite_version_info < fixed
+
+
 @cache
 def warn_of_wal_reset_bug() -> None:
-    """Warn once a process when this SQLite can corrupt a database that two processes write and checkpoint at once."""
-    first, fixed = _WAL_RESET_BUG
-    if first <= sqlite3.sqlite_version_info < fixed:
+    """Warn of it once a process."""
+    if has_wal_reset_bug():
         _LOGGER.warning(
             "SQLite %s has the WAL-reset bug (fixed in 3.51.3): "
             "two processes that write one database at the same time can, very rarely, corrupt it",
