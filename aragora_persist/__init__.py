@@ -1,1 +1,47 @@
-"""The persistence tier of an Aragora deployment."""
+"""The persistence tier of an Aragora deployment.
+
+The public names; each is imported when it is first used, so that ``import aragora_persist`` costs nothing.
+"""
+
+from aragora_persist.version import VERSION as __version__  # noqa: N811 - the name that tools look for
+
+TYPE_CHECKING = False  # as in typing, which would have to be imported
+if TYPE_CHECKING:
+    from aragora_persist.errors import PersistError
+    from aragora_persist.settings import Durability, Settings
+    from aragora_persist.status import Status, collect_status
+    from aragora_persist.storage.replay_store import ReplayStore
+    from aragora_persist.storage.user_store import UserStore
+
+__all__ = [
+    "Durability",
+    "PersistError",
+    "ReplayStore",
+    "Settings",
+    "Status",
+    "UserStore",
+    "__version__",
+    "collect_status",
+]
+
+_HOMES = {
+    "Durability": "settings",
+    "PersistError": "errors",
+    "ReplayStore": "storage.replay_store",
+    "Settings": "settings",
+    "Status": "status",
+    "UserStore": "storage.user_store",
+    "collect_status": "status",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only who asks pays for it
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

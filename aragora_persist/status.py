@@ -55,7 +55,9 @@ class DatabaseStatus:
     schema_pending: int
     newest_backup: BackupStatus | None
     problem: str
-    """Why the file could not be read, or ''."""
+    """Why the file cannot be worked with, or ''."""
+    hint: str
+    """The way out of the problem, or ''."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,33 +119,38 @@ def collect_status(settings: Settings, names: Sequence[str] | None = None) -> St
 
 def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | None) -> DatabaseStatus:
     path = database.path(nomic_dir)
+    size = wal_size = None
     version = latest = pending = 0
-    problem = ""
+    problem = hint = ""
     try:
+        size, wal_size = _size(path), _size(path.with_name(path.name + "-wal"))
         schema = runner.status(path, database.name)
         version, latest, pending = schema.version, schema.latest, len(schema.pending)
     except PersistError as error:
-        problem = f"{error.problem} ({error.hint})" if error.hint else error.problem
+        problem, hint = error.problem, error.hint
+    except OSError as error:  # a folder that this user may not look into, or a file in the place of one
+        problem, hint = error.strerror or str(error), f"look at {nomic_dir}"
     return DatabaseStatus(
         name=database.name,
         purpose=database.purpose,
         path=path,
-        present=path.exists(),
-        size_bytes=_size(path),
-        wal_size_bytes=_size(path.with_name(path.name + "-wal")),
+        present=size is not None,
+        size_bytes=size or 0,
+        wal_size_bytes=wal_size or 0,
         schema_version=version,
         schema_latest=latest,
         schema_pending=pending,
         newest_backup=newest_backup,
         problem=problem,
+        hint=hint,
     )
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def _newest_backups(settings: Settings) -> tuple[dict[str, BackupStatus], str]:
@@ -191,4 +198,5 @@ def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]
             "size_bytes": backup.size_bytes,
         },
         "problem": database.problem or None,
+        "hint": database.hint or None,
     }

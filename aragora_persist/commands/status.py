@@ -38,7 +38,7 @@ def _print(status: Status) -> None:
         print(f"Outbox:    {pending} waiting, {count_text(status.outbox.dead_letters, 'dead letter')}")
     for one in status.databases:
         if one.problem:
-            print(f"Problem:   {one.name}: {one.problem}")
+            print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
 

@@ -24,7 +24,10 @@ def run(arguments: Namespace) -> int:
     [database] = status.databases
     if status.outbox is None:
         raise NotFoundError(
-            "sync", database.path, database.problem or "there is no outbox yet", hint="aragora-persist migrate"
+            "sync",
+            database.path,
+            database.problem or "there is no outbox yet",
+            hint=database.hint or "aragora-persist migrate",
         )
     if arguments.json:
         print_json({"pending": status.outbox.pending, "dead_letters": status.outbox.dead_letters})

@@ -129,8 +129,8 @@ class Service:
 
 def _problem(database: DatabaseStatus) -> str:
     """Return why an open database is not one to work with, or ''."""
-    if not database.present:
+    if not database.present and not database.problem:
         return "its file is gone"
     if database.schema_pending:
         return f"has schema {database.schema_version} of {database.schema_latest}"
-    return database.problem
+    return f"{database.problem} ({database.hint})" if database.hint else database.problem

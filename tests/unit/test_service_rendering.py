@@ -31,6 +31,7 @@ USERS = DatabaseStatus(
     schema_pending=0,
     newest_backup=BackupStatus(id="users_20260301_115500", taken_at=NOW - timedelta(minutes=5), size_bytes=40960),
     problem="",
+    hint="",
 )
 STATE = ServiceState(
     status=Status(
