@@ -87,6 +87,7 @@ def expected_schema(migrations: Sequence[Migration]) -> list[tuple[str, str]]:
     """Return the schema that these migrations make from nothing."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
+        ledger.create(connection)
         apply_pending(connection, migrations, ":memory:", lambda: None)
         return read_schema(connection)
     finally:

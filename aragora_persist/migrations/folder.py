@@ -5,7 +5,6 @@ Leaves out: what is applied where.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -57,6 +56,8 @@ def load(folder: Path) -> tuple[Migration, ...]:
         MigrationError: a version is there twice or missing.
 
     """
+    import hashlib  # noqa: PLC0415 -- loads OpenSSL; opening a current database needs only the file names
+
     migrations = []
     for path in _files(folder):
         source = path.read_bytes()

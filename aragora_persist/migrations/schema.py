@@ -6,6 +6,7 @@ Leaves out of it: SQLite's own tables, and those that Litestream adds.
 from __future__ import annotations
 
 import re
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,9 +31,15 @@ def read_schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 def schema_text(connection: sqlite3.Connection) -> str:
     """Return the whole schema as SQL that makes it again."""
-    return "".join(f"{sql};\n\n" for _, sql in connection.execute(_QUERY)).rstrip("\n") + "\n"
+    return "\n".join(f"{_outdented(sql)};\n" for _, sql in connection.execute(_QUERY))
 
 
 def _normalised(sql: str) -> str:
     unquoted = _QUOTED_NAME.sub(r"\1", sql)
     return _TEXT_OR_SPACE.sub(lambda match: match.group(1) or "", unquoted)
+
+
+def _outdented(sql: str) -> str:
+    """Take away the indentation that a definition had inside its migration, which its first line shows no more."""
+    first, _, rest = sql.partition("\n")
+    return f"{first}\n{dedent(rest)}" if rest else first

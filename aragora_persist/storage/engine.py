@@ -46,7 +46,7 @@ def open_engine(
         UnsupportedError: the file is on a network file system.
         StorageError: the file cannot be made or opened.
         DamagedError: it is not a database.
-        ConflictError: it is open in this process as another database.
+        ConflictError: it is open in this process as another database, or was replaced since.
         InvalidValueError: there is no database of this name.
 
     """
@@ -148,8 +148,11 @@ class _Registry:
     def open(self, path: Path, database: str, migrate: bool, settings: Settings) -> Engine:  # noqa: FBT001 -- private
         with self._lock:
             shared = self._open.get(path)
-            if shared is None or shared.file != _identity(path):  # the file was replaced: its holders keep the old one
+            if shared is None:
                 shared = self._open[path] = _open_file(path, database, migrate, settings)
+            elif shared.file != _identity(path):
+                problem = "was removed or replaced while this process has it open"
+                raise ConflictError("open database", path, problem, hint="close the stores that use the old file")
             elif shared.database != database:
                 raise ConflictError("open database", path, f"is open as {shared.database!r}, not as {database!r}")
             shared.handles += 1

@@ -1,0 +1,464 @@
+"""The engine: one database, its views and its transactions, on real files."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.errors import (
+    BusyError,
+    ConflictError,
+    DamagedError,
+    InvalidValueError,
+    MisuseError,
+    SchemaOutdatedError,
+    SchemaTooNewError,
+    StorageError,
+)
+from aragora_persist.settings import Durability, Settings
+from aragora_persist.storage.engine import Engine, open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INSERT = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
+COUNT = "SELECT count(*) FROM token_blacklist"
+
+
+def settings(**environ: str) -> Settings:
+    """Return settings as this environment gives them."""
+    return Settings.from_env(environ)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the database will be."""
+    return tmp_path / "data" / "tokens.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    """Open a database in a new file."""
+    with open_engine(path, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
+        yield engine
+
+
+@pytest.fixture(params=["file", "memory"])
+def either(request: pytest.FixtureRequest, path: Path) -> Iterator[Engine]:
+    """Open a database in a new file, and one in memory."""
+    place = path if request.param == "file" else ":memory:"
+    with open_engine(place, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
+        yield engine
+
+
+def count(engine: Engine) -> object:
+    """Return how many tokens there are."""
+    with engine.read("count") as view:
+        row = view.one(COUNT)
+    assert row is not None
+    return row[0]
+
+
+def add(engine: Engine, *jtis: str) -> None:
+    """Add these tokens in one transaction."""
+    with engine.transaction("add") as tx:
+        for jti in jtis:
+            tx.execute(INSERT, (jti,))
+
+
+class TestOpening:
+    """What opening makes, refuses and shares."""
+
+    def test_makes_private_folder_and_file(self, engine: Engine, path: Path) -> None:
+        """Nobody but the owner can read a new database, its WAL included."""
+        add(engine, "a")
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        assert modes == {"tokens.db": 0o600, "tokens.db-wal": 0o600, "tokens.db-shm": 0o600}
+
+    def test_leaves_an_existing_folder_as_it_is(self, tmp_path: Path) -> None:
+        """The rights of a folder that was there are the operator's."""
+        tmp_path.chmod(0o755)
+        open_engine(tmp_path / "tokens.db", "tokens").close()
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+    def test_none_is_the_registrys_place(self, tmp_path: Path) -> None:
+        """Without a path, the database is where the documentation says."""
+        open_engine(None, "tokens", settings=settings(NOMIC_DIR=str(tmp_path / "nomic"))).close()
+        assert [file.name for file in (tmp_path / "nomic").iterdir()] == ["aragora_tokens.db"]
+
+    def test_migrates_an_empty_file(self, path: Path) -> None:
+        """An empty file, as a killed first start leaves it, becomes a database."""
+        path.parent.mkdir()
+        path.touch()
+        with open_engine(path, "tokens") as engine:
+            assert count(engine) == 0
+
+    def test_refuses_an_older_schema_and_names_the_command(self, tmp_path: Path) -> None:
+        """An existing database is only migrated when the caller says so."""
+        path = tmp_path / "users.db"
+        open_engine(path, "users").close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM schema_version WHERE version = 2")
+            for column in (
+                "locked_until",
+                "failed_login_count",
+                "lockout_reason",
+                "last_activity_at",
+                "last_debate_at",
+            ):
+                connection.execute(f"ALTER TABLE users DROP COLUMN {column}")
+            connection.commit()
+        with pytest.raises(SchemaOutdatedError) as refused:
+            open_engine(path, "users")
+        assert "--migrate --db users" in refused.value.hint
+        backups = settings(ARAGORA_BACKUP_DIR=str(tmp_path / "backups"))
+        with open_engine(path, "users", migrate=True, settings=backups) as engine, engine.read("look") as view:
+            assert view.all("SELECT version FROM schema_version") == [(1,), (2,)]
+            assert view.all("SELECT locked_until FROM users") == []
+
+    @pytest.mark.parametrize(("min_reader", "opens"), [("0.0.1", True), ("99.0.0", False)])
+    def test_opens_a_newer_schema_only_if_its_ledger_allows(self, path: Path, min_reader: str, opens: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+        """A service with the previous library keeps running through an upgrade that allows it."""
+        open_engine(path, "tokens").close()
+        row = (2, "002_more", "sum", "2026-01-01T00:00:00.000000Z", 1.0, "99.0.0", min_reader)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("INSERT INTO schema_version VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            connection.commit()
+        if opens:
+            with open_engine(path, "tokens") as engine:
+                assert count(engine) == 0
+        else:
+            with pytest.raises(SchemaTooNewError, match=r"99\.0\.0"):
+                open_engine(path, "tokens")
+
+    def test_refuses_what_is_no_database(self, path: Path) -> None:
+        """A file of something else stays as it was."""
+        path.parent.mkdir()
+        path.write_bytes(b"not a database, " * 100)
+        with pytest.raises(DamagedError) as refused:
+            open_engine(path, "tokens")
+        assert "restore" in refused.value.hint
+        assert path.read_bytes() == b"not a database, " * 100
+
+    def test_refuses_an_unknown_database(self, path: Path) -> None:
+        """A name that is none makes no file."""
+        with pytest.raises(InvalidValueError, match="tokens"):
+            open_engine(path, "token")
+        assert not path.exists()
+
+    def test_says_what_it_could_not_make(self, tmp_path: Path) -> None:
+        """A file where the folder should be is an error that names the place."""
+        (tmp_path / "data").write_text("")
+        with pytest.raises(StorageError, match=r"data/tokens\.db"):
+            open_engine(tmp_path / "data" / "tokens.db", "tokens")
+
+    def test_openers_of_one_file_share_it(self, engine: Engine, path: Path, tmp_path: Path) -> None:
+        """Two handles, one by a symbolic link, have one writer: it can be held by one of them only."""
+        (tmp_path / "link.db").symlink_to(path)
+        with open_engine(tmp_path / "link.db", "tokens") as other, engine.transaction("outer"):
+            assert other.target == engine.target
+            with pytest.raises(MisuseError), other.transaction("inner"):
+                pass
+
+    def test_refuses_another_database_in_the_same_file(self, engine: Engine, path: Path) -> None:
+        """One file cannot be two databases."""
+        with pytest.raises(ConflictError, match="tokens"):
+            open_engine(path, "users")
+        assert count(engine) == 0
+
+    def test_a_file_that_was_replaced_while_open_is_refused(self, path: Path) -> None:
+        """Nobody gets the removed file for the one at the path; closing its stores is the way out."""
+        engine = open_engine(path, "tokens")
+        add(engine, "old")
+        for file in path.parent.iterdir():
+            file.unlink()
+        with pytest.raises(ConflictError, match="replaced"):
+            open_engine(path, "tokens")
+        engine.close()
+        with open_engine(path, "tokens") as new:
+            assert count(new) == 0
+
+    def test_memory_is_each_handles_own(self) -> None:
+        """Two databases in memory share nothing."""
+        with open_engine(":memory:", "tokens") as one, open_engine(":memory:", "tokens") as other:
+            add(one, "a")
+            assert (count(one), count(other)) == (1, 0)
+
+
+class TestClosing:
+    """What the last one leaves behind."""
+
+    def test_the_last_one_leaves_one_file(self, path: Path) -> None:
+        """After a clean close everything is in the main file, and nothing beside it."""
+        first, second = open_engine(path, "tokens"), open_engine(path, "tokens")
+        add(first, "a")
+        assert count(second) == 1
+        first.close()
+        first.close()
+        assert count(second) == 1
+        second.close()
+        assert [file.name for file in path.parent.iterdir()] == ["tokens.db"]
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute(COUNT).fetchone() == (1,)
+
+    def test_refuses_work_after_its_end(self, either: Engine) -> None:
+        """A closed handle says so."""
+        either.close()
+        with pytest.raises(MisuseError, match="closed"), either.read("late"):
+            pass
+        with pytest.raises(MisuseError, match="closed"), either.transaction("late"):
+            pass
+
+    def test_a_view_that_is_still_open_ends_in_order(self, path: Path) -> None:
+        """Closing does not pull the connection from under a reader; it closes when the reader is done."""
+        engine = open_engine(path, "tokens")
+        add(engine, "a")
+        with engine.read("long") as view:
+            engine.close()
+            assert view.one(COUNT) == (1,)
+        with open_engine(path, "tokens") as again:
+            assert count(again) == 1
+        assert [file.name for file in path.parent.iterdir()] == ["tokens.db"]
+
+    def test_says_when_a_transaction_is_still_open(self, engine: Engine, path: Path) -> None:
+        """Closing inside a transaction is refused; the transaction still commits."""
+        with engine.transaction("long") as tx:
+            tx.execute(INSERT, ("a",))
+            with pytest.raises(BusyError):
+                engine.close()
+        with open_engine(path, "tokens") as again:
+            assert count(again) == 1
+
+
+class TestReading:
+    """Views."""
+
+    def test_all_its_statements_see_one_state(self, engine: Engine) -> None:
+        """A commit in the middle of a view shows in the next view only."""
+        with engine.read("view") as view:
+            assert view.one(COUNT) == (0,)
+            add(engine, "a")
+            assert view.one(COUNT) == (0,)
+        assert count(engine) == 1
+
+    def test_streams_in_order_and_ends_with_the_block(self, either: Engine) -> None:
+        """A stream yields every row, and none after its block."""
+        add(either, *(f"{number:04d}" for number in range(1000)))
+        with either.read("stream") as view:
+            rows = view.stream("SELECT jti FROM token_blacklist ORDER BY jti")
+            assert next(rows) == ("0000",)
+            assert len(view.all("SELECT jti FROM token_blacklist")) == 1000
+            assert sum(1 for _ in rows) == 999
+            left = view.stream("SELECT jti FROM token_blacklist")
+            next(left)
+        with pytest.raises(InvalidValueError):
+            list(left)
+        with pytest.raises(MisuseError, match="ended"):
+            view.one(COUNT)
+
+    def test_cannot_write(self, either: Engine) -> None:
+        """A view refuses to change anything."""
+        with pytest.raises(StorageError, match="readonly"), either.read("sneak") as view:
+            view.one(INSERT + " RETURNING jti", ("a",))
+        assert count(either) == 0
+        add(either, "b")
+        assert count(either) == 1
+
+    def test_an_error_in_the_block_gives_the_connection_back(self, either: Engine) -> None:
+        """A failing view leaves the next one and the next write untouched."""
+        with pytest.raises(ZeroDivisionError), either.read("broken"):
+            raise ZeroDivisionError
+        with pytest.raises(StorageError, match="no such table"), either.read("broken") as view:
+            view.all("SELECT * FROM nowhere")
+        add(either, "a")
+        assert count(either) == 1
+
+    def test_views_may_nest_on_a_file(self, engine: Engine) -> None:
+        """One thread may have two views, and a transaction beside them."""
+        with engine.read("outer") as outer, engine.read("inner") as inner, engine.transaction("write") as tx:
+            tx.execute(INSERT, ("a",))
+            assert (outer.one(COUNT), inner.one(COUNT), tx.one(COUNT)) == ((0,), (0,), (1,))
+
+
+class TestWriting:
+    """Transactions."""
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+    def test_every_exception_rolls_back(self, either: Engine, error: type[BaseException]) -> None:
+        """Whatever ends the block, half of it is never there, and the next one works."""
+        with pytest.raises(error), either.transaction("half") as tx:
+            tx.execute(INSERT, ("a",))
+            raise error
+        add(either, "b")
+        with either.read("look") as view:
+            assert view.all("SELECT jti FROM token_blacklist") == [("b",)]
+
+    def test_a_conflict_names_the_operation_and_keeps_nothing(self, either: Engine) -> None:
+        """A broken constraint is a ConflictError, and the statements before it are gone too."""
+        add(either, "a")
+        with pytest.raises(ConflictError) as refused, either.transaction("token.add") as tx:
+            tx.execute(INSERT, ("b",))
+            tx.execute(INSERT, ("a",))
+        assert (refused.value.operation, refused.value.target) == ("token.add", either.target)
+        assert isinstance(refused.value.__cause__, sqlite3.IntegrityError)
+        assert count(either) == 1
+
+    def test_foreign_keys_hold(self, tmp_path: Path) -> None:
+        """A row cannot refer to nothing."""
+        with open_engine(tmp_path / "users.db", "users") as engine:
+            with pytest.raises(ConflictError), engine.transaction("usage") as tx:
+                tx.execute("INSERT INTO usage_events (org_id, event_type) VALUES ('nobody', 'debate')")
+            with engine.read("look") as view:
+                assert view.one("SELECT count(*) FROM usage_events") == (0,)
+
+    def test_counts_and_returns(self, either: Engine) -> None:
+        """Statements say how many rows they changed, and RETURNING rows arrive."""
+        with either.transaction("write") as tx:
+            assert tx.execute(INSERT, ("a",)) == 1
+            assert tx.execute_many(INSERT, ((jti,) for jti in "bcd")) == 3
+            assert tx.one(INSERT + " RETURNING jti", ("e",)) == ("e",)
+            assert tx.execute("UPDATE token_blacklist SET reason = 'r' RETURNING jti") == 5
+            assert tx.execute("DELETE FROM token_blacklist WHERE jti = 'none'") == 0
+            assert sorted(tx.all("DELETE FROM token_blacklist WHERE jti > 'c' RETURNING jti")) == [("d",), ("e",)]
+            assert tx.execute("CREATE TABLE more (a)") == 0
+            next(tx.stream("INSERT INTO more VALUES (1), (2) RETURNING a"))
+        with either.read("look") as view:
+            assert view.one(COUNT) == (3,)
+            assert view.all("SELECT a FROM more") == [(1,), (2,)]
+
+    def test_a_second_transaction_of_the_thread_is_refused(self, either: Engine) -> None:
+        """It would wait for itself for ever; the first one goes on."""
+        with either.transaction("outer") as tx:
+            with pytest.raises(MisuseError, match="already") as refused, either.transaction("inner"):
+                pass
+            assert "tx=" in refused.value.hint
+            tx.execute(INSERT, ("a",))
+        assert count(either) == 1
+
+    def test_memory_refuses_a_view_inside_a_transaction(self) -> None:
+        """With one connection, a view would show what is not committed: read through the transaction."""
+        with open_engine(":memory:", "tokens") as engine, engine.transaction("outer") as tx:
+            with pytest.raises(MisuseError, match="already"), engine.read("inner"):
+                pass
+            assert tx.one(COUNT) == (0,)
+
+    def test_waiting_for_another_thread_is_bounded(self, either: Engine) -> None:
+        """A thread that waits too long gets a BusyError and has written nothing."""
+        entered, leave = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with either.transaction("hold") as tx:
+                tx.execute(INSERT, ("held",))
+                entered.set()
+                leave.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        try:
+            assert entered.wait(10)
+            with pytest.raises(BusyError, match="DB_TIMEOUT"), either.transaction("wait") as tx:
+                tx.execute(INSERT, ("never",))
+        finally:
+            leave.set()
+            holder.join()
+        with either.read("look") as view:
+            assert view.all("SELECT jti FROM token_blacklist") == [("held",)]
+
+    def test_waiting_for_another_process_is_bounded(self, engine: Engine, path: Path) -> None:
+        """Another program's lock is waited for as long as DB_TIMEOUT says, and then nothing was written."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(BusyError, match="DB_TIMEOUT"), engine.transaction("wait") as tx:
+                tx.execute(INSERT, ("never",))
+            other.execute("ROLLBACK")
+        add(engine, "later")
+        assert count(engine) == 1
+
+    def test_a_statement_cannot_end_the_transaction_unseen(self, either: Engine) -> None:
+        """A ROLLBACK in a statement makes the block fail instead of reporting a write that is not there."""
+        with pytest.raises(StorageError), either.transaction("sneak") as tx:
+            tx.execute(INSERT, ("a",))
+            tx.execute("ROLLBACK")
+        assert count(either) == 0
+
+    def test_refuses_work_after_its_end(self, either: Engine) -> None:
+        """A transaction that has ended takes no statement."""
+        with either.transaction("short") as tx:
+            tx.execute(INSERT, ("a",))
+        with pytest.raises(MisuseError, match="ended"):
+            tx.execute(INSERT, ("b",))
+        with pytest.raises(MisuseError, match="ended"):
+            tx.execute_many(INSERT, [("b",)])
+        assert count(either) == 1
+
+    @pytest.mark.parametrize("value", [2**63, "\udc80", object()])
+    def test_values_that_sqlite_cannot_hold_are_the_callers_error(self, either: Engine, value: object) -> None:
+        """An int of more than 64 bits, a lone surrogate and an object are refused, and nothing is kept."""
+        with pytest.raises(InvalidValueError), either.transaction("write") as tx:
+            tx.execute(INSERT, ("a",))
+            tx.execute(INSERT, (value,))  # type: ignore[arg-type] -- the wrong type is the test
+        assert count(either) == 0
+
+    def test_each_write_reaches_its_durability(self, path: Path) -> None:
+        """The default comes from the settings, a transaction may ask for another, and the next one has the default."""
+        committed = settings(ARAGORA_DURABILITY="committed")
+        with open_engine(path, "tokens", settings=committed) as engine:
+            levels = []
+            for durability in (None, Durability.DURABLE, None, Durability.COMMITTED):
+                with engine.transaction("write", durability=durability) as tx:
+                    levels.append(tx.one("PRAGMA synchronous"))
+            assert levels == [(1,), (2,), (1,), (1,)]
+        with open_engine(path, "tokens") as engine, engine.transaction("write") as tx:
+            assert tx.one("PRAGMA synchronous") == (2,)
+
+    def test_many_threads_lose_no_update(self, engine: Engine) -> None:
+        """Reading, adding one and writing in a transaction counts right with eight threads."""
+        add(engine, "n")
+        with engine.transaction("start") as tx:
+            tx.execute("UPDATE token_blacklist SET reason = '0'")
+
+        def work() -> None:
+            for _ in range(25):
+                with engine.transaction("count") as tx:
+                    row = tx.one("SELECT reason FROM token_blacklist")
+                    assert row is not None
+                    tx.execute("UPDATE token_blacklist SET reason = ?", (str(int(str(row[0])) + 1),))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with engine.read("look") as view:
+            assert view.one("SELECT reason FROM token_blacklist") == ("200",)
+
+
+class TestSlowQueries:
+    """The documented line."""
+
+    def test_a_slow_query_is_logged_with_its_name(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """With a threshold of zero everything is slow, and both kinds of block say so."""
+        with (
+            open_engine(path, "tokens", settings=settings(ARAGORA_SLOW_QUERY_MS="0")) as engine,
+            caplog.at_level(logging.WARNING, "aragora_persist.slow"),
+        ):
+            with engine.transaction("save_cycle [cycle=5]") as tx:
+                tx.execute(INSERT, ("a",))
+            with engine.read("get_cycle") as view:
+                view.one(COUNT)
+        names = [record.getMessage().split(": ")[1].split(" (")[0] for record in caplog.records]
+        assert names == ["save_cycle [cycle=5]", "get_cycle"]
+
+    def test_a_fast_query_is_not(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+        """Below the threshold nothing is logged."""
+        with caplog.at_level(logging.WARNING, "aragora_persist.slow"):
+            add(engine, "a")
+            assert count(engine) == 1
+        assert caplog.records == []
