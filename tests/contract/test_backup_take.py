@@ -1,0 +1,323 @@
+"""Taking, listing, verifying and removing backups, on real files; the state after each failure is asserted too."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist import times
+from aragora_persist.backup.catalog import FILE_NAME, Catalog
+from aragora_persist.backup.inventory import FileState, backup_health, take_inventory
+from aragora_persist.backup.take import apply_retention, take_all, take_backup
+from aragora_persist.backup.verify import verify
+from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError
+from aragora_persist.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings for a folder of its own."""
+    return Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": "5"})
+
+
+def make_database(settings: Settings, name: str = "users", rows: int = 3) -> Path:
+    """Make a live database with a ledger and two tables, and return its path."""
+    settings.nomic_dir.mkdir(exist_ok=True)
+    path = settings.nomic_dir / f"aragora_{name}.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO schema_version VALUES (1), (2)")
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, extra)")
+        connection.execute("CREATE TABLE notes (user_id INTEGER REFERENCES users(id), text TEXT)")
+        connection.executemany(
+            "INSERT INTO users VALUES (?, ?, ?)", ((n, f"{n}@example.com", n / 2) for n in range(rows))
+        )
+        connection.execute("INSERT INTO notes VALUES (1, 'first')")
+        connection.execute("COMMIT")
+    return path
+
+
+def execute(path: Path, sql: str) -> None:
+    """Run one statement in a database."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(sql)
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names of everything in a folder, hidden files too."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_backup_is_a_verified_file_with_a_documented_name(settings: Settings) -> None:
+    """The entry says what the file holds, the file is one that plain sqlite3 opens, and nothing else is left."""
+    make_database(settings)
+    before = datetime.now(UTC)
+    entry = take_backup("users", settings)
+    assert entry.file == f"users_{entry.created_at:%Y%m%d_%H%M%S}.db"
+    assert before <= entry.created_at <= datetime.now(UTC)
+    assert entry.content.schema_version == 2
+    assert {name: table.rows for name, table in entry.content.tables.items()} == {
+        "notes": 1,
+        "schema_version": 2,
+        "users": 3,
+    }
+    path = settings.backup_dir / entry.file
+    verification = verify(path)
+    assert (verification.sha256, verification.size_bytes) == (entry.sha256, entry.size_bytes)
+    assert verification.content == entry.content
+    assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
+    assert (path.stat().st_mode & 0o777, settings.backup_dir.stat().st_mode & 0o777) == (0o600, 0o700)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT email FROM users WHERE id = 2").fetchone() == ("2@example.com",)
+    assert take_inventory(settings, check=True).intact("users") == (entry,)
+
+
+def test_backups_within_one_second_do_not_collide(settings: Settings) -> None:
+    """Takers at the same time each get a backup of their own, and all are sound."""
+    make_database(settings)
+    threads = [threading.Thread(target=take_backup, args=("users", settings)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entries = take_inventory(settings, check=True).intact("users")
+    assert len({entry.id for entry in entries}) == 6
+    assert names_in(settings.backup_dir) == sorted([FILE_NAME, *(entry.file for entry in entries)])
+
+
+def test_a_name_is_not_used_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one second, neither a name of a removed backup nor that of a foreign file is taken."""
+    make_database(settings)
+    moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(times, "utc_now", lambda: moment)
+    settings.backup_dir.mkdir()
+    (settings.backup_dir / "users_20260301_120000.db").write_bytes(b"by hand")
+    first, second = take_backup("users", settings), take_backup("users", settings)
+    assert [first.id, second.id] == ["users_20260301_120000_2", "users_20260301_120000_3"]
+    decisions = apply_retention(settings, now=moment + timedelta(days=8))
+    assert [decision.keep for decision in decisions] == [False, True]
+    assert take_backup("users", settings).id == "users_20260301_120000_4"
+    assert (settings.backup_dir / "users_20260301_120000.db").read_bytes() == b"by hand"
+
+
+def test_the_digest_follows_the_rows_alone(settings: Settings) -> None:
+    """VACUUM moves pages and keeps the digests; a changed value, type or row changes that table's and no other."""
+    path = make_database(settings)
+    before = take_backup("users", settings).content.tables
+    execute(path, "VACUUM")
+    assert take_backup("users", settings).content.tables == before
+    for change in (
+        "UPDATE users SET email = 'x' WHERE id = 1",
+        "UPDATE users SET extra = 1 WHERE id = 2",
+        "UPDATE users SET extra = '1' WHERE id = 2",
+        "UPDATE users SET extra = x'31' WHERE id = 2",
+        "UPDATE users SET extra = NULL WHERE id = 2",
+        "DELETE FROM users WHERE id = 2",
+    ):
+        execute(path, change)
+        after = take_backup("users", settings).content.tables
+        assert after["users"] != before["users"], change
+        assert after["notes"] == before["notes"]
+        before = after
+
+
+def test_odd_tables_are_read(settings: Settings) -> None:
+    """Tables without a rowid, with columns that hide it, with invalid text, or full-text ones do not stop a backup."""
+    path = make_database(settings)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE keyed (a TEXT, b INTEGER, PRIMARY KEY (b, a)) WITHOUT ROWID")
+        connection.execute("INSERT INTO keyed VALUES ('x', 2), ('y', 1)")
+        connection.execute('CREATE TABLE "hid""ing" (rowid TEXT, oid TEXT, _ROWID_ TEXT)')
+        connection.execute('INSERT INTO "hid""ing" VALUES (1, 2, 3)')
+        connection.execute("CREATE TABLE torn (text TEXT)")
+        connection.execute("INSERT INTO torn VALUES (CAST(x'ff41' AS TEXT)), ('ü\n')")
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
+        connection.execute("INSERT INTO words VALUES ('alpha beta')")
+        connection.execute("CREATE TABLE _litestream_seq (id INTEGER)")
+    tables = take_backup("users", settings).content.tables
+    assert {name: table.rows for name, table in tables.items() if name in {"keyed", 'hid"ing', "torn"}} == {
+        "keyed": 2,
+        'hid"ing': 1,
+        "torn": 2,
+    }
+    assert "_litestream_seq" not in tables
+    assert tables["words_content"].rows == 1
+
+
+def test_rows_that_refer_to_nothing_are_counted_and_do_not_end_backups(settings: Settings) -> None:
+    """A foreign key that is broken in the live database is in the entry."""
+    execute(make_database(settings), "INSERT INTO notes VALUES (99, 'orphan')")
+    assert take_backup("users", settings).content.foreign_key_violations == 1
+
+
+def test_a_damaged_database_makes_no_backup(settings: Settings) -> None:
+    """Damage inside the live file is an error, and what was there before is all there is afterwards."""
+    path = make_database(settings, rows=5000)
+    entry = take_backup("users", settings)
+    execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(4096 * 12)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(DamagedError):
+        take_backup("users", settings)
+    assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
+    assert take_inventory(settings, check=True).intact() == (entry,)
+
+
+@pytest.mark.parametrize("content", [None, "empty", "without tables"])
+def test_what_holds_nothing_is_not_backed_up(settings: Settings, content: str | None) -> None:
+    """A missing database, an empty file and one without tables are errors and leave no file."""
+    settings.nomic_dir.mkdir()
+    path = settings.nomic_dir / "aragora_users.db"
+    if content == "empty":
+        path.touch()
+    elif content:
+        execute(path, "PRAGMA journal_mode = WAL")
+    with pytest.raises(NotFoundError):
+        take_backup("users", settings)
+    assert not settings.backup_dir.exists() or names_in(settings.backup_dir) == []
+    assert path.exists() == (content is not None)
+
+
+def test_an_unknown_database_is_refused(settings: Settings) -> None:
+    """A name that is not in the registry is an error that lists those that are, and nothing is made."""
+    with pytest.raises(InvalidValueError, match="users"):
+        take_backup("../users", settings)
+    assert not settings.nomic_dir.exists()
+
+
+def test_one_failure_does_not_stop_the_others(settings: Settings) -> None:
+    """Of three databases the damaged one is reported and the other two are backed up."""
+    for name in ("elo", "users", "tokens"):
+        make_database(settings, name)
+    (settings.nomic_dir / "aragora_users.db").write_bytes(b"no database" * 1000)
+    for ending in ("-wal", "-shm"):
+        (settings.nomic_dir / f"aragora_users.db{ending}").unlink(missing_ok=True)
+    outcomes = {outcome.database: outcome for outcome in take_all(settings)}
+    assert set(outcomes) == {"elo", "users", "tokens"}
+    assert isinstance(outcomes["users"].error, DamagedError)
+    assert {entry.database for entry in take_inventory(settings, check=True).intact()} == {"elo", "tokens"}
+
+
+def test_a_full_disk_leaves_the_catalog_and_the_backups_as_they_were(settings: Settings) -> None:
+    """A process that may write no more bytes fails with our error; afterwards only the first backup is there."""
+    make_database(settings, rows=20_000)
+    entry = take_backup("users", settings)
+    before = Catalog(settings.backup_dir).path.read_bytes()
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from aragora_persist.backup.take import take_backup\n"
+        "from aragora_persist.errors import PersistError\n"
+        "from aragora_persist.settings import Settings\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n"
+        "    take_backup('users', Settings.from_env())\n"
+        "except PersistError as error:\n"
+        "    sys.exit(f'{type(error).__name__}: {error}')\n"
+    )
+    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.returncode == 1, run.stderr
+    assert run.stderr.startswith("StorageError: "), run.stderr
+    assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
+    assert Catalog(settings.backup_dir).path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(settings: Settings) -> None:
+    """A file in the place of the backup folder is our error, and stays."""
+    make_database(settings)
+    settings.backup_dir.write_bytes(b"")
+    with pytest.raises(StorageError, match=r"backups"):
+        take_backup("users", settings)
+    assert settings.backup_dir.read_bytes() == b""
+
+
+def test_the_inventory_tells_what_became_of_the_files(settings: Settings) -> None:
+    """Missing, shortened, changed and foreign files are each reported; only the intact one is offered."""
+    make_database(settings)
+    missing, short, changed, intact = (take_backup("users", settings) for _ in range(4))
+    (settings.backup_dir / missing.file).unlink()
+    with (settings.backup_dir / short.file).open("r+b") as file:
+        file.truncate(4096)
+    with (settings.backup_dir / changed.file).open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\x01")
+    (settings.backup_dir / "users_20240101.db").write_bytes(b"by hand")
+    inventory = take_inventory(settings, check=True)
+    states = [FileState.MISSING, FileState.DAMAGED, FileState.DAMAGED, FileState.INTACT]
+    assert [listed.state for listed in inventory.backups] == states
+    assert inventory.intact() == (intact,)
+    assert inventory.uncatalogued == ("users_20240101.db",)
+    assert len(list(inventory.problems())) == 3
+    # Without reading every byte, only the size tells.
+    assert take_inventory(settings).intact() == (changed, intact)
+
+
+def test_retention_removes_what_is_old_and_says_why(settings: Settings) -> None:
+    """After eight days the older backup goes, file and entry; a dry run removes nothing; a foreign file stays."""
+    make_database(settings)
+    make_database(settings, "elo")
+    old, last, other = take_backup("users", settings), take_backup("users", settings), take_backup("elo", settings)
+    foreign = settings.backup_dir / "users_20200101_000000.db"
+    foreign.write_bytes(b"by hand")
+    later = datetime.now(UTC) + timedelta(days=8)
+    rehearsed = apply_retention(settings, now=later, dry_run=True)
+    assert take_inventory(settings, check=True).intact() == (old, last, other)
+    assert apply_retention(settings, now=later) == rehearsed
+    assert [(d.entry, d.keep) for d in rehearsed] == [(old, False), (last, True), (other, True)]
+    assert take_inventory(settings, check=True).intact() == (last, other)
+    assert names_in(settings.backup_dir) == sorted([FILE_NAME, last.file, other.file, foreign.name])
+
+
+def test_retention_of_one_database_leaves_the_others(settings: Settings) -> None:
+    """A run for one database does not even decide about another one's backups."""
+    for name in ("users", "users", "elo", "elo"):
+        if not (settings.nomic_dir / f"aragora_{name}.db").exists():
+            make_database(settings, name)
+        take_backup(name, settings)
+    decisions = apply_retention(settings, now=datetime.now(UTC) + timedelta(days=8), databases=["elo"])
+    assert [decision.entry.database for decision in decisions] == ["elo", "elo"]
+    assert [len(take_inventory(settings).intact(name)) for name in ("users", "elo")] == [2, 1]
+
+
+def test_a_deletion_that_was_killed_before_the_file_went_is_finished(settings: Settings) -> None:
+    """A file whose deletion is in the catalog is not offered, and the next run removes it."""
+    make_database(settings)
+    first, second = take_backup("users", settings), take_backup("users", settings)
+    with Catalog(settings.backup_dir).writing(timeout_s=5) as writer:
+        writer.add_deletion(first, at=datetime.now(UTC), reason="test")
+    assert take_inventory(settings, check=True).intact() == (second,)
+    assert (settings.backup_dir / first.file).exists()
+    apply_retention(settings)
+    assert names_in(settings.backup_dir) == [FILE_NAME, second.file]
+
+
+def test_health_is_the_age_of_the_newest_backup_of_each_present_database(settings: Settings) -> None:
+    """A database without a backup is not healthy, nor is one whose newest backup is old or from the future."""
+    make_database(settings)
+    make_database(settings, "elo")
+    entry = take_backup("users", settings)
+    by_name = {health.database: health for health in backup_health(settings, now=entry.created_at)}
+    assert set(by_name) == {"users", "elo"}
+    assert by_name["users"].newest == entry
+    assert by_name["users"].within(0)
+    assert not by_name["elo"].within(10**9)
+    for shift in (timedelta(hours=2), timedelta(hours=-2)):
+        (late,) = (h for h in backup_health(settings, now=entry.created_at + shift) if h.database == "users")
+        assert (late.within(7201), late.within(7199)) == (True, False)
