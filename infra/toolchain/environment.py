@@ -30,7 +30,7 @@ def toolchain_dir(base: Mapping[str, str] | None = None) -> Path:
 
 
 def bin_dir(base: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of links to the tools that the bootstrap provided (those already on PATH have none)."""
+    """Return the folder of the tools that the bootstrap provided; those that were on PATH are not in it."""
     return toolchain_dir(base) / "bin"
 
 

@@ -1,8 +1,9 @@
-"""The folder of built and downloaded tools: whole entries under keys, links to those in use, one bootstrap at a time.
+"""The folder of built and downloaded tools: whole entries under keys, a ``bin`` of those in use, one user at a time.
 
 An entry is made in a temporary folder, synced and renamed, so whatever lies under its name is whole; a bootstrap that
 is killed leaves a temporary folder that the next one sweeps away. Entries are never changed, only added: one made from
-other pins has another name. Which parts there are is not known here.
+other pins has another name. ``bin`` holds hard links: a program that looks for its companions beside itself finds them,
+though they are from several entries. Which parts there are is not known here.
 """
 
 from __future__ import annotations
@@ -78,10 +79,10 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
 
     def link(self, name: str, target: Path) -> None:
-        """Make ``bin/<name>`` lead to ``target``, in one step: there is no moment without a link."""
+        """Make ``bin/<name>`` the file ``target`` of an entry, in one step: there is no moment without it."""
         self.bin_dir.mkdir(parents=True, exist_ok=True)
         with self.scratch() as scratch:
-            (scratch / name).symlink_to(target)
+            (scratch / name).hardlink_to(target)
             (scratch / name).replace(self.bin_dir / name)
         _sync_folder(self.bin_dir)
 
@@ -89,12 +90,12 @@ class Store:
         """Remove ``bin/<name>``; nothing happens when it is not there."""
         (self.bin_dir / name).unlink(missing_ok=True)
 
-    def linked(self, name: str) -> Path | None:
-        """Return what ``bin/<name>`` leads to, or None."""
+    def links(self, name: str, target: Path | None = None) -> bool:
+        """Tell whether there is a ``bin/<name>``, and whether it is ``target`` where one is given."""
         try:
-            return (self.bin_dir / name).readlink()
-        except OSError:
-            return None
+            return (self.bin_dir / name).exists() if target is None else (self.bin_dir / name).samefile(target)
+        except FileNotFoundError:
+            return False
 
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[], None]) -> Iterator[None]:

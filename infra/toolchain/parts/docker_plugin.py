@@ -61,7 +61,7 @@ def find_provider(context: Context) -> Found | None:
     """Find the Terraform provider."""
     entry = go.entry_of(context, pins.DOCKER_PROVIDER)
     origin = context.store.origin_of(entry)
-    if origin is None or context.store.linked(PROVIDER) != entry / PROVIDER:
+    if origin is None or not context.store.links(PROVIDER, entry / PROVIDER):
         return None
     return Found(pins.DOCKER_PROVIDER.version, origin)
 

@@ -2,7 +2,8 @@
 
 What ``pulumi_environment`` would run is what is found: a link in the store's ``bin`` comes before PATH. The vendor's
 archive is taken only with the pinned hash. The host brings two scripts with it: the one that starts a Python program
-and the plugin of dynamic resources; the host finds the first beside itself only, so they share its folder.
+and the plugin of dynamic resources. The host finds the first only beside itself, and the CLI says so at every call when
+it finds a host elsewhere than beside itself.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def find_cli(context: Context) -> Found | None:
     if found:
         return Found(pins.PULUMI.version, found)
     on_path = shutil.which(CLI, path=context.environment.get("PATH"))
-    if on_path is None or context.store.linked(CLI):
+    if on_path is None or context.store.links(CLI):
         return None
     version = _version(context, on_path)
     return Found(".".join(map(str, version)), f"PATH ({on_path})") if version >= pins.PULUMI_VERSION else None
@@ -62,7 +63,7 @@ def find_host(context: Context) -> Found | None:
     found = _linked(context, HOST_FILES, (go.entry_of(context, pins.LANGUAGE_HOST),))
     if found:
         return Found(pins.LANGUAGE_HOST.version, found)
-    if any(context.store.linked(name) for name in HOST_FILES) or not _all_on_path(context):
+    if any(context.store.links(name) for name in HOST_FILES) or not _all_on_path(context):
         return None
     return Found("of that CLI", "PATH")
 
@@ -70,7 +71,7 @@ def find_host(context: Context) -> Found | None:
 def _linked(context: Context, names: tuple[str, ...], entries: tuple[Path, ...]) -> str | None:
     """Return the origin of the entry that all these names are linked to, or None."""
     for entry in entries:
-        if all(context.store.linked(name) == entry / name for name in names):
+        if all(context.store.links(name, entry / name) for name in names):
             return context.store.origin_of(entry)
     return None
 
@@ -102,7 +103,7 @@ def use_cli_on_path(context: Context) -> None:
 
 def use_host_on_path(context: Context) -> None:
     """Use the language host that came with the CLI on PATH."""
-    if context.store.linked(CLI) or not _all_on_path(context):
+    if context.store.links(CLI) or not _all_on_path(context):
         raise UnavailableError("the CLI on PATH is not used, or came without it")
     for name in HOST_FILES:
         context.store.unlink(name)
@@ -152,7 +153,7 @@ def _without_top_folder(packed: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def use_host_of_download(context: Context) -> None:
     """Link the language host that the vendor's archive holds, if that is where the CLI comes from."""
     entry = download_entry(context)
-    if context.store.linked(CLI) != entry / CLI or context.store.origin_of(entry) is None:
+    if not context.store.links(CLI, entry / CLI) or context.store.origin_of(entry) is None:
         raise UnavailableError("the CLI is not from there")
     for name in HOST_FILES:
         context.store.link(name, entry / name)

@@ -28,7 +28,7 @@ def find(context: Context) -> Found | None:
     """Find the pinned uv."""
     path = program(context)
     origin = context.store.origin_of(path.parents[1])
-    if origin is None or context.store.linked("uv") != path:
+    if origin is None or not context.store.links("uv", path):
         return None
     return Found(pins.UV.version, origin)
 
