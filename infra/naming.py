@@ -10,6 +10,7 @@ PROJECT = "aragora-persist"
 PROJECT_LABEL = "io.aragora.project"
 STACK_LABEL = "io.aragora.stack"
 PART_LABEL = "io.aragora.part"
+IMAGE_LABEL = "io.aragora.image"
 
 
 def resource_name(stack: str, *parts: str) -> str:

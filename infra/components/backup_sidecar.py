@@ -63,7 +63,7 @@ class BackupSidecar(pulumi.ComponentResource):
             healthcheck=healthcheck("aragora-persist", "backups", "--max-age", str(max_age_s), *options),
             restart="unless-stopped",
             wait=True,
-            wait_timeout=300,
+            wait_timeout=180,
             destroy_grace_seconds=30,
             opts=pulumi.ResourceOptions(
                 parent=self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import OWNER, container_labels, volume_labels
+from infra.components.containers import container_labels, volume_labels
 from infra.naming import resource_name
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MOUNT = "/run/secrets/aragora"
 
 
 class SecretFiles(pulumi.ComponentResource):
-    """A volume with one file for each secret, readable to the tier's user alone; mount it at ``MOUNT``.
+    """A volume with one file for each secret; mount it read-only at ``MOUNT``.
 
     ``fingerprint`` changes with the secrets: a container that carries it as a label is replaced when they are.
     """
@@ -55,9 +55,8 @@ class SecretFiles(pulumi.ComponentResource):
             labels=container_labels(stack, name, "carrier"),
             volumes=[docker.ContainerVolumeArgs(volume_name=volume.name, container_path=MOUNT)],
             uploads=[
-                docker.ContainerUploadArgs(
-                    file=f"{MOUNT}/{file}", content=content, permissions="0400", owner=OWNER, group=OWNER
-                )
+                # Readable to whoever mounts the volume: giving a file another owner than root fails on some engines.
+                docker.ContainerUploadArgs(file=f"{MOUNT}/{file}", content=content, permissions="0444")
                 for file, content in files.items()
             ],
             network_mode="none",
@@ -68,7 +67,8 @@ class SecretFiles(pulumi.ComponentResource):
         )
         # Through the carrier, so that nobody mounts the volume before the files are in it.
         self.volume_name = pulumi.Output.all(volume.name, carrier.id).apply(lambda pair: str(pair[0]))
-        self.fingerprint = pulumi.Output.all(**files).apply(_fingerprint)
+        # Not a secret itself, and kept from being one: it would make all labels beside it secret too.
+        self.fingerprint = pulumi.Output.unsecret(pulumi.Output.all(**files).apply(_fingerprint))
         self.register_outputs({"volume_name": self.volume_name})
 
 

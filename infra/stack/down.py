@@ -1,0 +1,85 @@
+"""`scripts/down`: take a stack down and keep its data, or, asked twice, remove that too."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from aragora_persist.errors import InvalidValueError, PersistError
+from infra.stack.engine import StackOnEngine, engine
+from infra.stack.files import StackFiles, state_dir
+from infra.stack.pulumi import Pulumi
+from infra.stack.recovery import clear_dead_locks
+from infra.stack.up import ROOT
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    files = StackFiles(arguments.stack, root=ROOT, state=state_dir())
+    try:
+        if arguments.delete_data:
+            _confirm(arguments.stack, arguments.yes)
+        down(files, delete_data=arguments.delete_data)
+    except PersistError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+    return 0
+
+
+def down(files: StackFiles, *, delete_data: bool = False) -> None:
+    """Take the stack down; its volumes with data stay unless ``delete_data``. The passphrase and secrets always stay.
+
+    Raises:
+        PersistError: it is not down, and may be taken down again.
+
+    """
+    pulumi = Pulumi(files)
+    with files.locked(), engine(files.name) as on_engine:
+        files.write({})
+        clear_dead_locks(files)
+        if pulumi.exists():
+            destroy = ("destroy", "--yes", "--skip-preview", "--stack", files.name)
+            if delete_data:
+                pulumi.ask("state", "unprotect", "--all", "--yes", "--stack", files.name)
+                pulumi.show(*destroy)
+                pulumi.ask("stack", "rm", "--yes", "--preserve-config", files.name)
+            else:
+                pulumi.show(*destroy, "--exclude-protected")
+        elif not delete_data:
+            print(f"There is no stack {files.name}.")  # noqa: T201 - as above
+        if delete_data:
+            _remove_rest(on_engine)
+
+
+def _remove_rest(on_engine: StackOnEngine) -> None:
+    """Remove the volumes, which Pulumi retains whatever it is told, and what a lost state has left."""
+    for name in on_engine.remove_everything():
+        print(f"removed {name}")  # noqa: T201 - as above
+
+
+def _confirm(stack: str, given: str | None) -> None:
+    """Have the stack's name said once more.
+
+    Raises:
+        InvalidValueError: another one was said, or none.
+
+    """
+    if given is None and sys.stdin.isatty():
+        given = input(f"This deletes all data and all backups of stack {stack}. Its name, to go on: ")
+    if given != stack:
+        raise InvalidValueError(
+            "down", "--delete-data", f"needs the stack's name, not {given!r}", hint=f"--delete-data --yes {stack}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/down", description="Take a stack down; databases and backups stay.")
+    parser.add_argument("stack", nargs="?", default="dev", metavar="STACK", help="its name (default: %(default)s)")
+    parser.add_argument("--delete-data", action="store_true", help="remove databases and backups as well")
+    parser.add_argument("--yes", metavar="STACK", help="with --delete-data: the stack's name, instead of asking")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What a stack has on the container engine, looked at and removed by its labels: the part that Pulumi does not see.
+
+Leaves out: creating anything. Volumes are removed by one function only, which nobody calls but `scripts/down
+--delete-data`.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+
+from aragora_persist.errors import ConflictError, PersistError
+from infra.naming import IMAGE_LABEL, STACK_LABEL, image_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from docker.models.containers import Container
+
+    from infra.settings import StackSettings
+
+_LOOPBACK = "127.0.0.1"
+_LOG_LINES = 8
+
+
+class StackOnEngine:
+    """One stack's containers, networks, volumes and images."""
+
+    def __init__(self, client: docker.DockerClient, stack: str) -> None:
+        self._client = client
+        self._stack = stack
+        self._mine: dict[str, str | list[str] | bool] = {"label": f"{STACK_LABEL}={stack}"}
+
+    def check_ports(self, settings: StackSettings) -> None:
+        """Find out that a port is taken before anything is created.
+
+        Raises:
+            ConflictError: it is, and not by this stack itself; names the port, its holder and the setting.
+
+        """
+        holders = {
+            int(binding["HostPort"]): container
+            for container in self._client.containers.list()
+            for bindings in container.ports.values()
+            for binding in bindings or ()
+        }
+        for service in settings.services:
+            holder = holders.get(service.port)
+            if holder is not None and holder.labels.get(STACK_LABEL) == self._stack:
+                continue
+            by = f"container {holder.name}" if holder is not None else "another program"
+            if holder is not None or (self._is_local() and not _is_free(service.port)):
+                raise ConflictError(
+                    "up",
+                    f"{_LOOPBACK}:{service.port}",
+                    f"the port of service {service.name} is in use by {by}",
+                    hint=f"scripts/up {self._stack} --config port={service.port + 100} takes another (setting `port`)",
+                )
+
+    def remove_leftovers(self, recorded: Collection[str]) -> list[str]:
+        """Remove containers and networks that no state knows, and jobs that failed; return their names.
+
+        A command that was killed leaves them, and their names would be in the way of the next one. ``recorded`` are
+        the ids in the state.
+        """
+        removed = []
+        for container in self._containers():
+            failed = container.attrs["State"]["Status"] == "exited" and container.attrs["State"]["ExitCode"] != 0
+            is_job = container.attrs["HostConfig"]["RestartPolicy"]["Name"] in {"", "no"}
+            if container.id not in recorded or (is_job and failed):
+                container.remove(force=True)
+                removed.append(str(container.name))
+        for network in self._client.networks.list(filters=self._mine):
+            if network.id not in recorded:
+                network.remove()
+                removed.append(str(network.name))
+        return removed
+
+    def remove_everything(self) -> list[str]:
+        """Remove what still carries the stack's label, its data included; return the names."""
+        removed = self.remove_leftovers(())
+        for volume in self._client.volumes.list(filters=self._mine):
+            volume.remove()
+            removed.append(str(volume.name))
+        for image in self._client.images.list(name=image_repository(self._stack)):
+            for tag in image.tags:
+                if tag.startswith(f"{image_repository(self._stack)}:"):
+                    # Only the name goes while another stack has one for the same image.
+                    self._client.images.remove(tag)
+                    removed.append(tag)
+        self._remove_untagged()
+        return removed
+
+    def sick(self) -> Iterator[tuple[str, str]]:
+        """Yield the containers that should run and are not healthy, with the last lines that they wrote."""
+        for container in self._containers():
+            state = container.attrs["State"]
+            health = state.get("Health", {}).get("Status", "healthy")
+            restarts = container.attrs["HostConfig"]["RestartPolicy"]["Name"] not in {"", "no"}
+            if restarts and (state["Status"] != "running" or health != "healthy"):
+                yield str(container.name), container.logs(tail=_LOG_LINES).decode(errors="replace").strip()
+
+    def run(self, container: str, *command: str) -> str:
+        """Run a command in a running container and return its output.
+
+        Raises:
+            PersistError: there is no such container, or the command failed.
+
+        """
+        try:
+            code, output = self._client.containers.get(container).exec_run(list(command))
+        except DockerException as error:
+            raise PersistError("look at", container, str(error)) from error
+        text = b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
+        if code:
+            raise PersistError("look at", container, text.strip() or f"exit code {code}")
+        return text
+
+    def _containers(self) -> list[Container]:
+        return self._client.containers.list(all=True, filters=self._mine, ignore_removed=True)
+
+    def _remove_untagged(self) -> None:
+        """Remove the nameless images of builds, once no stack has an image left that they would speed up."""
+        images = self._client.images.list(all=True, filters={"label": IMAGE_LABEL})
+        if any(image.tags for image in images):
+            return
+        for image in images:
+            # Some are the parents of others and go with them.
+            with suppress(NotFound, APIError):
+                self._client.images.remove(str(image.id))
+
+    def _is_local(self) -> bool:
+        return str(self._client.api.base_url).startswith("http+docker:")
+
+
+@contextmanager
+def engine(stack: str) -> Iterator[StackOnEngine]:
+    """Connect to the engine that the environment names.
+
+    Raises:
+        PersistError: it does not answer, or refuses.
+
+    """
+    try:
+        client = docker.from_env(timeout=60)
+        try:
+            client.ping()
+            yield StackOnEngine(client, stack)
+        finally:
+            client.close()
+    except DockerException as error:
+        raise PersistError("use the container engine", stack, str(error), hint="scripts/bootstrap") from error
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the engine does: a connection that has just ended does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+    return True

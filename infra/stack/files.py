@@ -1,0 +1,151 @@
+"""The files that a stack has on this machine, below the user's state directory.
+
+``backend/`` is Pulumi's state. ``<stack>/`` holds what a retained volume keeps needing and what is therefore made once
+and removed by nothing here, the passphrase and the secrets, and a copy of the project's files with this stack's
+configuration: secrets are written into it, so it cannot be the one in the tree. Leaves out: running anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from aragora_persist.errors import BusyError, InvalidValueError
+from infra.naming import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_DEFAULT_STACK = "dev"
+
+
+def state_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of all stacks of this user; it may not exist yet."""
+    env = os.environ if environ is None else environ
+    base = env.get("XDG_STATE_HOME") or Path(env.get("HOME") or Path.home(), ".local", "state")
+    return Path(base, PROJECT).absolute()
+
+
+class StackFiles:
+    """The files of one stack; ``root`` is the tree whose program it runs, ``state`` the folder of all stacks."""
+
+    def __init__(self, name: str, *, root: Path, state: Path) -> None:
+        self.name = name
+        self.root = root
+        self.backend = state / "backend"
+        self.folder = state / name
+        self.passphrase = self.folder / "passphrase"
+        self.secrets = self.folder / "secrets.json"
+        self._overrides = self.folder / "overrides.json"
+        self._project = self.folder / "Pulumi.yaml"
+        self._config = self.folder / f"Pulumi.{name}.yaml"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folders, and keep other commands of this stack out.
+
+        Raises:
+            BusyError: another one runs.
+
+        """
+        for folder in (self.folder.parent, self.backend, self.folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BusyError("lock", f"stack {self.name}", "scripts/up or scripts/down is running") from error
+            yield
+
+    def write(self, overrides: Mapping[str, object]) -> dict[str, object]:
+        """Write what Pulumi reads, and return the stack's plain configuration, defaults included.
+
+        The tree's `Pulumi.<stack>.yaml`, or that of `dev` where a stack has none, says what a stack is like;
+        ``overrides`` are added to it now and on every later call.
+        """
+        _make_once(self.passphrase, lambda: secrets.token_urlsafe(32))
+        _make_once(self.secrets, _new_secrets)
+        kept = {**(json.loads(self._overrides.read_text()) if self._overrides.exists() else {}), **overrides}
+        project = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
+        if unknown := sorted(set(kept) - set(project["config"])):
+            known = ", ".join(sorted(project["config"]))
+            raise InvalidValueError("configure", unknown[0], "is not a setting", hint=f"one of: {known}")
+        _replace(self._overrides, json.dumps(kept))
+        # The program runs from the tree, with the tree's own environment.
+        project["main"] = str(self.root / project["main"])
+        project["runtime"]["options"]["virtualenv"] = str(self.root / project["runtime"]["options"]["virtualenv"])
+        _replace(self._project, yaml.safe_dump(project, sort_keys=False))
+        committed = self._committed()
+        plain = {**committed, **{f"{PROJECT}:{key}": value for key, value in kept.items()}}
+        previous = yaml.safe_load(self._config.read_text()) if self._config.exists() else {}
+        secure = {key: value for key, value in previous.get("config", {}).items() if _is_secure(value)}
+        _replace(self._config, yaml.safe_dump({**previous, "config": {**plain, **secure}}, sort_keys=False))
+        defaults = {key: declared["default"] for key, declared in project["config"].items()}
+        return {**defaults, **{key.removeprefix(f"{PROJECT}:"): value for key, value in plain.items()}}
+
+    def secret_config(self) -> dict[str, str]:
+        """Return the secrets that the stack is configured with, by key."""
+        values: dict[str, str] = json.loads(self.secrets.read_text())
+        return values
+
+    def _committed(self) -> dict[str, Any]:
+        for name in (self.name, _DEFAULT_STACK):
+            path = self.root / f"Pulumi.{name}.yaml"
+            if path.exists():
+                config: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
+                return config
+        return {}
+
+
+def _new_secrets() -> str:
+    return json.dumps({"encryptionKey": base64.b64encode(secrets.token_bytes(32)).decode()})
+
+
+def _is_secure(value: object) -> bool:
+    return isinstance(value, dict) and set(value) == {"secure"}
+
+
+def _make_once(path: Path, content: Callable[[], str]) -> None:
+    """Write a file that does not exist yet; an existing one is never touched."""
+    if path.exists():
+        return
+    temporary = _written(path, content())
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
+    _sync(path.parent)
+
+
+def _replace(path: Path, content: str) -> None:
+    """Write a file so that it is there as a whole or as it was."""
+    if not path.exists() or path.read_text() != content:
+        _written(path, content).replace(path)
+        _sync(path.parent)
+
+
+def _written(path: Path, content: str) -> Path:
+    temporary = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

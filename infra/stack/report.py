@@ -1,0 +1,33 @@
+"""What runs where, as text: the last thing that `scripts/up` says. It asks the containers themselves."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aragora_persist.wording import span_text
+
+if TYPE_CHECKING:
+    from infra.stack.engine import StackOnEngine
+
+
+def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, seconds: float) -> str:
+    """Return the pages, the databases with their schema versions and newest verified backups, and the time it took.
+
+    The sidecar is asked: it alone sees both the databases and their backups. It was healthy before `up` ended, so
+    there is a backup.
+    """
+    lines = []
+    for name, service in outputs["services"].items():
+        status = json.loads(on_engine.run(service["sidecar"], "aragora-persist", "status", "--json"))
+        lines += ["", f"{name}: {service['url']}", *(_line(one) for one in status["databases"] if one["present"])]
+        lines += [f"  data in volume {service['data_volume']}, backups in {service['backups_volume']}"]
+    library = outputs["library"]
+    lines += ["", f"library: volume {library['volume']}, release {library['release']}"]
+    return "\n".join([*lines, "", f"up in {seconds:.1f} s"])
+
+
+def _line(database: dict[str, Any]) -> str:
+    backup = database["newest_backup"]
+    newest = f"backup verified {span_text(backup['age_s'])} ago" if backup else "no backup yet"
+    return f"  {database['name']:<10} schema {database['schema_version']:<3} {newest}"

@@ -1,0 +1,105 @@
+"""`scripts/up`: bring a stack up, after the traces of a killed command are cleared, and say what runs where."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from aragora_persist.errors import PersistError
+from infra.settings import read_settings
+from infra.stack.engine import StackOnEngine, engine
+from infra.stack.files import StackFiles, state_dir
+from infra.stack.pulumi import Pulumi
+from infra.stack.recovery import clear_dead_locks
+from infra.stack.report import report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    files = StackFiles(arguments.stack, root=ROOT, state=state_dir())
+    try:
+        up(files, dict(arguments.config))
+    except PersistError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+    return 0
+
+
+def up(files: StackFiles, overrides: dict[str, object]) -> None:
+    """Bring the stack up.
+
+    Raises:
+        PersistError: it is not up; what was created stays, and the next call goes on from there.
+
+    """
+    started = time.monotonic()
+    pulumi = Pulumi(files)
+    with files.locked(), engine(files.name) as on_engine:
+        on_engine.check_ports(read_settings(files.write(overrides), files.name))
+        prepare(files, pulumi, on_engine)
+        try:
+            pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)
+        except PersistError:
+            for container, log in on_engine.sick():
+                print(f"\nLast words of {container}:\n{log}", file=sys.stderr)  # noqa: T201 - as above
+            raise
+        print(report(pulumi.outputs(), on_engine, seconds=time.monotonic() - started))  # noqa: T201 - as above
+
+
+def prepare(files: StackFiles, pulumi: Pulumi, on_engine: StackOnEngine) -> None:
+    """Leave a stack that exists, has its secrets, and bears no traces of a killed command."""
+    if clear_dead_locks(files):
+        _say("cleared the lock of a command that was killed")
+    if not pulumi.exists():
+        pulumi.ask("stack", "init", files.name)
+    pulumi.set_secrets()
+    state = pulumi.state()
+    for name in on_engine.remove_leftovers({resource.get("id", "") for resource in state.get("resources", ())}):
+        _say(f"removed {name}, which a command that was killed or failed had left")
+    if state.get("pending_operations"):
+        _say("a command was killed in the middle: looking at what is there")
+        pulumi.show("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", files.name)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - as above
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/up",
+        description="Bring a stack up on the local container engine; a second call changes nothing.",
+        epilog="A second stack beside the first: scripts/up other --config port=8887",
+    )
+    parser.add_argument("stack", nargs="?", default="dev", metavar="STACK", help="its name (default: %(default)s)")
+    parser.add_argument(
+        "--config",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        help="a setting of Pulumi.yaml for this stack, kept for later calls (repeatable)",
+    )
+    return parser
+
+
+def _setting(text: str) -> tuple[str, object]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{json.dumps(value)} is not a value") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
