@@ -1,0 +1,268 @@
+"""The service as a process: started as in its container, asked over HTTP, stopped by signals."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.cli import main
+from aragora_persist.databases import DATABASES
+from aragora_persist.errors import PersistError
+from aragora_persist.service.probe import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMAND = Path(sys.executable).with_name("aragora-persist")
+
+
+@contextlib.contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the service on a free port and yield the process and the port."""
+    with subprocess.Popen(
+        [COMMAND, "--nomic-dir", home, "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(r"Serving http://127\.0\.0\.1:(\d+)/\n", line)
+        assert match, line
+        try:
+            yield process, int(match.group(1))
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def get(port: int, path: str) -> tuple[int, dict[str, str], str]:
+    """Ask the service for a path."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
+
+
+def eventually(condition: Callable[[], bool], *, within_s: float = 20.0) -> bool:
+    """Return whether the condition comes true in time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def ready(port: int) -> bool:
+    """Say whether the service calls itself ready."""
+    return get(port, "/readyz")[0] == 200
+
+
+def test_service_migrates_and_shows_every_database(tmp_path: Path) -> None:
+    """From an empty folder: ready with all databases at their newest schema, on page, JSON and metrics alike."""
+    with serving(tmp_path / "data") as (_, port):
+        assert eventually(lambda: ready(port))
+        page_status, page_headers, page = get(port, "/")
+        _, json_headers, document = get(port, "/status.json")
+        _, metrics_headers, metrics = get(port, "/metrics")
+        missing = get(port, "/nothing")[0]
+        alive = get(port, "/healthz")
+
+    record = json.loads(document)
+    assert record["ready"] is True
+    assert [one["name"] for one in record["databases"]] == [database.name for database in DATABASES]
+    assert all(one["present"] and one["schema_pending"] == 0 and one["schema_version"] for one in record["databases"])
+    assert (page_status, page_headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert all(f">{database.name}<" in page for database in DATABASES)
+    assert "style-src 'sha256-" in page_headers["Content-Security-Policy"]
+    assert json_headers["Content-Type"] == "application/json"
+    assert metrics_headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "aragora_persist_ready 1\n" in metrics
+    assert missing == 404
+    assert (alive[0], alive[2]) == (200, "alive\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_is_quick_and_clean(tmp_path: Path, number: signal.Signals) -> None:
+    """A stop ends the process within two seconds with 0, and leaves no write-ahead log and no traceback."""
+    home = tmp_path / "data"
+    with serving(home) as (process, port):
+        assert eventually(lambda: ready(port))
+        before = {path.name for path in home.iterdir()}
+        started = time.monotonic()
+        process.send_signal(number)
+        code = process.wait(10)
+        took = time.monotonic() - started
+        assert process.stderr is not None
+        log = process.stderr.read()
+
+    assert code == 0
+    assert took < 2
+    assert "aragora_users.db-wal" in before
+    assert [path.name for path in home.iterdir() if path.name.endswith(("-wal", "-shm"))] == []
+    assert "Traceback" not in log
+
+
+def test_stop_while_it_starts_is_clean(tmp_path: Path) -> None:
+    """A stop that comes in the middle of the migrations leaves databases that the next start completes."""
+    home = tmp_path / "data"
+    with serving(home) as (process, _):
+        process.terminate()
+        assert process.wait(10) == 0
+    with serving(home) as (_, port):
+        assert eventually(lambda: ready(port))
+
+
+def test_many_at_once_on_one_folder_are_all_ready(tmp_path: Path) -> None:
+    """Several processes that start on the same empty folder migrate it together, without an error."""
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(serving(tmp_path / "data"))[1] for _ in range(4)]
+
+        assert [eventually(partial(ready, port)) for port in ports] == [True] * 4
+
+
+def test_service_holds_the_chosen_databases_only(tmp_path: Path) -> None:
+    """With `--db`, other files are neither made nor shown."""
+    home = tmp_path / "data"
+    with serving(home, "--db", "users", "--db", "tokens", "--db", "users") as (_, port):
+        assert eventually(lambda: ready(port))
+        names = [one["name"] for one in json.loads(get(port, "/status.json")[2])["databases"]]
+        made = sorted(path.name for path in home.glob("*.db"))
+
+    assert names == ["users", "tokens"]
+    assert made == ["aragora_tokens.db", "aragora_users.db"]
+
+
+def test_damaged_database_keeps_it_alive_but_not_ready(tmp_path: Path) -> None:
+    """One database that cannot be opened is named with its way out; the process lives and shows the others."""
+    home = tmp_path / "data"
+    home.mkdir()
+    (home / "aragora_users.db").write_bytes(b"this is no database" * 300)
+    with serving(home) as (process, port):
+        assert eventually(lambda: "not a database" in get(port, "/readyz")[2])
+        status, _, reasons = get(port, "/readyz")
+        page = get(port, "/")[2]
+        code = main(["serve", "--probe", "--port", str(port)])
+        assert get(port, "/healthz")[0] == 200
+        process.terminate()
+        assert process.wait(10) == 0
+
+    assert status == 503
+    assert re.fullmatch(r"users: .*not a database \(.*restore.*\)\n", reasons)
+    assert "Not ready" in page
+    assert ">elo<" in page
+    assert code == 1
+    assert (home / "aragora_users.db").read_bytes() == b"this is no database" * 300
+
+
+def test_database_that_vanishes_makes_it_not_ready(tmp_path: Path) -> None:
+    """Readiness looks at the files as they are, not at what was true at the start."""
+    home = tmp_path / "data"
+    with serving(home, "--db", "tokens") as (_, port):
+        assert eventually(lambda: ready(port))
+        (home / "aragora_tokens.db").unlink()
+
+        assert eventually(lambda: not ready(port))
+        assert get(port, "/readyz")[2] == "tokens: its file is gone\n"
+
+
+def test_lock_of_another_process_passes(tmp_path: Path) -> None:
+    """A database that is locked at the start is opened when the lock has gone, without a restart."""
+    home = tmp_path / "data"
+    home.mkdir()
+    with closing(sqlite3.connect(home / "aragora_tokens.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("BEGIN IMMEDIATE")
+        with serving(home, "--db", "tokens") as (_, port):
+            assert "tokens: is being opened" in get(port, "/readyz")[2]
+            other.execute("ROLLBACK")
+
+            assert eventually(lambda: ready(port))
+
+
+def test_port_in_use_fails_and_names_the_option(tmp_path: Path) -> None:
+    """The error says which port and what to change, and no database was touched."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [COMMAND, "--nomic-dir", tmp_path / "data", "serve", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert result.returncode == 1
+    assert f"port {port} is in use" in result.stderr
+    assert "--port" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_probe_answers_by_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 and one word for a ready service; 1 and the way out where nothing listens."""
+    with serving(tmp_path / "data", "--db", "tokens") as (_, port):
+        assert eventually(lambda: ready(port))
+        code_ready = main(["serve", "--probe", "--host", "0.0.0.0", "--port", str(port)])  # noqa: S104 - asks, binds nothing
+    code_gone = main(["serve", "--probe", "--port", str(port)])
+    captured = capsys.readouterr()
+
+    assert (code_ready, captured.out) == (0, "ready\n")
+    assert code_gone == 1
+    assert "does not answer" in captured.err
+    assert "way out: is `aragora-persist serve` running there?" in captured.err
+
+
+def test_probe_does_not_wait_for_ever() -> None:
+    """A port that takes connections and says nothing is an error in time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(PersistError, match="does not answer"):
+            probe("127.0.0.1", silent.getsockname()[1], timeout_s=0.2)
+
+    assert time.monotonic() - started < 2
+
+
+def test_page_answers_under_load_while_records_are_written(tmp_path: Path) -> None:
+    """Many readers of the page and a writer from outside do not disturb each other."""
+    home = tmp_path / "data"
+    with serving(home, "--db", "tokens") as (process, port):
+        assert eventually(lambda: ready(port))
+        answers: list[int] = []
+        readers = [
+            threading.Thread(target=lambda: answers.extend(get(port, "/")[0] for _ in range(20))) for _ in range(6)
+        ]
+        for reader in readers:
+            reader.start()
+        with closing(sqlite3.connect(home / "aragora_tokens.db", timeout=10, isolation_level=None)) as connection:
+            for number in range(50):
+                connection.execute(
+                    "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, '2999', '2026')",
+                    (f"token {number}",),
+                )
+        for reader in readers:
+            reader.join()
+        process.terminate()
+        assert process.wait(10) == 0
+    with closing(sqlite3.connect(home / "aragora_tokens.db")) as connection:
+        written = connection.execute("SELECT count(*) FROM token_blacklist").fetchone()
+
+    assert answers == [200] * 120
+    assert written == (50,)
+    assert os.listdir(home) == ["aragora_tokens.db"]  # noqa: PTH208 - names are what is compared
