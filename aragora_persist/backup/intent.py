@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import SIDE_FILES, beside, locked, partial
+from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import BusyError, DamagedError, StorageError
 from aragora_persist.storage.faults import translate
 from aragora_persist.storage.files import sync_folder
@@ -127,7 +128,7 @@ def _refuse_holders(database: Path, timeout_s: float) -> None:
 
     Once the note is there, whoever opens the database is held up by it: so nobody can come in after this look.
     """
-    if not database.exists():
+    if not database.exists() or is_unreadable(database):
         return
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=timeout_s)) as connection:
@@ -138,6 +139,20 @@ def _refuse_holders(database: Path, timeout_s: float) -> None:
         if isinstance(problem := translate(error, _OPERATION, database), BusyError):
             raise problem from error
         # A file that SQLite cannot open is what a restore is for, and nobody can be working with it.
+
+
+def is_unreadable(database: Path) -> bool:
+    """Say whether SQLite finds no database in the file.
+
+    Asked read-only: a connection that may write would checkpoint and remove the ``-wal`` of a damaged file when it
+    closes, and what is moved aside is perhaps all that is left of the rows.
+    """
+    try:
+        with closing(open_read_only(database)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        return isinstance(translate(error, _OPERATION, database), DamagedError)
+    return False
 
 
 def _move_aside(database: Path, replaced: Path) -> Path | None:

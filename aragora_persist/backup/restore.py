@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.files import SIDE_FILES, Partial, beside, clean_partials, locked, make_directory, partial
-from aragora_persist.backup.intent import Intent, complete, declare, finish_interrupted_restore, withdraw
+from aragora_persist.backup.intent import (
+    Intent,
+    complete,
+    declare,
+    finish_interrupted_restore,
+    is_unreadable,
+    withdraw,
+)
 from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.snapshot import copy_into, open_read_only, run_backup
 from aragora_persist.backup.verify import read_content, verify
@@ -116,7 +123,7 @@ def _restore_live(entry: BackupEntry, settings: Settings, target: Path) -> Resto
 
 def _takes_pages_of(backup: Path, target: Path, timeout_s: float) -> bool:
     """Say whether SQLite can open the target and write the backup's pages into it."""
-    if not target.exists():
+    if not target.exists() or is_unreadable(target):
         return False
     try:
         with (

@@ -10,7 +10,6 @@ import sqlite3
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from aragora_persist.backup.files import beside, make_directory, partial
 from aragora_persist.errors import BusyError, NotFoundError, StorageError
@@ -108,8 +107,9 @@ def run_backup(
 
 def open_read_only(path: Path, *, parameters: str = "mode=ro", timeout_s: float = 0.0) -> sqlite3.Connection:
     """Open an existing database without the right to write to it; in autocommit, for the caller to close."""
-    uri = f"file:{quote(str(path.absolute()))}?{parameters}"
-    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{parameters}", uri=True, timeout=timeout_s, isolation_level=None
+    )
 
 
 def _needs_unlocked_read(source: Path) -> bool:

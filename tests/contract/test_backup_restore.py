@@ -1,0 +1,414 @@
+"""Restoring: rows are compared after each one, and the state after each refusal and each kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.backup.intent import Intent, declare, finish_interrupted_restore, is_being_restored
+from aragora_persist.backup.inventory import take_inventory
+from aragora_persist.backup.restore import Way, restore
+from aragora_persist.backup.take import take_backup
+from aragora_persist.backup.verify import read_content, verify
+from aragora_persist.errors import BusyError, ConflictError, DamagedError, InvalidValueError, NotFoundError
+from aragora_persist.settings import Settings
+from aragora_persist.storage.schema import get_wal_connection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aragora_persist.backup.catalog import BackupEntry
+
+# Commits pairs of rows for ever and says when it has begun; it is killed, so its WAL stays hot.
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.execute("PRAGMA wal_autocheckpoint = 0")
+for number in range(10**9):
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO users (email) VALUES ('left')")
+    connection.execute("INSERT INTO users (email) VALUES ('right')")
+    connection.execute("COMMIT")
+    if number == 20:
+        print("writing", flush=True)
+"""
+
+RESTORER = """
+import sys
+from aragora_persist.backup.restore import restore
+from aragora_persist.settings import Settings
+print("ready", flush=True)
+sys.stdin.readline()
+restore("users", Settings.from_env())
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings for a folder of its own, with a live database and its first backup."""
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": "5"})
+    settings.nomic_dir.mkdir()
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT)")
+        connection.execute("CREATE INDEX by_email ON users (email)")
+        connection.execute(
+            "INSERT INTO users (email) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) "
+            "SELECT printf('%04d@example.com', i) FROM n"
+        )
+    take_backup("users", settings)
+    return settings
+
+
+def live(settings: Settings) -> Path:
+    """Return the path of the live database."""
+    return settings.nomic_dir / "aragora_users.db"
+
+
+def impatient(settings: Settings) -> Settings:
+    """Return the same settings with a short timeout."""
+    environ = {"NOMIC_DIR": str(settings.nomic_dir), "DB_TIMEOUT": "0.2"}
+    return Settings.from_env(environ)
+
+
+def emails(path: Path) -> list[str]:
+    """Return the rows of a database, after SQLite has found it sound."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [row[0] for row in connection.execute("SELECT email FROM users ORDER BY id")]
+
+
+def change(settings: Settings, email: str = "later") -> list[str]:
+    """Add a row to the live database and return all."""
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        connection.execute("INSERT INTO users (email) VALUES (?)", (email,))
+    return emails(live(settings))
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names of everything in a folder, hidden files too."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def break_header(path: Path) -> None:
+    """Make the file one that SQLite does not open."""
+    with path.open("r+b") as file:
+        file.write(b"not a database at all")
+
+
+def test_the_last_backup_comes_back_and_the_replaced_rows_are_kept(settings: Settings) -> None:
+    """The live database has the backup's rows again, and the file kept beside it has those from before."""
+    first = emails(live(settings))
+    changed = change(settings)
+    result = restore("users", settings)
+    assert (result.way, result.target, result.equal) == (Way.INTO, live(settings), True)
+    assert emails(live(settings)) == first
+    assert result.replaced is not None
+    assert emails(result.replaced) == changed
+    assert names_in(settings.nomic_dir) == sorted(["aragora_users.db", result.replaced.name, "backups"])
+
+
+def test_idle_connections_survive_and_see_the_restored_rows(settings: Settings) -> None:
+    """A connection that is open but in no transaction goes on with the restored rows, and writes to them."""
+    first = emails(live(settings))
+    with closing(get_wal_connection(live(settings))) as idle:
+        idle.execute("ALTER TABLE users ADD COLUMN extra TEXT")
+        idle.execute("INSERT INTO users (email, extra) VALUES ('later', 'x')")
+        idle.commit()
+        restore("users", settings)
+        assert [row[0] for row in idle.execute("SELECT email FROM users ORDER BY id")] == first
+        assert len(idle.execute("SELECT * FROM users LIMIT 1").fetchone()) == 2
+        idle.execute("INSERT INTO users (email) VALUES ('after')")
+        idle.commit()
+    assert emails(live(settings)) == [*first, "after"]
+
+
+@pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "BEGIN"])
+def test_an_open_transaction_of_another_refuses_the_restore(settings: Settings, statement: str) -> None:
+    """A holder that writes or reads in a transaction is a BusyError in time, and nothing has changed."""
+    changed = change(settings)
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as holder:
+        holder.execute(statement)
+        holder.execute("SELECT * FROM users").fetchone()
+        with pytest.raises(BusyError):
+            restore("users", impatient(settings))
+        holder.execute("ROLLBACK")
+    assert emails(live(settings)) == changed
+    assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
+    assert restore("users", settings).equal
+
+
+def test_an_exclusive_holder_refuses_the_restore(settings: Settings) -> None:
+    """A connection in exclusive locking mode is a BusyError too, and goes on undisturbed."""
+    changed = change(settings)
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("COMMIT")
+        with pytest.raises(BusyError):
+            restore("users", impatient(settings))
+        assert [row[0] for row in holder.execute("SELECT email FROM users ORDER BY id")] == changed
+    assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
+
+
+def test_a_database_in_rollback_mode_is_restored_too(settings: Settings) -> None:
+    """A live file that was copied into place by hand, in rollback mode, gives way like any other."""
+    first = emails(live(settings))
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    change(settings)
+    assert restore("users", settings).way is Way.INTO
+    assert emails(live(settings)) == first
+
+
+def test_a_missing_database_is_restored_and_stale_side_files_are_not_replayed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Where only a -wal of an older file remains, it is moved aside, and the rows are the backup's alone."""
+    first = emails(live(settings))
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        connection.execute("INSERT INTO users (email) VALUES ('in the wal')")
+        wal = live(settings).with_name("aragora_users.db-wal").read_bytes()
+    live(settings).unlink()
+    live(settings).with_name("aragora_users.db-wal").write_bytes(wal)
+    result = restore("users", settings)
+    assert (result.way, result.replaced) == (Way.IN_PLACE, None)
+    assert emails(live(settings)) == first
+    (aside,) = (path for path in settings.nomic_dir.iterdir() if ".replaced_" in path.name)
+    assert aside.read_bytes() == wal
+    # Without its file and without its folder it works as well: that is a new machine.
+    moved = Settings.from_env(
+        {"NOMIC_DIR": str(tmp_path / "new" / "machine"), "ARAGORA_BACKUP_DIR": str(settings.backup_dir)}
+    )
+    restore("users", moved)
+    assert emails(live(moved)) == first
+
+
+def test_a_file_that_sqlite_cannot_open_is_moved_aside(settings: Settings) -> None:
+    """The damaged file is kept byte for byte, with its -wal, and the backup stands in its place."""
+    first = emails(live(settings))
+    break_header(live(settings))
+    broken = live(settings).read_bytes()
+    live(settings).with_name("aragora_users.db-wal").write_bytes(b"w" * 100)
+    result = restore("users", settings)
+    assert result.way is Way.IN_PLACE
+    assert result.replaced is not None
+    assert result.replaced.read_bytes() == broken
+    assert result.replaced.with_name(result.replaced.name + "-wal").read_bytes() == b"w" * 100
+    assert emails(live(settings)) == first
+    assert not is_being_restored(live(settings))
+
+
+def test_damage_inside_the_file_does_not_survive_the_restore(settings: Settings) -> None:
+    """A live file with a broken page opens; afterwards every page is the backup's."""
+    first = emails(live(settings))
+    with live(settings).open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 4096)
+    assert restore("users", settings).equal
+    assert emails(live(settings)) == first
+
+
+def test_another_page_size_is_replaced_in_place_and_only_without_holders(settings: Settings) -> None:
+    """SQLite cannot write pages of another size into a file: then the file is exchanged, unless someone has it open."""
+    first = emails(live(settings))
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        for statement in ("journal_mode = DELETE", "page_size = 8192"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA journal_mode = WAL")
+    changed = change(settings)
+    with closing(get_wal_connection(live(settings))) as idle:
+        with pytest.raises(BusyError):
+            restore("users", impatient(settings))
+        assert [row[0] for row in idle.execute("SELECT email FROM users ORDER BY id")] == changed
+    assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
+    result = restore("users", settings)
+    assert result.way is Way.IN_PLACE
+    assert emails(live(settings)) == first
+    assert result.replaced is not None
+    assert emails(result.replaced) == changed
+
+
+def test_to_writes_a_new_file_and_never_overwrites(settings: Settings, tmp_path: Path) -> None:
+    """With a path the live database is not touched; a path that is taken, or whose -wal is, is refused."""
+    first = emails(live(settings))
+    changed = change(settings)
+    target = tmp_path / "scratch" / "users.db"
+    assert restore("users", settings, to=target).way is Way.NEW_FILE
+    assert emails(target) == first
+    assert emails(live(settings)) == changed
+    for taken in (target, tmp_path / "scratch" / "other.db-wal"):
+        taken.write_bytes(b"mine")
+        with pytest.raises(ConflictError):
+            restore("users", settings, to=tmp_path / "scratch" / taken.name.removesuffix("-wal"))
+        assert taken.read_bytes() == b"mine"
+    assert names_in(tmp_path / "scratch") == ["other.db-wal", "users.db"]
+
+
+def test_a_backup_is_found_by_its_id_and_by_a_moment(settings: Settings, tmp_path: Path) -> None:
+    """An id names one backup; a moment names the newest that is not younger; neither is a guess."""
+    (first,) = take_inventory(settings).intact()
+    change(settings)
+    second = take_backup("users", settings)
+    assert restore("users", settings, to=tmp_path / "a.db", backup_id=first.id).entry == first
+    assert restore("users", settings, to=tmp_path / "b.db", at=second.created_at).entry == second
+    between = second.created_at - timedelta(microseconds=1)
+    assert restore("users", settings, to=tmp_path / "c.db", at=between).entry == first
+    for moment in (first.created_at - timedelta(microseconds=1), datetime(2000, 1, 1, tzinfo=UTC)):
+        with pytest.raises(NotFoundError):
+            restore("users", settings, to=tmp_path / "d.db", at=moment)
+    with pytest.raises(NotFoundError, match="users_never"):
+        restore("users", settings, to=tmp_path / "d.db", backup_id="users_never")
+    with pytest.raises(NotFoundError):
+        restore("elo", settings, to=tmp_path / "d.db", backup_id=first.id)
+    with pytest.raises(InvalidValueError):
+        restore("users", settings, to=tmp_path / "d.db", at=datetime(2030, 1, 1))  # noqa: DTZ001 -- naive on purpose
+    assert names_in(tmp_path) == ["a.db", "b.db", "c.db", "data"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "shorter", "one bit"])
+def test_a_damaged_backup_is_never_restored(settings: Settings, damage: str) -> None:
+    """The live database stays as it is, and the hint names the newest sound backup."""
+    (sound,) = take_inventory(settings).intact()
+    changed = change(settings)
+    backup = settings.backup_dir / take_backup("users", settings).file
+    data = bytearray(backup.read_bytes())
+    data[6000] ^= 1
+    if damage == "gone":
+        backup.unlink()
+    else:
+        backup.write_bytes(data[:-1] if damage == "shorter" else data)
+    with pytest.raises(DamagedError) as raised:
+        restore("users", settings)
+    assert sound.id in raised.value.hint
+    assert emails(live(settings)) == changed
+    assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
+
+
+def test_a_file_without_an_entry_is_never_restored(settings: Settings) -> None:
+    """A newer file in the folder that no entry vouches for is passed over."""
+    first = emails(live(settings))
+    change(settings)
+    (settings.backup_dir / "users_29990101_000000.db").write_bytes(b"")
+    restore("users", settings)
+    assert emails(live(settings)) == first
+
+
+def test_after_a_kill_of_the_writer_every_restore_is_sound(settings: Settings) -> None:
+    """Twenty times: a writer is killed with a hot WAL, the backup is restored, and the rows are the backup's."""
+    first = emails(live(settings))
+    for _ in range(20):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(live(settings))], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"writing\n"
+            writer.kill()
+        assert live(settings).with_name("aragora_users.db-wal").stat().st_size > 0
+        result = restore("users", settings)
+        assert emails(live(settings)) == first
+        assert result.replaced is not None
+        kept = emails(result.replaced)
+        assert len(kept) > len(first)
+        assert kept.count("left") == kept.count("right")
+        result.replaced.unlink()
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["into", "in place"])
+def test_a_killed_restore_leaves_the_old_or_the_new_and_can_be_repeated(settings: Settings, *, broken: bool) -> None:
+    """Killed at any moment, the database has all of the old rows or all of the new; run again, it has the new."""
+    first = emails(live(settings))
+    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
+    killed = 0
+    for number in range(20):
+        changed = change(settings, f"change {number}")
+        if broken:
+            break_header(live(settings))
+        with subprocess.Popen(
+            [sys.executable, "-c", RESTORER], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as restorer:
+            assert restorer.stdin is not None
+            assert restorer.stdout is not None
+            assert restorer.stdout.readline() == b"ready\n"
+            restorer.stdin.write(b"\n")
+            restorer.stdin.flush()
+            time.sleep(number * 0.001)
+            restorer.kill()
+            killed += restorer.wait() == -signal.SIGKILL
+        if broken:
+            if not is_being_restored(live(settings)) and live(settings).read_bytes().startswith(b"not a database"):
+                restore("users", settings)
+            get_wal_connection(live(settings)).close()
+            assert emails(live(settings)) == first
+        else:
+            assert emails(live(settings)) in (first, changed)
+            restore("users", settings)
+            assert emails(live(settings)) == first
+        assert not [name for name in names_in(settings.nomic_dir) if name.endswith((".restoring", ".restored"))]
+    assert killed > 0
+
+
+def test_every_step_of_an_exchange_can_be_the_last_one_before_a_kill(settings: Settings, tmp_path: Path) -> None:
+    """From each state that a kill can leave, the next opener completes the exchange and finds the new rows."""
+    first = emails(live(settings))
+    restore("users", settings, to=tmp_path / "new.db")
+    new = (tmp_path / "new.db").read_bytes()
+    for moved in range(4):
+        change(settings)
+        with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+            connection.execute("INSERT INTO users (email) VALUES ('in the wal')")
+            files = {
+                ending: live(settings).with_name(f"aragora_users.db{ending}").read_bytes() for ending in ("-wal", "")
+            }
+        for ending, content in files.items():
+            live(settings).with_name(f"aragora_users.db{ending}").write_bytes(content)
+        staged = live(settings).with_name("aragora_users.db.restored")
+        staged.write_bytes(new)
+        aside = live(settings).with_name(f"aragora_users.replaced_{moved}.db")
+        declare(live(settings), Intent(staged=staged.name, replaced=aside.name))
+        if moved >= 1:
+            live(settings).with_name("aragora_users.db-wal").rename(f"{aside}-wal")
+        if moved >= 2:
+            live(settings).rename(aside)
+        if moved >= 3:
+            staged.rename(live(settings))
+        get_wal_connection(live(settings)).close()
+        assert emails(live(settings)) == first
+        assert aside.exists()
+        assert not is_being_restored(live(settings))
+
+
+def test_openers_give_way_to_an_exchange_that_cannot_be_completed(settings: Settings) -> None:
+    """While someone has the old file open, or when the new one is lost, opening is refused and nothing is moved."""
+    changed = change(settings)
+    staged = live(settings).with_name("aragora_users.db.restored")
+    with closing(get_wal_connection(live(settings))) as holder:
+        staged.write_bytes(b"new")
+        declare(live(settings), Intent(staged=staged.name, replaced="aside.db"))
+        with pytest.raises(BusyError):
+            finish_interrupted_restore(live(settings), timeout_s=0.1)
+        assert [row[0] for row in holder.execute("SELECT email FROM users ORDER BY id")] == changed
+        assert staged.read_bytes() == b"new"
+    staged.unlink()
+    live(settings).rename(live(settings).with_name("elsewhere.db"))
+    with pytest.raises(DamagedError, match="restore"):
+        get_wal_connection(live(settings))
+    assert not live(settings).exists()
+
+
+def test_a_restored_file_equals_its_entry_in_every_table(settings: Settings, tmp_path: Path) -> None:
+    """The entry's rows and digests are those of the restored file and of the live database."""
+    entry: BackupEntry = restore("users", settings, to=tmp_path / "copy.db").entry
+    assert verify(tmp_path / "copy.db").sha256 == entry.sha256
+    restore("users", settings)
+    with closing(get_wal_connection(live(settings))) as connection:
+        assert read_content(connection, live(settings)) == entry.content
