@@ -403,7 +403,7 @@ class TestWriting:
         """An int of more than 64 bits, a lone surrogate and an object are refused, and nothing is kept."""
         with pytest.raises(InvalidValueError), either.transaction("write") as tx:
             tx.execute(INSERT, ("a",))
-            tx.execute(INSERT, (value,))  # type: ignore[arg-type] -- the wrong type is the test
+            tx.execute(INSERT, (value,))  # type: ignore[arg-type]  # the wrong type is the test
         assert count(either) == 0
 
     def test_each_write_reaches_its_durability(self, path: Path) -> None:
