@@ -69,11 +69,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ARAGORA_AUDIT_RETENTION_DAYS", "90", "Audit log retention, in days"),
     Variable("DB_TIMEOUT", "30", "SQLite connection timeout, in seconds; fractions are allowed"),
     Variable("ARAGORA_DURABILITY", "durable", "What a write survives by default: `durable` or `committed`"),
+    Variable("ARAGORA_ENCRYPTION_KEY_FILE", "", "File with the key that the data of a service belongs to"),
     Variable("ARAGORA_BACKUP_DIR", "$NOMIC_DIR/backups", "Where backups and their catalog are written"),
     Variable("ARAGORA_BACKUP_INTERVAL_SECONDS", "3600", "How often the backup sidecar takes a backup"),
     Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
 )
 
+_KEY_FILE = "ARAGORA_ENCRYPTION_KEY_FILE"
 _DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
 
 
@@ -88,6 +90,7 @@ class Settings:
     audit_retention_days: int
     db_timeout_s: float
     durability: Durability
+    encryption_key_file: Path | None
     backup_dir: Path
     backup_interval_s: float
     backup_retention_days: int
@@ -118,6 +121,7 @@ class Settings:
             audit_retention_days=int(read.number("ARAGORA_AUDIT_RETENTION_DAYS", least=0, whole=True)),
             db_timeout_s=read.number("DB_TIMEOUT", least=0),
             durability=read.durability("ARAGORA_DURABILITY"),
+            encryption_key_file=read.path(_KEY_FILE) if source.get(_KEY_FILE) else None,
             backup_dir=read.path("ARAGORA_BACKUP_DIR") if source.get("ARAGORA_BACKUP_DIR") else nomic_dir / "backups",
             backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
             backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.service import metrics, page
+from aragora_persist.service.encryption_key import check_encryption_key
 from aragora_persist.service.keeper import Keeper
 from aragora_persist.service.listener import Listener, Response, text_response
 from aragora_persist.service.state import ServiceState
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 1.5
 """How long a stop waits for the databases to close; a container engine kills after 10 s."""
-_STATE_SECONDS = 1.0
-"""For how long one look at the databases answers: however often is asked, they are read once a second at most."""
+_READY_SECONDS = 1.0
+"""For how long one look at the databases answers: however often is asked, they are read once in this time at most."""
+_NOT_READY_SECONDS = 0.1
+"""The same while not everything is ready, when somebody waits for the change."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,9 +45,11 @@ def serve(
     To be called in the main thread. ``announce`` is called with the page's URL when it can be read.
 
     Raises:
-        PersistError: the address cannot be listened on.
+        PersistError: the address cannot be listened on, or the data belongs to another encryption key.
 
     """
+    if settings.encryption_key_file is not None:
+        check_encryption_key(settings.encryption_key_file, settings.nomic_dir)
     stop = Stop()
     keeper = Keeper(settings, databases, on_end=stop.ask)
     service = Service(settings, databases, keeper)
@@ -71,7 +76,7 @@ class Service:
         self._started_at = times.utc_now()
         self._lock = threading.Lock()
         self._state: ServiceState | None = None
-        self._looked_at = 0.0
+        self._valid_until = 0.0
 
     def respond(self, path: str) -> Response:
         """Return the answer to a path."""
@@ -107,9 +112,9 @@ class Service:
     def state(self) -> ServiceState:
         """Return the state as it is, or was a moment ago."""
         with self._lock:  # one look at a time: the others wait for it and share it
-            if self._state is None or time.monotonic() - self._looked_at > _STATE_SECONDS:
+            if self._state is None or time.monotonic() > self._valid_until:
                 self._state = self._look()
-                self._looked_at = time.monotonic()
+                self._valid_until = time.monotonic() + (_READY_SECONDS if self._state.ready else _NOT_READY_SECONDS)
             return self._state
 
     def _look(self) -> ServiceState:
