@@ -12,12 +12,13 @@ import fcntl
 import json
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.errors import BusyError, InvalidValueError
 from infra.naming import PROJECT
 
@@ -56,13 +57,14 @@ class StackFiles:
             BusyError: another one runs.
 
         """
-        for folder in (self.folder.parent, self.backend, self.folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.backend, self.folder):
+            make_directory(folder)
         with (self.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise BusyError("lock", f"stack {self.name}", "scripts/up or scripts/down is running") from error
+            clean_partials(self.folder)
             yield
 
     def write(self, overrides: Mapping[str, object]) -> dict[str, object]:
@@ -115,37 +117,15 @@ def _is_secure(value: object) -> bool:
 
 def _make_once(path: Path, content: Callable[[], str]) -> None:
     """Write a file that does not exist yet; an existing one is never touched."""
-    if path.exists():
-        return
-    temporary = _written(path, content())
-    with suppress(FileExistsError):
-        os.link(temporary, path)
-    temporary.unlink()
-    _sync(path.parent)
+    if not path.exists():
+        with partial(path) as file:
+            file.path.write_text(content())
+            file.publish(path, operation="make stack files")
 
 
 def _replace(path: Path, content: str) -> None:
     """Write a file so that it is there as a whole or as it was."""
     if not path.exists() or path.read_text() != content:
-        _written(path, content).replace(path)
-        _sync(path.parent)
-
-
-def _written(path: Path, content: str) -> Path:
-    temporary = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with partial(path) as file:
+            file.path.write_text(content)
+            file.replace(path)
