@@ -10,13 +10,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import FILE_NAME, BackupEntry, Catalog
+from aragora_persist.backup.catalog import BackupEntry, Catalog
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import DamagedError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -62,16 +62,6 @@ class Inventory:
         """Return the backup that was made last; by its place in the catalog, which no wrong clock can change."""
         intact = self.intact(database)
         return intact[-1] if intact else None
-
-    def problems(self) -> Iterator[str]:
-        """Yield a line for everything that is not as it was left."""
-        for listed in self.backups:
-            if listed.state is not FileState.INTACT:
-                yield f"{listed.entry.file}: {listed.state.value}"
-        for number in self.damaged_lines:
-            yield f"{FILE_NAME}: line {number} is damaged"
-        if self.torn:
-            yield f"{FILE_NAME}: the last line is incomplete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
