@@ -1,0 +1,137 @@
+"""Status, rehearsal and rolling back, on real files."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.databases import DATABASES
+from aragora_persist.errors import InvalidValueError, MigrationError, NotFoundError
+from aragora_persist.migrations.runner import migrate, rehearse, rollback, status
+from tests.unit.workshop import Workshop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """Return a workshop with a database at version 1."""
+    workshop = Workshop(tmp_path)
+    workshop.start()
+    return workshop
+
+
+class TestRehearse:
+    """The dry run."""
+
+    def test_never_writes_the_original(self, workshop: Workshop) -> None:
+        """It says what would be applied, and not a byte has changed."""
+        workshop.write(2, 'conn.execute("DROP TABLE children")')
+        before = {file.name: file.read_bytes() for file in workshop.path.parent.iterdir()}
+        assert [step.name for step in rehearse(workshop.path, "users", folder=workshop.folder)] == ["002_step"]
+        assert {file.name: file.read_bytes() for file in workshop.path.parent.iterdir()} == before
+
+    def test_finds_what_would_fail(self, workshop: Workshop) -> None:
+        """The copy has the real rows: a migration that fails on them fails here."""
+        workshop.write(2, 'conn.execute("CREATE UNIQUE INDEX one_child ON children(parent_id)")')
+        with pytest.raises(MigrationError, match="UNIQUE"):
+            rehearse(workshop.path, "users", folder=workshop.folder)
+
+    def test_makes_no_missing_file(self, tmp_path: Path) -> None:
+        """For a database that is not there, the whole list is rehearsed on nothing."""
+        steps = rehearse(tmp_path / "data" / "users.db", "users")
+        assert [step.version for step in steps] == [1, 2]
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestRollback:
+    """Undoing."""
+
+    def test_restores_the_earlier_schema(self, workshop: Workshop) -> None:
+        """Schema and ledger are those of the version before, and the snapshot holds what was undone."""
+        before = workshop.content()
+        workshop.write(
+            2,
+            'conn.execute("ALTER TABLE parents ADD COLUMN age INTEGER DEFAULT 1")',
+            'conn.execute("ALTER TABLE parents DROP COLUMN age")',
+        )
+        workshop.migrate()
+        with_age = workshop.content()
+        change = workshop.rollback()
+        assert workshop.content() == before
+        assert change.snapshot is not None
+        assert workshop.content(change.snapshot) == with_age
+
+    def test_goes_to_any_version(self, workshop: Workshop) -> None:
+        """Several steps at once, and all of them down to an empty database."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', 'conn.execute("DROP TABLE more")')
+        workshop.write(3, 'conn.execute("CREATE TABLE most (a)")', 'conn.execute("DROP TABLE most")')
+        workshop.migrate()
+        change = workshop.rollback(to=0)
+        assert [step.version for step in change.migrations] == [3, 2, 1]
+        assert status(workshop.path, "users", folder=workshop.folder).version == 0
+        assert [step.version for step in workshop.migrate().migrations] == [1, 2, 3]
+
+    @pytest.mark.parametrize("down", [None, "pass", 'conn.execute("DROP TABLE children")', "raise ValueError"])
+    def test_is_refused_when_it_does_not_restore(self, workshop: Workshop, down: str | None) -> None:
+        """A missing, empty, wrong or failing downgrade changes nothing."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', down)
+        workshop.migrate()
+        before = workshop.content()
+        with pytest.raises(MigrationError):
+            workshop.rollback()
+        assert workshop.content() == before
+
+    def test_needs_something_to_undo(self, workshop: Workshop) -> None:
+        """Neither a missing file nor an empty ledger is made or changed."""
+        with pytest.raises(NotFoundError):
+            rollback(workshop.root / "none.db", "users", folder=workshop.folder, settings=workshop.settings)
+        assert not (workshop.root / "none.db").exists()
+        workshop.rollback()
+        with pytest.raises(InvalidValueError):
+            workshop.rollback()
+
+    @pytest.mark.parametrize("name", [database.name for database in DATABASES])
+    def test_every_own_migration_can_be_undone(self, tmp_path: Path, name: str) -> None:
+        """Each of this package's databases goes down to nothing and up again, to the same schema."""
+        workshop = Workshop(tmp_path)
+        migrate(workshop.path, name, settings=workshop.settings)
+        before, _ = workshop.content()
+        rollback(workshop.path, name, to=0, settings=workshop.settings)
+        assert status(workshop.path, name).version == 0
+        migrate(workshop.path, name, settings=workshop.settings)
+        assert workshop.content()[0] == before
+
+
+class TestStatus:
+    """Looking."""
+
+    def test_tells_missing_outdated_and_current(self, workshop: Workshop) -> None:
+        """Three states, the versions, and the names of what is pending."""
+        missing = status(workshop.root / "none" / "users.db", "users", folder=workshop.folder)
+        assert (missing.state, missing.version, missing.latest, missing.exists) == ("missing", 0, 1, False)
+        assert status(workshop.path, "users", folder=workshop.folder).state == "current"
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")')
+        outdated = status(workshop.path, "users", folder=workshop.folder)
+        assert (outdated.state, outdated.version, outdated.latest) == ("outdated", 1, 2)
+        assert [step.name for step in outdated.pending] == ["002_step"]
+        assert [row.name for row in outdated.applied] == ["001_step"]
+
+    def test_makes_nothing(self, workshop: Workshop) -> None:
+        """Neither the folder, nor the file, nor anything beside it."""
+        status(workshop.root / "none" / "users.db", "users")
+        status(workshop.path, "users", folder=workshop.folder)
+        assert not (workshop.root / "none").exists()
+        assert [file.name for file in workshop.path.parent.iterdir()] == ["aragora_users.db"]
+
+    def test_a_foreign_ledger_is_refused(self, tmp_path: Path) -> None:
+        """A table of the same name with other columns is another program's."""
+        path = tmp_path / "users.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE schema_version (module TEXT, version INTEGER)")
+        with pytest.raises(MigrationError, match="another program"):
+            status(path, "users")
