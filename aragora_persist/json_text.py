@@ -35,8 +35,15 @@ def encode(value: object, *, operation: str, field: str) -> str:
 
 
 def decode(text: str) -> dict[str, object]:
-    """Return the object that ``encode`` wrote."""
-    value: dict[str, object] = json.loads(text)
+    """Return the object that ``encode`` wrote.
+
+    Raises:
+        ValueError: the text is not a JSON object.
+
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - one kind of error for text that is not what was written
     return value
 
 

@@ -75,11 +75,11 @@ class ReplayStore:
         """Return a replay as it was saved, or None when there is none.
 
         Raises:
-            DamagedError: its events are not those that were saved.
+            DamagedError: it is not what was saved.
 
         """
         with self._engine.read("replay.get") as view:
-            row = view.one("SELECT header, checksum FROM replays WHERE trace_id = ?", (trace_id,))
+            row = view.one("SELECT header, checksum, digest FROM replays WHERE trace_id = ?", (trace_id,))
             if row is None:
                 return None
             events = view.all("SELECT body FROM replay_events WHERE trace_id = ? ORDER BY position", (trace_id,))
@@ -87,17 +87,19 @@ class ReplayStore:
             document = json_text.decode(str(row[0]))
             document["events"] = [json_text.decode(str(body)) for (body,) in events]
             document["checksum"] = row[1]
-            return Trace.from_document(document)
+            trace = Trace.from_document(document)
         except (PersistError, ValueError) as error:
-            hint = "restore the database from a backup, or import the trace's file into a new one"
-            problem = f"is not what was saved: {error}"
-            raise DamagedError("replay.get", trace_id, problem, hint=hint) from error
+            raise _damaged("replay.get", trace_id) from error
+        if trace.digest() != row[2]:
+            raise _damaged("replay.get", trace_id)
+        return trace
 
     def iter_events(self, trace_id: str) -> Iterator[TraceEvent]:
         """Yield the events of a replay in their order, in bounded memory.
 
         Raises:
             NotFoundError: there is no such replay.
+            DamagedError: an event is not readable; only ``get`` and ``export`` compare all of it with what was saved.
 
         """
         with self._engine.read("replay.iter_events") as view:
@@ -105,7 +107,11 @@ class ReplayStore:
                 raise _unknown("replay.iter_events", trace_id)
             sql = "SELECT body FROM replay_events WHERE trace_id = ? ORDER BY position"
             for (body,) in view.stream(sql, (trace_id,)):
-                yield TraceEvent.from_document(json_text.decode(str(body)))
+                try:
+                    event = TraceEvent.from_document(json_text.decode(str(body)))
+                except (PersistError, ValueError) as error:
+                    raise _damaged("replay.iter_events", trace_id) from error
+                yield event
 
     def export(self, trace_id: str) -> str:
         """Return a replay as the text of a trace file, its checksum verified on the way out.
@@ -187,6 +193,10 @@ def _summary(row: Row) -> ReplaySummary:
         checksum=str(checksum),
         saved_at=times.from_text(str(saved_at)),
     )
+
+
+def _damaged(operation: str, trace_id: str) -> DamagedError:
+    return DamagedError(operation, trace_id, "is not what was saved", hint="restore the database from a backup")
 
 
 def _unknown(operation: str, trace_id: str) -> NotFoundError:

@@ -103,13 +103,8 @@ class Trace:
         header = {name: value for name, value in fields.document.items() if name not in {"events", "checksum"}}
         _require_storable(header, events)
         checksum = checksum_of(event.document for event in events)
-        if not accept_bad_checksum and fields.get("checksum", _TEXT) != checksum:
-            raise DamagedError(
-                _OPERATION,
-                "checksum",
-                f"says {fields.document['checksum']!r}, but the events have {checksum!r}",
-                hint="get the file again; or take it as it is with --accept-bad-checksum",
-            )
+        if not accept_bad_checksum:
+            _require_checksum(fields.document.get("checksum"), checksum)
         return cls._from_fields(fields, header, events, checksum)
 
     @classmethod
@@ -118,7 +113,8 @@ class Trace:
     ) -> Trace:
         agents = fields.get("agents", (list,))
         for index, agent in enumerate(agents):
-            _Fields({"agent": agent}, f"agents[{index}]").text("agent")
+            if not isinstance(agent, str):
+                raise InvalidValueError(_OPERATION, f"agents[{index}]", f"is {_kind(agent)}, not a text")
         final_result = fields.get("final_result", (dict, type(None)), None) or {}
         result = _Fields(final_result, "final_result")
         result.get("consensus_reached", (bool, type(None)), None)
@@ -183,9 +179,18 @@ def _hash(events: Iterable[dict[str, Any]]) -> str:
     return digest.hexdigest()
 
 
+def _require_checksum(said: object, checksum: str) -> None:
+    if said != checksum:
+        problem = "is missing" if said is None else f"says {said!r}, but the events have {checksum!r}"
+        hint = "get the file again; or take it as it is with --accept-bad-checksum"
+        raise DamagedError(_OPERATION, "checksum", problem, hint=hint)
+
+
 def _require_storable(header: dict[str, Any], events: tuple[TraceEvent, ...]) -> None:
     """Refuse what some database on the way cannot store, before anything is written."""
-    json_text.encode(header, operation=_OPERATION, field="trace")
+    for name, value in header.items():
+        json_text.encode(name, operation=_OPERATION, field="a field's name")
+        json_text.encode(value, operation=_OPERATION, field=name)
     for index, event in enumerate(events):
         json_text.encode(event.document, operation=_OPERATION, field=f"events[{index}]")
 
