@@ -1,8 +1,8 @@
 """The catalog: which backups there are and what each must hold. A file it does not name is no backup.
 
-``catalog.jsonl`` in the backup folder is append-only; each line is one JSON object that carries its own checksum. The
-line of a backup is written after its file is whole and verified; the line of a deletion before the file goes. So at
-whatever point a run is killed, everything that the catalog offers is there. Leaves out: the files (``inventory``) and
+``catalog.jsonl`` in the backup folder grows by lines; each is one JSON object that carries its own checksum. The line
+of a backup is written after its file is whole and verified; the line of a deletion before the file goes. So at whatever
+point a run is killed, everything that the catalog offers is there. Leaves out: the files (``inventory``) and
 what is kept how long (``retention``).
 """
 
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist import times
-from aragora_persist.backup.files import flush, locked
+from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.storage.files import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -129,6 +129,16 @@ class CatalogWriter:
     def add_deletion(self, entry: BackupEntry, *, at: datetime, reason: str) -> None:
         """Record that a backup is no more; its file is removed afterwards."""
         self._append({"kind": "deleted", "id": entry.id, "deleted_at": times.to_text(at), "reason": reason})
+
+    def forget(self, gone: Collection[BackupEntry]) -> None:
+        """Write the catalog anew without these deleted backups, whose files are removed; all other lines stay as is."""
+        path = self._catalog.path
+        ids = {entry.id for entry in gone}
+        lines, _ = _split(path.read_bytes())
+        kept = [line for line in lines if not ((record := _parse(line)) and record.get("id") in ids)]
+        with partial(path) as file:
+            file.path.write_bytes(b"".join(line + b"\n" for line in kept))
+            file.replace(path)
 
     def _append(self, record: dict[str, object]) -> None:
         path = self._catalog.path

@@ -1,7 +1,8 @@
 """Taking backups: snapshot, verify, name, catalog; and removing those whose time is over.
 
 A backup of database ``users`` is ``users_<YYYYmmdd_HHMMSS>.db`` in the backup folder, in UTC; a second one within the
-same second is ``users_<YYYYmmdd_HHMMSS>_2.db``, and so on. A name is never used twice, not even after a deletion.
+same second is ``users_<YYYYmmdd_HHMMSS>_2.db``, and so on. A name that is in the catalog is not used again, not even
+after its backup was removed.
 Leaves out: when to do it (``sidecar``).
 """
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
 
 _OPERATION = "backup"
+_REMEMBERED_DELETIONS = 1000
+"""How many removed backups the catalog may remember; more would make it grow for ever, and every look at it slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +166,5 @@ def _remove(
     for entry in gone:
         (directory / entry.file).unlink(missing_ok=True)
     sync_folder(directory)
+    if len(gone) > _REMEMBERED_DELETIONS:
+        writer.forget(gone)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import FILE_NAME, Catalog
+from aragora_persist.backup.catalog import FILE_NAME, Catalog, _entry_to_json, _line
 from aragora_persist.backup.inventory import FileState, backup_health, take_inventory
 from aragora_persist.backup.take import apply_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
@@ -305,6 +306,28 @@ def test_a_deletion_that_was_killed_before_the_file_went_is_finished(settings: S
     assert (settings.backup_dir / first.file).exists()
     apply_retention(settings)
     assert names_in(settings.backup_dir) == [FILE_NAME, second.file]
+
+
+def test_the_catalog_does_not_grow_for_ever(settings: Settings) -> None:
+    """When a thousand removed backups have come together, it forgets them, and nothing else."""
+    make_database(settings)
+    first, kept = take_backup("users", settings), take_backup("users", settings)
+    catalog = Catalog(settings.backup_dir)
+    lines = catalog.path.read_bytes() + b"damaged\n"
+    removed = (replace(first, id=f"users_{number}", file=f"users_{number}.db") for number in range(1000))
+    for entry in removed:
+        lines += _line({"kind": "backup", **_entry_to_json(entry)})
+        lines += _line(
+            {"kind": "deleted", "id": entry.id, "deleted_at": "2026-01-01T00:00:00.000000Z", "reason": "old"}
+        )
+    catalog.path.write_bytes(lines)
+    apply_retention(settings)
+    assert len(catalog.read().deleted) == 1000
+    apply_retention(settings, now=datetime.now(UTC) + timedelta(days=8))
+    state = catalog.read()
+    assert (state.backups, state.deleted, state.damaged_lines) == ((kept,), (), (2,))
+    assert names_in(settings.backup_dir) == [FILE_NAME, kept.file]
+    assert len(catalog.path.read_bytes().splitlines()) == 2
 
 
 def test_health_is_the_age_of_the_newest_backup_of_each_present_database(settings: Settings) -> None:
