@@ -44,7 +44,7 @@ def context_of(base: Mapping[str, str], console: Console) -> Context:
     return Context(variables, Store(environment.toolchain_dir(base)), environment.REPOSITORY, console)
 
 
-def bootstrap(context: Context, steps: Sequence[Step] = STEPS) -> None:
+def bootstrap(context: Context, steps: Sequence[Step]) -> None:
     """Get every part; raises PartMissingError at the first that cannot be had."""
 
     def waiting() -> None:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.check:
             return 0 if check(context) else 1
-        bootstrap(context)
+        bootstrap(context, STEPS)
     except PartMissingError as error:
         console.line(f"error: {error}")
         return 1

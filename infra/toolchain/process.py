@@ -92,7 +92,7 @@ def run(
         output.seek(0)
         text = output.read()
     if code is None:
-        raise CommandFailedError(command, f"did not end within {timeout_s:.0f} s", text)
+        raise CommandFailedError(command, f"did not end within {timeout_s:g} s", text)
     if code != 0:
         raise CommandFailedError(command, f"exited with {code}", text)
     return text

@@ -93,7 +93,8 @@ class Store:
     def links(self, name: str, target: Path | None = None) -> bool:
         """Tell whether there is a ``bin/<name>``, and whether it is ``target`` where one is given."""
         try:
-            return (self.bin_dir / name).exists() if target is None else (self.bin_dir / name).samefile(target)
+            link = (self.bin_dir / name).lstat()
+            return target is None or os.path.samestat(link, target.lstat())
         except FileNotFoundError:
             return False
 

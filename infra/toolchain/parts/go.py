@@ -7,6 +7,7 @@ them: what a killed build has fetched and compiled is not fetched and compiled a
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -50,8 +51,10 @@ def program(context: Context) -> str:
 
 
 def _version(context: Context, go: str) -> tuple[int, ...] | None:
+    # Even this question makes Go start its telemetry in the user's configuration folder, unless there can be none.
+    variables = {**VARIABLES, "XDG_CONFIG_HOME": os.devnull}
     try:
-        answer = context.run(go, "version", variables=VARIABLES, timeout_s=20)
+        answer = context.run(go, "version", variables=variables, timeout_s=20)
     except CommandFailedError:
         return None
     match = re.search(r"\bgo(\d+(?:\.\d+)*)", answer)

@@ -1,0 +1,126 @@
+"""`scripts/bootstrap` as a user starts it. The whole way from a bare machine is scripts/chaos/bare_root.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.toolchain import environment
+from infra.toolchain.environment import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCRIPT = REPOSITORY / "scripts" / "bootstrap"
+PARTS = (
+    "certificates",
+    "container engine",
+    "base image",
+    "uv",
+    "Python environment",
+    "Pulumi CLI",
+    "Python language host",
+    "docker plugin",
+    "Terraform provider",
+    "Go",
+)
+
+
+def _start(*arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (SCRIPT, *arguments),
+        env={**os.environ, **(variables or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def _tree(*folders: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path): (path.lstat().st_mtime_ns, path.lstat().st_size)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_check_on_a_machine_without_tools_lists_what_is_missing_and_changes_nothing(tmp_path: Path) -> None:
+    """Exit code 1, a line for each part, and not one new or touched file."""
+    home = tmp_path / "home"
+    home.mkdir()
+    seen = (REPOSITORY / "infra" / "toolchain", REPOSITORY / "scripts", REPOSITORY / "docker" / "certs", tmp_path)
+    before = _tree(*seen)
+    done = _start("--check", variables={"HOME": str(home), "ARAGORA_TOOLCHAIN_DIR": str(tmp_path / "tools")})
+    assert _tree(*seen) == before
+    assert done.returncode == 1
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [next(part for part in PARTS if line.startswith(f"{part} ")) for line in lines] == list(PARTS)
+    states = {line[:22].strip(): line.split()[-1] for line in lines}
+    assert {states[part] for part in ("uv", "Python environment", "Pulumi CLI", "docker plugin")} == {"missing"}
+
+
+@pytest.mark.engine
+def test_on_a_machine_with_every_part_the_bootstrap_is_quick_and_check_is_content() -> None:
+    """At most five seconds, nothing is got anew, and the plugin in use is named."""
+    started = time.monotonic()
+    done = _start()
+    assert done.returncode == 0, done.stdout
+    assert time.monotonic() - started <= 5
+    tools = environment.toolchain_dir()
+    before = _tree(tools)
+    checked = _start("--check")
+    assert checked.returncode == 0, checked.stdout
+    assert _tree(tools) == before
+    plugin = next(line for line in checked.stdout.splitlines() if line.startswith("docker plugin"))
+    assert plugin.endswith("there")
+    assert "our bridge" in plugin or "the vendor's plugin" in plugin
+
+
+def test_without_python_the_script_says_what_is_missing(tmp_path: Path) -> None:
+    """No Python and no apt: both are named, with the way out, and exit code 1; --check installs nothing either."""
+    for name in ("bash", "env", "dirname", "id"):
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / name).symlink_to(program)
+    checked = _start("--check", variables={"PATH": str(tmp_path)})
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "missing: python3 of at least 3.11 with venv" in checked.stdout
+    done = _start(variables={"PATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0] == "error: Python: cannot be had."
+    assert done.stderr.splitlines()[-1].startswith("way out: install Python 3.11 or later")
+
+
+def test_an_unknown_argument_is_a_usage_error() -> None:
+    """Exit code 2, and nothing is begun."""
+    done = _start("--no-such-option")
+    assert done.returncode == 2
+    assert "usage: scripts/bootstrap" in done.stderr
+
+
+def test_the_environment_of_pulumi_calls_is_printed_as_shell_exports(tmp_path: Path) -> None:
+    """A shell that evaluates them has the same environment that Python callers get, odd characters included."""
+    base = {"PATH": "/usr/bin:/bin", "ARAGORA_TOOLCHAIN_DIR": str(tmp_path / "it's a folder")}
+    command = 'eval "$("$1" -m infra.toolchain.environment)" && env -0'
+    output = subprocess.run(
+        ("sh", "-c", command, "sh", environment.environment_python()),
+        cwd=REPOSITORY,
+        env=base,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    printed = dict(variable.split("=", 1) for variable in output.split("\0") if variable)
+    expected = environment.pulumi_variables(base)
+    assert {name: printed[name] for name in expected} == expected
+    assert expected["PATH"].startswith(f"{tmp_path}/it's a folder/bin:")
+    assert environment.pulumi_environment(base) == {**base, **expected}
+    assert not (tmp_path / "it's a folder").exists()

@@ -1,0 +1,240 @@
+"""The parts on machines that have other things than expected: old programs, broken ones, altered downloads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import io
+import os
+import platform
+import socket
+import tarfile
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.toolchain import pins
+from infra.toolchain.engine_api import Engine, EngineError
+from infra.toolchain.parts import base_image, certificates, engine, go, pulumi, python_environment
+from infra.toolchain.step import BlockedError, Context, Found, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.infra.toolchain.machine import Machine
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("go version go1.26.6 linux/amd64", "1.26.6"),
+        ("go version go1.25.11 linux/amd64", "1.25.11"),
+        ("go version go1.27 linux/amd64", "1.27"),
+        ("go version go1.25.10 linux/amd64", None),
+        ("go version go1.9 linux/amd64", None),
+        ("go version devel +b7a85e0003 linux/amd64", None),
+    ],
+)
+def test_go_on_path_is_used_from_the_minimum_on(machine: Machine, answer: str, found: str | None) -> None:
+    """Versions are compared as numbers."""
+    program = machine.program("go", f"echo '{answer}'")
+    part = go.find(machine.context)
+    assert part == (Found(found, f"PATH ({program})") if found else None)
+
+
+def test_a_go_that_does_not_run_is_none(machine: Machine) -> None:
+    """And the origin says why it was passed over."""
+    machine.program("go", "exit 127")
+    assert go.find(machine.context) is None
+    with pytest.raises(UnavailableError, match=r"older than 1\.25\.11, or does not run"):
+        go.use_path(machine.context)
+
+
+def test_pulumi_on_path_is_used_with_its_language_host(machine: Machine) -> None:
+    """No link of ours is needed or made."""
+    machine.program("pulumi", "echo 'a warning'; echo v3.300.1")
+    assert pulumi.find_cli(machine.context) == Found("3.300.1", f"PATH ({machine.programs / 'pulumi'})")
+    assert pulumi.find_host(machine.context) is None
+    for name in pulumi.HOST_FILES:
+        machine.program(name, "")
+    assert pulumi.find_host(machine.context) == Found("of that CLI", "PATH")
+    assert not machine.context.store.root.exists()
+
+
+def test_an_old_pulumi_on_path_is_passed_over(machine: Machine) -> None:
+    """The answer says which version it is and which is needed."""
+    machine.program("pulumi", "echo v3.258.9")
+    assert pulumi.find_cli(machine.context) is None
+    with pytest.raises(UnavailableError, match=r"is 3\.258\.9, at least 3\.259\.0 is needed"):
+        pulumi.use_cli_on_path(machine.context)
+
+
+def _archive() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in (pulumi.CLI, *pulumi.HOST_FILES, "pulumi-language-go"):
+            member = tarfile.TarInfo(f"pulumi/{name}")
+            member.size, member.mode = len(name), 0o755
+            archive.addfile(member, io.BytesIO(name.encode()))
+    return packed.getvalue()
+
+
+@contextlib.contextmanager
+def _vendor(monkeypatch: pytest.MonkeyPatch, content: bytes, pinned: bytes) -> Iterator[None]:
+    """Serve an archive as the vendor would, and pin the hash of another or the same."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        download = (f"http://127.0.0.1:{server.server_port}/pulumi.tar.gz", hashlib.sha256(pinned).hexdigest())
+        monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): download})
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_vendors_archive_gives_the_cli_and_its_host(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacked, linked, and used again without a download."""
+    archive = _archive()
+    with _vendor(monkeypatch, archive, archive):
+        pulumi.download(machine.context)
+        pulumi.use_host_of_download(machine.context)
+        assert pulumi.find_cli(machine.context) == Found("3.259.0", "vendor's download")
+        assert pulumi.find_host(machine.context) == Found("3.259.0", "vendor's download")
+        assert (machine.context.store.bin_dir / "pulumi").read_text() == "pulumi"
+        assert os.access(machine.context.store.bin_dir / "pulumi-language-python-exec", os.X_OK)
+    pulumi.download(machine.context)
+
+
+def test_an_archive_with_another_hash_is_not_unpacked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer names both hashes; the store holds nothing of it."""
+    altered = _archive() + b"x"
+    with (
+        _vendor(monkeypatch, altered, _archive()),
+        pytest.raises(UnavailableError, match=hashlib.sha256(altered).hexdigest()),
+    ):
+        pulumi.download(machine.context)
+    assert pulumi.find_cli(machine.context) is None
+    assert not list(machine.context.store.root.iterdir())
+
+
+def test_a_vendor_out_of_reach_is_an_answer(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on the port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/pulumi.tar.gz"
+        monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): (url, "0" * 64)})
+        with pytest.raises(UnavailableError, match="Connection refused"):
+            pulumi.download(machine.context)
+
+
+def test_added_authorities_are_copied_and_a_changed_one_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The builds trust what the machine trusts today."""
+    added = tmp_path / "added"
+    added.mkdir()
+    monkeypatch.setattr(certificates, "MACHINE_FOLDER", added)
+    copies = machine.repository / "docker" / "certs"
+    copies.mkdir(parents=True)
+    assert certificates.find(machine.context) == Found("0 added", "this machine's bundle")
+    for content in ("first", "second"):
+        (added / "one.crt").write_text(content)
+        assert certificates.find(machine.context) is None
+        certificates.install(machine.context)
+        assert certificates.find(machine.context) == Found("1 added", str(added))
+        assert [path.read_text() for path in copies.iterdir()] == [content]
+
+
+def test_an_environment_that_was_begun_and_not_finished_is_made_anew(machine: Machine) -> None:
+    """A killed uv leaves the marker: what lies in the folder is not trusted, even if it looks right."""
+    context = machine.context
+    uv = context.store.entry("uv", pins.UV.version, pins.UV.key)
+    with context.store.publish(uv, "test", ("bin/uv",)) as whole:
+        (whole / "bin").mkdir()
+        (whole / "bin" / "uv").write_text(
+            '#!/bin/sh\ncase "$*" in *--check*) exit 0;; esac\n'
+            "mkdir -p .venv/bin && ln -sf /usr/bin/env .venv/bin/env\n"
+            "printf '#!/bin/sh\\necho 3.99\\n' > .venv/bin/python && chmod +x .venv/bin/python\n"
+        )
+        (whole / "bin" / "uv").chmod(0o755)
+    context.store.link("uv", uv / "bin/uv")
+    python_environment.sync(context)
+    assert python_environment.find(context) == Found("Python 3.99", "uv.lock")
+    (machine.repository / ".venv" / "half-written").touch()
+    python_environment.marker(context).touch()
+    assert python_environment.find(context) is None
+    python_environment.sync(context)
+    assert not (machine.repository / ".venv" / "half-written").exists()
+    assert python_environment.find(context) == Found("Python 3.99", "uv.lock")
+
+
+def _with(context: Context, **variables: str) -> Context:
+    return Context({**context.environment, **variables}, context.store, context.repository, context.console)
+
+
+@pytest.mark.engine
+def test_the_engine_that_answers_and_its_base_image_are_found(machine: Machine) -> None:
+    """Asked over its socket, without a client program."""
+    context = _with(machine.context, **{name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ})
+    found = engine.find(context)
+    assert found is not None
+    assert found.version[0].isdigit()
+    assert base_image.find(context) is not None
+    assert Engine.of(context.environment).image("aragora-no-such-image:none") is None
+
+
+def test_a_chosen_engine_that_does_not_answer_blocks(machine: Machine) -> None:
+    """Installing another behind the user's back would be wrong."""
+    context = _with(machine.context, DOCKER_HOST=f"unix://{machine.folder}/absent.sock")
+    assert engine.find(context) is None
+    with pytest.raises(BlockedError, match="DOCKER_HOST is set") as caught:
+        engine.use_what_answers(context)
+    assert "unset DOCKER_HOST" in caught.value.way_out
+
+
+def test_an_engine_behind_ssh_is_not_guessed_at() -> None:
+    """The error names the two forms that are understood."""
+    with pytest.raises(EngineError, match="not a unix:// or tcp:// address"):
+        Engine("ssh://somewhere").version()
+
+
+def test_a_socket_without_permission_is_told_apart(machine: Machine) -> None:
+    """The user is told the command that gives the rights; nothing is installed."""
+    path = machine.folder / "engine.sock"
+    context = _with(machine.context, DOCKER_HOST=f"unix://{path}")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0)
+        with _ordinary_user(), pytest.raises(BlockedError, match="permission denied") as caught:
+            engine.use_what_answers(context)
+    assert "sudo usermod -aG docker" in caught.value.way_out
+    assert not context.store.root.exists()
+
+
+@contextlib.contextmanager
+def _ordinary_user() -> Iterator[None]:
+    """Be nobody for a moment where the tests run as root, who may do everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
