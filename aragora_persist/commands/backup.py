@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ def _once(arguments: Namespace, settings: Settings) -> int:
         elif outcome.error is not None:
             failed.append({"database": outcome.database, "error": redact(str(outcome.error))})
             print_error(outcome.error, verbose=arguments.verbose)
+    if not (taken or failed):
+        print(f"aragora-persist: there is no database in {settings.nomic_dir} yet", file=sys.stderr)
     # Only where there is a newer one: a database that cannot be backed up keeps all that it has.
     decisions = apply_retention(settings, databases=[backup["database"] for backup in taken])
     removed = [decision.entry.id for decision in decisions if not decision.keep]

@@ -49,8 +49,10 @@ def _too_old(settings: Settings, wanted: Collection[str], max_age_s: float, now:
             continue
         if health.age_s is None:
             yield f"{health.database}: there is no verified backup"
+        elif health.age_s < 0:
+            yield f"{health.database}: the newest verified backup is from the future; look at this machine's clock"
         else:
-            yield f"{health.database}: the newest verified backup is {span_text(abs(health.age_s))} off"
+            yield f"{health.database}: the newest verified backup is {span_text(health.age_s)} old"
 
 
 def _record(one: Listed, now: datetime) -> dict[str, object]:

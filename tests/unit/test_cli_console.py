@@ -1,0 +1,124 @@
+"""What a command shows beside its answer: progress, errors; and the sidecar, which shows neither."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aragora_persist.commands.console import print_error
+from aragora_persist.errors import BusyError, PersistError
+from aragora_persist.migrations import runner
+from aragora_persist.settings import Settings
+
+COMMAND = Path(sys.executable).with_name("aragora-persist")
+COUNTING = """
+import time
+from aragora_persist.commands.console import Progress
+with Progress("commits") as progress:
+    for done in range(4):
+        progress(done, 2000)
+        time.sleep(0.12)
+print("done")
+"""
+
+
+def chain() -> PersistError:
+    """Return an error with two causes, one of which quotes a credential."""
+    outer = PersistError("migrate", "users", "failed")
+    outer.__cause__ = BusyError("lock", "users", "is locked", hint="raise DB_TIMEOUT")
+    outer.__cause__.__cause__ = ValueError("postgresql://postgres:hunter2-secret@db/ refused")
+    return outer
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_error_shows_its_causes_its_way_out_and_no_credential(
+    capsys: pytest.CaptureFixture[str], *, verbose: bool
+) -> None:
+    """The whole chain, the first hint in it, and nothing secret, with or without the traceback."""
+    print_error(chain(), verbose=verbose)
+    err = capsys.readouterr().err
+
+    assert err.endswith(
+        "aragora-persist: migrate: users: failed\n"
+        "  because lock: users: is locked\n"
+        "  because ValueError: postgresql://postgres:[redacted]@db/ refused\n"
+        "  way out: raise DB_TIMEOUT\n"
+    )
+    assert ("Traceback" in err) == verbose
+    assert "hunter2" not in err
+
+
+def test_unforeseen_error_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug is called one, and the way to its place is named."""
+    print_error(ZeroDivisionError("division by zero"))
+
+    assert capsys.readouterr().err == (
+        "aragora-persist: ZeroDivisionError: division by zero\n  way out: this is a bug; -v shows where\n"
+    )
+
+
+def test_progress_is_shown_on_a_terminal_and_cleared() -> None:
+    """On a terminal one line counts up and is gone at the end; the answer stays apart."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTING], stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        answer = process.stdout.read()
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+
+    assert answer == "done\n"
+    assert "2 of 2,000 commits (0 %)" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_progress_is_silent_in_a_pipe() -> None:
+    """A log gets no progress."""
+    result = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, check=True)
+
+    assert (result.stdout, result.stderr) == ("done\n", "")
+
+
+def eventually_backed_up(folder: Path, count: int, within_s: float = 20.0) -> bool:
+    """Wait for so many backups."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if len(list(folder.glob("tokens_*.db"))) >= count:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_sidecar_backs_up_until_it_is_stopped(tmp_path: Path) -> None:
+    """`backup --every` takes one at once and another after the interval, of the chosen databases, and stops cleanly."""
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path)})
+    for name in ("tokens", "elo"):
+        runner.migrate(tmp_path / f"aragora_{name}.db", name, settings=settings)
+    with subprocess.Popen(
+        [COMMAND, "--nomic-dir", tmp_path, "backup", "--every", "0.2", "--db", "tokens"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        with closing(process.stderr):
+            enough = eventually_backed_up(settings.backup_dir, 2)
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(10)
+            log = process.stderr.read()
+
+    assert enough
+    assert code == 0
+    assert "backed up tokens: tokens_" in log
+    assert "Traceback" not in log
+    assert list(settings.backup_dir.glob("elo_*")) == []
+    assert list(settings.backup_dir.glob(".*.partial")) == []

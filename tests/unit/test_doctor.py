@@ -1,0 +1,155 @@
+"""What the doctor finds, and the way out that it names."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist import doctor
+from aragora_persist.backup.take import take_backup
+from aragora_persist.cli import main
+from aragora_persist.doctor import Finding, Level, examine
+from aragora_persist.migrations import runner
+from aragora_persist.settings import Settings
+from aragora_persist.storage.connecting import has_wal_reset_bug
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder with one backed-up database, as it should be."""
+    folder = tmp_path / "data"
+    settings = Settings.from_env({"NOMIC_DIR": str(folder)})
+    runner.migrate(folder / "aragora_users.db", "users", settings=settings)
+    take_backup("users", settings)
+    return folder
+
+
+def findings(home: Path, subject: str) -> list[Finding]:
+    """Return what was found about one subject."""
+    return [one for one in examine(str(home)) if one.subject == subject]
+
+
+def test_healthy_machine_has_no_findings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is looked at and named, and the command succeeds."""
+    found = examine(str(home))
+    code = main(["--nomic-dir", str(home), "doctor"])
+
+    assert {one.level for one in found if one.subject != "versions"} == {Level.OK}
+    assert {"versions", "environment", "folder", "disk", "users", "elo", "backups"} <= {one.subject for one in found}
+    assert code == 0
+    assert "ok       users: has schema 2 of 2" in capsys.readouterr().out.splitlines()
+
+
+def test_vulnerable_sqlite_is_a_warning(home: Path) -> None:
+    """The version is always shown; the bug is named where this SQLite has it."""
+    [found] = findings(home, "versions")
+
+    assert f"SQLite {sqlite3.sqlite_version}" in found.detail
+    assert (found.level is Level.WARNING) == has_wal_reset_bug() == bool(found.way_out)
+
+
+def test_missing_folder_is_fine_and_stays_missing(tmp_path: Path) -> None:
+    """A fresh machine is healthy, and looking at it makes nothing."""
+    home = tmp_path / "a" / "b"
+
+    assert [one.level for one in findings(home, "folder")] == [Level.OK]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_in_the_place_of_the_folder_is_a_problem(tmp_path: Path) -> None:
+    """A NOMIC_DIR that is a file has its way out."""
+    (tmp_path / "data").write_text("")
+    [found] = findings(tmp_path / "data", "folder")
+
+    assert found.level is Level.PROBLEM
+    assert "NOMIC_DIR" in found.way_out
+
+
+def test_rights_of_others_are_a_warning(home: Path) -> None:
+    """A folder or a file that others may read is named with the command that closes it."""
+    home.chmod(0o755)
+    (home / "aragora_users.db").chmod(0o644)
+
+    assert [one.way_out for one in findings(home, "folder")] == [f"chmod 700 {home}"]
+    assert [one.way_out for one in findings(home, "users")] == [f"chmod 600 {home / 'aragora_users.db'}"]
+
+
+def test_old_schema_is_a_problem_with_the_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stores would refuse to open is a problem, and the command fails."""
+    runner.rollback(home / "aragora_users.db", "users", to=1, backup=False)
+    [found] = findings(home, "users")
+    code = main(["--nomic-dir", str(home), "doctor", "--json"])
+    answer = {one["subject"]: one for one in json.loads(capsys.readouterr().out)}
+
+    assert (found.level, found.way_out) == (Level.PROBLEM, "aragora-persist migrate --db users")
+    assert code == 1
+    assert answer["users"]["level"] == "problem"
+
+
+def test_damaged_database_is_a_problem(home: Path) -> None:
+    """A file that is no database is named with the way out."""
+    (home / "aragora_elo.db").write_bytes(b"this is no database" * 300)
+    [found] = findings(home, "elo")
+
+    assert found.level is Level.PROBLEM
+    assert "restore" in found.way_out
+
+
+def test_large_log_is_a_warning(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write-ahead log that nobody can empty points at a reader."""
+    monkeypatch.setattr(doctor, "_LARGEST_WAL_BYTES", 1000)
+    with closing(sqlite3.connect(home / "aragora_users.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE extra (value TEXT)")
+        found = findings(home, "users")
+
+    assert [one.level for one in found] == [Level.WARNING]
+    assert "write-ahead log" in found[0].detail
+
+
+def test_missing_and_late_backups_are_warnings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database without a young backup is named with the command that takes one."""
+    runner.migrate(home / "aragora_elo.db", "elo", settings=Settings.from_env(nomic_dir=home))
+    missing = findings(home, "backups")
+    monkeypatch.setattr(doctor, "_LATE_INTERVALS", 0)
+    late = findings(home, "backups")
+
+    assert [(one.level, one.way_out) for one in missing] == [(Level.WARNING, "aragora-persist backup --db elo")]
+    assert [one.way_out for one in late] == ["aragora-persist backup --db elo", "aragora-persist backup --db users"]
+
+
+def test_full_disk_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little space for the tier is a problem; too little for a copy is a warning."""
+    monkeypatch.setattr(doctor, "_LEAST_FREE_BYTES", 2**60)
+
+    assert {one.level for one in findings(home, "disk")} == {Level.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("environment", "level", "words"),
+    [
+        ({"DB_TIMEOUT": "soon"}, Level.PROBLEM, "DB_TIMEOUT"),
+        ({"SUPABASE_URL": "https://example.supabase.co"}, Level.WARNING, "SUPABASE_KEY is not set"),
+        ({"SUPABASE_KEY": "hunter2"}, Level.WARNING, "SUPABASE_URL is not set"),
+        ({"SUPABASE_URL": "http://example.com", "SUPABASE_KEY": "hunter2"}, Level.WARNING, "without encryption"),
+        ({"SUPABASE_URL": "http://127.0.0.1:54321", "SUPABASE_KEY": "hunter2"}, Level.OK, "can be read"),
+    ],
+)
+def test_environment_is_checked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], level: Level, words: str
+) -> None:
+    """A variable that is wrong, missing or unsafe is named; its secret is not."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = examine(str(home))
+    [about] = [one for one in found if one.subject == "environment"]
+
+    assert about.level is level
+    assert words in about.detail
+    assert "hunter2" not in repr(found)
