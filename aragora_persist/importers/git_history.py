@@ -140,6 +140,8 @@ class GitHistory:
         try:
             return self._text("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").strip()
         except PersistError as error:
+            if not self._text("rev-list", "--all", "--max-count=1"):
+                raise NotFoundError(_OPERATION, self.path, "has no commit yet") from error
             problem = f"{ref!r} names no commit"
             hint = f"git -C {shlex.quote(str(self.path))} log --all --oneline lists what there is"
             raise NotFoundError(_OPERATION, self.path, problem, hint=hint) from error
