@@ -143,7 +143,7 @@ class CatalogWriter:
     def _append(self, record: dict[str, object]) -> None:
         path = self._catalog.path
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "r+b") as file:  # noqa: PTH123 -- a descriptor, opened with its rights
+        with open(descriptor, "r+b") as file:  # noqa: PTH123 - a descriptor, opened with its rights
             lines, rest = _split(file.read())
             if _parse(rest) is None:
                 file.seek(-len(rest), os.SEEK_END)  # a crash tore this line: nobody was told that it was written

@@ -70,14 +70,14 @@ def run(
 def _pause_s(interval_s: float, *, done: bool) -> float:
     """Return the time until the next attempt, a little uneven, so that many sidecars do not work in step."""
     base = interval_s if done else min(interval_s, _RETRY_S)
-    return base * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 -- spreads load, guards nothing
+    return base * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
 
 def _back_up(database: str, settings: Settings) -> bool:
     try:
         entry = take_backup(database, settings)
     except PersistError as error:
-        _LOGGER.error("%s", error)  # noqa: TRY400 -- the error says all; a traceback in the log of a loop hides it
+        _LOGGER.error("%s", error)  # noqa: TRY400 - the error says all; a traceback in the log of a loop hides it
         return False
     _LOGGER.info("backed up %s: %s, %s", database, entry.file, size_text(entry.size_bytes))
     if entry.content.foreign_key_violations:
@@ -91,7 +91,7 @@ def _prune(database: str, settings: Settings) -> bool:
             if not decision.keep:
                 _LOGGER.info("removed %s: %s", decision.entry.file, decision.reason)
     except PersistError as error:
-        _LOGGER.error("%s", error)  # noqa: TRY400 -- as above
+        _LOGGER.error("%s", error)  # noqa: TRY400 - as above
         return False
     return True
 
@@ -104,7 +104,7 @@ def _write_metrics(settings: Settings, failures: Mapping[str, int]) -> None:
             file.path.write_text(metrics_text(take_inventory(settings), failures), encoding="utf-8")
             file.replace(target)
     except (OSError, PersistError) as error:
-        _LOGGER.error("metrics are not written: %s", error)  # noqa: TRY400 -- as above
+        _LOGGER.error("metrics are not written: %s", error)  # noqa: TRY400 - as above
 
 
 def metrics_text(inventory: Inventory, failures: Mapping[str, int]) -> str:

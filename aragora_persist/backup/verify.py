@@ -104,10 +104,11 @@ def read_content(connection: sqlite3.Connection, path: Path) -> Content:
 
 
 def _schema_version(connection: sqlite3.Connection) -> int | None:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone():
+    columns = [row[0] for row in connection.execute("SELECT name FROM pragma_table_info('schema_version')")]
+    if "version" not in columns:
         return None
     version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
-    return None if version is None else int(version)
+    return version if isinstance(version, int) else None
 
 
 def _row_order(connection: sqlite3.Connection, table: str, *, without_rowid: bool) -> str:
@@ -145,7 +146,7 @@ def _digest(connection: sqlite3.Connection, table: str, order: str) -> TableCont
     shortest exact form, and is the same in every version of Python, as ``repr`` of newer Unicode is not.
     """
     digest, rows = hashlib.sha256(), 0
-    cursor = connection.execute(f"SELECT * FROM {_quote(table)} ORDER BY {order}")  # noqa: S608 -- quoted names
+    cursor = connection.execute(f"SELECT * FROM {_quote(table)} ORDER BY {order}")  # noqa: S608 - quoted names
     digest.update(ascii([column[0] for column in cursor.description]).encode() + b"\n")
     while batch := cursor.fetchmany(_ROWS_AT_ONCE):
         rows += len(batch)

@@ -56,7 +56,7 @@ def main() -> int:
         for name in DATABASES:
             make_database(Path(scratch, f"aragora_{name}.db"))
         with child(lambda: write_for_ever(settings)):
-            landed, bad = torture(settings, arguments.kills, random.Random(arguments.seed), naive=arguments.naive)  # noqa: S311 -- a repeatable choice of moments
+            landed, bad = torture(settings, arguments.kills, random.Random(arguments.seed), naive=arguments.naive)  # noqa: S311 - a repeatable choice of moments
     print(f"{arguments.kills} kills; found after them: {dict(sorted(landed.items()))}")
     for problem in bad[:10]:
         print(f"BAD: {problem}")

@@ -22,6 +22,7 @@ from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
 from aragora_persist.storage.schema import get_wal_connection
+from aragora_persist.storage.user_store import UserStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +132,21 @@ def test_idle_connections_survive_and_see_the_restored_rows(settings: Settings) 
         idle.execute("INSERT INTO users (email) VALUES ('after')")
         idle.commit()
     assert emails(live(settings)) == [*first, "after"]
+
+
+def test_an_open_store_goes_on_with_the_restored_rows(tmp_path: Path) -> None:
+    """A store of ours that stays open over the restore finds the old user, not the later one, and can write."""
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path), "DB_TIMEOUT": "5"})
+    with UserStore(settings=settings) as users:
+        users.create(email="first@example.com")
+        entry = take_backup("users", settings)
+        assert entry.content.schema_version == 2
+        users.create(email="later@example.com")
+        assert restore("users", settings).way is Way.INTO
+        assert users.get_by_email("first@example.com") is not None
+        assert users.get_by_email("later@example.com") is None
+        users.create(email="later@example.com")
+        assert users.get_by_email("later@example.com") is not None
 
 
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "BEGIN"])
@@ -273,7 +289,7 @@ def test_a_backup_is_found_by_its_id_and_by_a_moment(settings: Settings, tmp_pat
     with pytest.raises(NotFoundError):
         restore("elo", settings, to=tmp_path / "d.db", backup_id=first.id)
     with pytest.raises(InvalidValueError):
-        restore("users", settings, to=tmp_path / "d.db", at=datetime(2030, 1, 1))  # noqa: DTZ001 -- naive on purpose
+        restore("users", settings, to=tmp_path / "d.db", at=datetime(2030, 1, 1))  # noqa: DTZ001 - naive on purpose
     assert names_in(tmp_path) == ["a.db", "b.db", "c.db", "data"]
 
 

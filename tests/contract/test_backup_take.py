@@ -158,6 +158,16 @@ def test_odd_tables_are_read(settings: Settings) -> None:
     assert tables["words_content"].rows == 1
 
 
+@pytest.mark.parametrize("ledger", ["version TEXT DEFAULT 'v1'", "number INTEGER"])
+def test_a_ledger_of_another_program_is_no_version(settings: Settings, ledger: str) -> None:
+    """A table of the same name with other contents does not stop a backup."""
+    path = make_database(settings)
+    execute(path, "DROP TABLE schema_version")
+    execute(path, f"CREATE TABLE schema_version ({ledger})")
+    execute(path, "INSERT INTO schema_version DEFAULT VALUES")
+    assert take_backup("users", settings).content.schema_version is None
+
+
 def test_rows_that_refer_to_nothing_are_counted_and_do_not_end_backups(settings: Settings) -> None:
     """A foreign key that is broken in the live database is in the entry."""
     execute(make_database(settings), "INSERT INTO notes VALUES (99, 'orphan')")

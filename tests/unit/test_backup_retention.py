@@ -31,7 +31,7 @@ def entry(number: int, database: str, created_at: datetime) -> BackupEntry:
     )
 
 
-moments = st.datetimes(datetime(2016, 1, 1), datetime(2036, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- zoned by the strategy
+moments = st.datetimes(datetime(2016, 1, 1), datetime(2036, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - zoned by the strategy
 catalogs = st.lists(st.tuples(st.sampled_from(["users", "elo"]), moments, st.booleans()), max_size=30).map(
     lambda rows: [(entry(number, name, moment), intact) for number, (name, moment, intact) in enumerate(rows)]
 )
