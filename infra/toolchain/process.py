@@ -69,7 +69,6 @@ def run(
 
     Raises CommandFailedError when it cannot be started, exits with an error, or runs longer than ``timeout_s``.
     """
-    started = time.monotonic()
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         try:
             process = subprocess.Popen(
@@ -78,17 +77,7 @@ def run(
         except OSError as error:
             raise CommandFailedError(command, f"could not be started: {error.strerror}", "") from error
         with _ended(process):
-            while True:
-                try:
-                    code = process.wait(console.interval_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    elapsed = time.monotonic() - started
-                    if timeout_s is not None and elapsed > timeout_s:
-                        process.kill()
-                        code = None
-                        break
-                    console.progress(label, elapsed)
+            code = _wait(process, console, label, timeout_s)
         output.seek(0)
         text = output.read()
     if code is None:
@@ -98,9 +87,22 @@ def run(
     return text
 
 
+def _wait(process: subprocess.Popen[bytes], console: Console, label: str, timeout_s: float | None) -> int | None:
+    """Return the exit code, or None when it took too long; tells of the progress meanwhile."""
+    started = time.monotonic()
+    while True:
+        try:
+            return process.wait(console.interval_s)
+        except subprocess.TimeoutExpired:
+            elapsed_s = time.monotonic() - started
+            if timeout_s is not None and elapsed_s > timeout_s:
+                return None
+            console.progress(label, elapsed_s)
+
+
 @contextlib.contextmanager
 def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let no child outlive its caller's exception: an interrupted bootstrap must not go on building."""
+    """Let no child outlive the block: an interrupted bootstrap must not go on building."""
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from infra.toolchain.step import BlockedError, Context, Found, Origin, Step, Una
 
 DAEMON_LOG = Path("/var/log/aragora-dockerd.log")
 START_TIMEOUT_S = 60.0
+ENDED_TIMEOUT_S = 10.0
 # A user's PATH on Debian leaves out the folders of root's programs.
 ROOT_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
@@ -56,38 +56,30 @@ def install_debian(context: Context) -> None:
     if Path("/run/systemd/system").is_dir():
         context.run(*apt.as_root(context, "systemctl", "enable", "--now", "docker"), label="starting the engine")
     else:
-        daemon = _start_daemon(context)
+        # In a session of its own: it must outlive the bootstrap and its terminal.
+        script = f'PATH={ROOT_PATH}; setsid dockerd >"$1" 2>&1 </dev/null & echo $!'
+        daemon = int(context.run(*apt.as_root(context, "sh", "-c", script, "sh", str(DAEMON_LOG))))
     _wait(context, daemon)
 
 
-def _start_daemon(context: Context) -> subprocess.Popen[bytes]:
-    command = apt.as_root(context, "sh", "-c", f'PATH={ROOT_PATH} exec dockerd >"$1" 2>&1', "dockerd", str(DAEMON_LOG))
-    # Its own session: it must outlive the bootstrap and its terminal.
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, cwd="/", env=dict(context.environment)
-    )
-
-
-def _wait(context: Context, daemon: subprocess.Popen[bytes] | None) -> None:
-    """Wait for an answer: from the daemon, or from one that a killed bootstrap has just started before it."""
+def _wait(context: Context, daemon: int | None) -> None:
+    """Wait for an answer: of the daemon, or of one that a killed bootstrap has just started before it."""
     started = time.monotonic()
     while True:
         try:
             use_what_answers(context)
-            break
         except BlockedError:
             raise
         except UnavailableError as error:
-            elapsed = time.monotonic() - started
-            patience = START_TIMEOUT_S if daemon is None or daemon.poll() is None else START_TIMEOUT_S / 6
-            if elapsed > patience:
+            patience_s = START_TIMEOUT_S if daemon is None or Path(f"/proc/{daemon}").exists() else ENDED_TIMEOUT_S
+            if time.monotonic() - started > patience_s:
                 raise UnavailableError("it was started and does not answer", _log(context, daemon)) from error
             time.sleep(0.2)
-    if daemon is not None:
-        daemon.returncode = 0  # it goes on by itself: no warning that this process leaves it running
+        else:
+            return
 
 
-def _log(context: Context, daemon: subprocess.Popen[bytes] | None) -> str:
+def _log(context: Context, daemon: int | None) -> str:
     command = ("journalctl", "--no-pager", "-u", "docker", "-n", "200") if daemon is None else ("cat", str(DAEMON_LOG))
     try:
         return context.run(*apt.as_root(context, *command))

@@ -100,12 +100,19 @@ def build(
     entry = entry_of(context, pinned)
     if context.store.origin_of(entry) is None:
         with context.store.publish(entry, "Go modules", (pinned.name, *files)) as whole:
-            arguments = pinned.build_arguments(whole / pinned.name)
-            command = (program(context), *arguments)
-            context.run(*command, cwd=pinned.module_dir, label=f"building {pinned.name}", variables=VARIABLES)
+            command = (program(context), *pinned.build_arguments(whole / pinned.name))
+            _run_twice(context, *command, cwd=pinned.module_dir, label=f"building {pinned.name}")
             if complete:
                 complete(whole)
     return entry
+
+
+def _run_twice(context: Context, *command: str, cwd: Path, label: str) -> None:
+    """Run Go, again if it fails: it asks for each of hundreds of modules only once, and keeps what it got."""
+    try:
+        context.run(*command, cwd=cwd, label=label, variables=VARIABLES)
+    except CommandFailedError:
+        context.run(*command, cwd=cwd, label=label, variables=VARIABLES)
 
 
 def module_folder(context: Context, pinned: pins.GoProgram, module: str) -> Path:
