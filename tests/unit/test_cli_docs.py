@@ -1,0 +1,30 @@
+"""The generated reference pages are what the program says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from aragora_persist.settings import VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_generated_pages_are_fresh() -> None:
+    """`scripts/generate_docs.py --check` finds nothing to write."""
+    result = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_every_variable_and_every_verb_is_on_its_page() -> None:
+    """A reader finds each variable and each verb."""
+    environment = (ROOT / "docs" / "environment.md").read_text()
+    commands = (ROOT / "docs" / "commands.md").read_text()
+
+    assert [one.name for one in VARIABLES if f"| `{one.name}` |" not in environment] == []
+    for verb in ("status", "migrate", "backup", "backups", "restore", "import git", "import replay", "sync", "serve"):
+        assert f"\n## {verb}\n" in commands
