@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Go and the Terraform provider are got by the parts that need them, if any does: they are only listed here for --check.
 STEPS = (
+    Step("Python", lambda _context: Found(platform.python_version(), sys.executable), (), ""),
     certificates.STEP,
     engine.STEP,
     base_image.STEP,

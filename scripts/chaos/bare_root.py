@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Prove `scripts/bootstrap` in a Debian root that has nothing but apt, killing it on the way if asked.
 
-    .venv/bin/python scripts/chaos/bare_root.py [--release bookworm] [--own-engine] [--kills 8] [--with-caches]
+    .venv/bin/python scripts/chaos/bare_root.py [--release bookworm] [--own-engine] [--kills 8] [--keep-caches]
 
 What runs in it is the committed tree. A kill is a power cut: every process of the root at once, with SIGKILL. After the
 bootstrap, Pulumi makes and destroys a volume and a dynamic resource. Leaves nothing on the engine.
-Without --with-caches everything is fetched and built anew (about a quarter of an hour on two cores); with it, Go's
-caches of this machine are laid under those of the root, which writes to copies.
+Everything is fetched and built anew, about ten minutes on two cores. With --keep-caches Go's caches are volumes that
+stay for the next run: `docker volume rm aragora-bare-root-modules aragora-bare-root-builds` removes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import io
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
     from docker.models.containers import Container
-    from docker.models.volumes import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 NAME = f"aragora-bare-root-{os.getpid()}"
 LABELS = {"io.aragora-persist.rig": "bare-root"}
+CACHES = {"go/pkg/mod": "aragora-bare-root-modules", ".cache/go-build": "aragora-bare-root-builds"}
 WARM_LIMIT_S = 5.0
 ABSENT = ("python3", "pip", "git", "go", "uv", "curl", "docker", "pulumi", "update-ca-certificates")
 
@@ -135,38 +134,34 @@ class Root:
 @contextlib.contextmanager
 def bare_root(client: DockerClient, options: argparse.Namespace) -> Iterator[Root]:
     """Start a bare root, and remove every trace of it."""
-    image = make_image(client, options.release)
-    scratch = Path(tempfile.mkdtemp(prefix="aragora-bare-root-"))
-    mounts = []
-    volumes = []
+    mounts = [Mount(f"/root/{folder}", volume) for folder, volume in CACHES.items() if options.keep_caches]
     if options.own_engine:
-        volumes.append(client.volumes.create(f"{NAME}-engine", labels=LABELS))
-        mounts.append(Mount("/var/lib/docker", volumes[-1].name))
+        mounts.append(Mount("/var/lib/docker", NAME))
     else:
         mounts.append(Mount("/var/run/docker.sock", "/var/run/docker.sock", type="bind"))
-    for folder in ("go/pkg/mod", ".cache/go-build") if options.with_caches else ():
-        volumes.append(overlay(client, Path.home() / folder, scratch / folder))
-        mounts.append(Mount(f"/root/{folder}", volumes[-1].name))
-    container = client.containers.run(
-        image,
-        ["sleep", "infinity"],
-        name=NAME,
-        labels=LABELS,
-        mounts=mounts,
-        privileged=options.own_engine,
-        init=True,
-        # As on a machine: what is in /run is gone after a power cut.
-        tmpfs={"/run/lock": "", "/tmp": "exec"} if not options.own_engine else {"/run": "", "/tmp": "exec"},  # noqa: S108 - the root's own
-        detach=True,
-    )
-    try:
+    with contextlib.ExitStack() as traces:
+        traces.callback(remove_volume, client)
+        image = make_image(client, options.release)
+        traces.callback(client.images.remove, image)
+        container = client.containers.create(
+            image,
+            ["sleep", "infinity"],
+            name=NAME,
+            labels=LABELS,
+            mounts=mounts,
+            privileged=options.own_engine,
+            init=True,
+            tmpfs={"/run": ""} if options.own_engine else {},  # as on a machine: a power cut empties it
+        )
+        traces.callback(container.remove, force=True, v=True)
+        container.start()
         yield Root(client, container)
-    finally:
-        container.remove(force=True, v=True)
-        for volume in volumes:
-            volume.remove()
-        client.images.remove(image)
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_volume(client: DockerClient) -> None:
+    """Remove the own engine's data, or what an unfinished Pulumi run left on this machine's engine."""
+    with contextlib.suppress(docker.errors.NotFound):
+        client.volumes.get(NAME).remove()
 
 
 def make_image(client: DockerClient, release: str) -> str:
@@ -176,15 +171,6 @@ def make_image(client: DockerClient, release: str) -> str:
         subprocess.run(("mmdebstrap", "-q", "--variant=apt", release, archive), check=True)
         client.api.import_image_from_file(str(archive), NAME, release)
     return f"{NAME}:{release}"
-
-
-def overlay(client: DockerClient, lower: Path, scratch: Path) -> Volume:
-    """Make a volume that shows ``lower`` and keeps what is written apart from it."""
-    upper, work = scratch / "upper", scratch / "work"
-    upper.mkdir(parents=True)
-    work.mkdir()
-    options = {"type": "overlay", "device": "overlay", "o": f"lowerdir={lower},upperdir={upper},workdir={work}"}
-    return client.volumes.create(f"{NAME}-{lower.name}", driver_opts=options, labels=LABELS)
 
 
 def check_changes_nothing(root: Root, code: int) -> None:
@@ -234,7 +220,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", choices=("trixie", "bookworm"), default="trixie")
     parser.add_argument("--own-engine", action="store_true", help="no engine's socket: the root installs its own")
-    parser.add_argument("--with-caches", action="store_true", help="start with this machine's Go caches")
+    parser.add_argument("--keep-caches", action="store_true", help="keep Go's caches for the next run")
     parser.add_argument("--kills", type=int, default=0, help="how often to cut the power before the run that counts")
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
     options = parser.parse_args()

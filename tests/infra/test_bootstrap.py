@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCRIPT = REPOSITORY / "scripts" / "bootstrap"
 PARTS = (
+    "Python",
     "certificates",
     "container engine",
     "base image",
@@ -61,9 +62,8 @@ def test_check_on_a_machine_without_tools_lists_what_is_missing_and_changes_noth
     assert _tree(*seen) == before
     assert done.returncode == 1
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert [next(part for part in PARTS if line.startswith(f"{part} ")) for line in lines] == list(PARTS)
-    states = {line[:22].strip(): line.split()[-1] for line in lines}
+    states = {line[:22].strip(): line.split()[-1] for line in done.stdout.splitlines()}
+    assert list(states) == list(PARTS)
     assert {states[part] for part in ("uv", "Python environment", "Pulumi CLI", "docker plugin")} == {"missing"}
 
 
@@ -74,11 +74,11 @@ def test_on_a_machine_with_every_part_the_bootstrap_is_quick_and_check_is_conten
     done = _start()
     assert done.returncode == 0, done.stdout
     assert time.monotonic() - started <= 5
-    tools = environment.toolchain_dir()
-    before = _tree(tools)
+    seen = [environment.toolchain_dir() / name for name in ("store", "bin", "pulumi-home/plugins")]
+    before = _tree(*seen)
     checked = _start("--check")
     assert checked.returncode == 0, checked.stdout
-    assert _tree(tools) == before
+    assert _tree(*seen) == before
     plugin = next(line for line in checked.stdout.splitlines() if line.startswith("docker plugin"))
     assert plugin.endswith("there")
     assert "our bridge" in plugin or "the vendor's plugin" in plugin
