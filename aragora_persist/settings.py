@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aragora_persist.errors import InvalidValueError
 
@@ -75,6 +75,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
 )
 
+_Otherwise = TypeVar("_Otherwise", Path, None)
 _KEY_FILE = "ARAGORA_ENCRYPTION_KEY_FILE"
 _DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
 
@@ -121,8 +122,8 @@ class Settings:
             audit_retention_days=int(read.number("ARAGORA_AUDIT_RETENTION_DAYS", least=0, whole=True)),
             db_timeout_s=read.number("DB_TIMEOUT", least=0),
             durability=read.durability("ARAGORA_DURABILITY"),
-            encryption_key_file=read.path(_KEY_FILE) if source.get(_KEY_FILE) else None,
-            backup_dir=read.path("ARAGORA_BACKUP_DIR") if source.get("ARAGORA_BACKUP_DIR") else nomic_dir / "backups",
+            encryption_key_file=read.path_or(_KEY_FILE, None),
+            backup_dir=read.path_or("ARAGORA_BACKUP_DIR", nomic_dir / "backups"),
             backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
             backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),
         )
@@ -139,6 +140,9 @@ class _Reader:
 
     def path(self, name: str) -> Path:
         return Path(self.text(name)).expanduser()
+
+    def path_or(self, name: str, otherwise: _Otherwise) -> Path | _Otherwise:
+        return self.path(name) if self._source.get(name, "").strip() else otherwise
 
     def number(self, name: str, *, least: float, whole: bool = False) -> float:
         text = self.text(name)

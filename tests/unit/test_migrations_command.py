@@ -1,0 +1,246 @@
+"""The documented command line, as a process and as a function."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aragora_persist.databases import DATABASES
+from aragora_persist.migrations.command import main
+from aragora_persist.migrations.runner import status
+from tests.unit.workshop import Workshop
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [database.name for database in DATABASES]
+MODULE = "aragora_persist.migrations.runner"
+STARTERS = 16
+ROUNDS = 2
+KILLS = 6
+
+
+def start(nomic_dir: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    """Start the documented command."""
+    command = [sys.executable, "-m", MODULE, *arguments]
+    environ = {**os.environ, "NOMIC_DIR": str(nomic_dir)}
+    return subprocess.Popen(command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that NOMIC_DIR names; it is not there yet."""
+    monkeypatch.setenv("NOMIC_DIR", str(tmp_path / "nomic"))
+    return tmp_path / "nomic"
+
+
+def outdated(place: Path) -> Path:
+    """Bring the users' database to version 1, where its second migration is pending."""
+    assert main(["--migrate", "--db", "users"]) == 0
+    assert main(["--rollback", "--db", "users", "--no-backup"]) == 0
+    return place / "aragora_users.db"
+
+
+class TestStatus:
+    """``--status``."""
+
+    def test_shows_every_database_and_makes_none(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """One line each; a machine without databases stays one."""
+        assert main(["--status"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in lines] == NAMES
+        assert "missing, version 0 of 2" in lines[NAMES.index("users")]
+        assert not place.exists()
+
+    def test_answers_programs(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """``--json`` is one document, ``--exit-code`` tells whether there is something to do."""
+        path = outdated(place)
+        capsys.readouterr()
+        assert main(["--status", "--db", "users", "--json", "--exit-code"]) == 1
+        assert json.loads(capsys.readouterr().out) == [
+            {
+                "database": "users",
+                "path": str(path.resolve()),
+                "state": "outdated",
+                "version": 1,
+                "latest": 2,
+                "pending": ["002_add_lockout"],
+            }
+        ]
+        assert main(["--migrate"]) == 0
+        assert main(["--status", "--exit-code"]) == 0
+
+    def test_names_each_migration_when_asked(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """``-v`` lists what was applied when, and what is pending."""
+        outdated(place)
+        capsys.readouterr()
+        assert main(["--status", "--db", "users", "-v"]) == 0
+        out = capsys.readouterr().out
+        assert "applied 001_initial at 2" in out
+        assert "pending 002_add_lockout" in out
+
+    def test_one_broken_database_does_not_hide_the_others(
+        self, place: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The error goes to stderr, the rest is shown, and the exit code is 1."""
+        place.mkdir()
+        (place / "aragora_elo.db").write_bytes(b"no database" * 1000)
+        assert main(["--status"]) == 1
+        captured = capsys.readouterr()
+        assert [line.split(":")[0] for line in captured.out.splitlines()] == NAMES[1:]
+        assert captured.err.startswith("error: elo: ")
+
+
+class TestChanges:
+    """``--migrate``, ``--dry-run``, ``--rollback``."""
+
+    def test_migrates_all_or_one(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """One with ``--db``, otherwise every database; again there is nothing to do."""
+        assert main(["--migrate", "--db", "users"]) == 0
+        assert [file.name for file in place.iterdir()] == ["aragora_users.db"]
+        assert capsys.readouterr().out == "users: applied 001_initial, 002_add_lockout\n"
+        assert main(["--migrate"]) == 0
+        assert {file.name for file in place.iterdir()} == {database.file_name for database in DATABASES}
+        capsys.readouterr()
+        assert main(["--migrate"]) == 0
+        assert capsys.readouterr().out.splitlines() == [f"{name}: nothing to do" for name in NAMES]
+
+    def test_takes_a_snapshot_unless_told_not_to(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """An upgrade of a database names its snapshot."""
+        outdated(place)
+        assert not (place / "backups").exists()
+        capsys.readouterr()
+        assert main(["--migrate", "--db", "users"]) == 0
+        (snapshot,) = (place / "backups").glob("*.db")
+        assert f"snapshot from before: {snapshot}" in capsys.readouterr().out
+
+    def test_a_dry_run_changes_nothing(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """It says what would happen, and it has not."""
+        path = outdated(place)
+        capsys.readouterr()
+        assert main(["--dry-run", "--db", "users"]) == 0
+        assert capsys.readouterr().out == "users: would apply 002_add_lockout\n"
+        assert status(path, "users").version == 1
+
+    def test_rolls_back(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """To any version; what cannot be undone is an error and exit code 1."""
+        assert main(["--migrate", "--db", "users"]) == 0
+        assert main(["--rollback-to", "0", "--db", "users"]) == 0
+        assert "undid 002_add_lockout, 001_initial" in capsys.readouterr().out
+        assert main(["--rollback", "--db", "users"]) == 1
+        assert status(place / "aragora_users.db", "users").version == 0
+
+    def test_creates_the_next_file(self, tmp_path: Path) -> None:
+        """``--create`` as documented, in a copy of the package; the copy's status then shows the new migration."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "aragora_persist", tmp_path / "aragora_persist", ignore=ignored)
+        created = start(tmp_path / "nomic", "--create", "Add user notes", "--db", "users", cwd=tmp_path)
+        out, err = created.communicate(timeout=30)
+        path = tmp_path / "aragora_persist" / "migrations" / "users" / "003_add_user_notes.py"
+        assert (out, err, created.returncode) == (f"users: created {path}\n", "", 0)
+        shown = start(tmp_path / "nomic", "--status", "--db", "users", "--json", cwd=tmp_path)
+        assert json.loads(shown.communicate(timeout=30)[0])[0]["pending"][-1] == "003_add_user_notes"
+
+
+class TestUsage:
+    """What is not understood is exit code 2 and touches nothing."""
+
+    def test_an_unknown_database_lists_those_that_are(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The message has every name."""
+        assert main(["--migrate", "--db", "user"]) == 2
+        err = capsys.readouterr().err
+        assert all(name in err for name in NAMES)
+        assert not place.exists()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["--migrate", "--status"],
+            ["--create", "x"],
+            ["--rollback"],
+            ["--rollback-to", "x", "--db", "users"],
+            ["-x"],
+        ],
+    )
+    def test_wrong_arguments(self, place: Path, arguments: list[str]) -> None:
+        """No action, two actions, or a missing database."""
+        with pytest.raises(SystemExit) as refused:
+            main(arguments)
+        assert refused.value.code == 2
+        assert not place.exists()
+
+    def test_a_wrong_setting_is_named(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The environment is usage too."""
+        monkeypatch.setenv("DB_TIMEOUT", "soon")
+        assert main(["--migrate"]) == 2
+        assert not place.exists()
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_many_runners_at_once(tmp_path: Path, number: int) -> None:
+    """Sixteen processes migrate the same new folder: all succeed, and each migration ran once."""
+    place = tmp_path / str(number)
+    runners = [start(place, "--migrate", "--db", "users", "--json") for _ in range(STARTERS)]
+    outcomes = [(*runner.communicate(timeout=60), runner.returncode) for runner in runners]
+    assert [code for _, _, code in outcomes] == [0] * STARTERS, outcomes
+    applied = [name for out, _, _ in outcomes for name in json.loads(out)[0]["applied"]]
+    assert applied == ["001_initial", "002_add_lockout"]
+    assert status(place / "aragora_users.db", "users").state == "current"
+
+
+def test_a_killed_runner_is_repaired_by_the_next(tmp_path: Path) -> None:
+    """Killed at several moments of its run, a runner leaves nothing or everything, and the next one succeeds."""
+    killed = 0
+    for number in range(KILLS):
+        place = tmp_path / str(number)
+        victim = start(place, "--migrate")
+        time.sleep(0.06 + number * 0.02)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate(timeout=10)
+        killed += victim.returncode == -signal.SIGKILL
+        again = start(place, "--migrate", "--json")
+        out, err = again.communicate(timeout=60)
+        assert (again.returncode, err.replace(wal_warning(), "")) == (0, ""), out
+        for database in DATABASES:
+            assert status(database.path(place), database.name).state == "current"
+            with closing(sqlite3.connect(database.path(place))) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert killed > 0
+
+
+def test_a_runner_killed_inside_a_body_leaves_what_was_before(tmp_path: Path) -> None:
+    """With megabytes of a second migration written, and spilled to the WAL, nothing of it shows afterwards."""
+    workshop = Workshop(tmp_path)
+    workshop.start()
+    before = workshop.content()
+    fill = 'conn.execute("CREATE TABLE more (a)")\nfor _ in range(400):\n    conn.execute("INSERT INTO more VALUES '
+    path = workshop.write(2, fill + '(randomblob(10000))")\nimport os\nos.kill(os.getpid(), 9)')
+    code = (
+        "import sys; from pathlib import Path; from aragora_persist.migrations.runner import migrate\n"
+        "migrate(sys.argv[1], 'users', folder=Path(sys.argv[2]), backup=False)"
+    )
+    command = [sys.executable, "-c", code, str(workshop.path), str(workshop.folder)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    assert workshop.path.with_name("aragora_users.db-wal").stat().st_size > 0
+    assert workshop.content() == before
+    path.write_text(path.read_text().replace("os.kill(os.getpid(), 9)", ""))
+    assert [step.version for step in workshop.migrate().migrations] == [2]
+
+
+def wal_warning() -> str:
+    """Return the one line that an old SQLite earns."""
+    if sqlite3.sqlite_version_info >= (3, 51, 3):
+        return ""
+    return (
+        f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug (fixed in 3.51.3): "
+        "two processes that write one database at the same time can, very rarely, corrupt it\n"
+    )
