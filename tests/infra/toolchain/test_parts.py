@@ -11,18 +11,17 @@ import platform
 import socket
 import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.toolchain import pins
-from infra.toolchain.engine_api import Engine, EngineError
-from infra.toolchain.parts import base_image, certificates, engine, go, pulumi, python_environment
-from infra.toolchain.step import BlockedError, Context, Found, UnavailableError
+from infra.toolchain.parts import certificates, go, pulumi, python_environment
+from infra.toolchain.step import Found, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.infra.toolchain.machine import Machine
 
@@ -182,59 +181,3 @@ def test_an_environment_that_was_begun_and_not_finished_is_made_anew(machine: Ma
     python_environment.sync(context)
     assert not (machine.repository / ".venv" / "half-written").exists()
     assert python_environment.find(context) == Found("Python 3.99", "uv.lock")
-
-
-def _with(context: Context, **variables: str) -> Context:
-    return Context({**context.environment, **variables}, context.store, context.repository, context.console)
-
-
-@pytest.mark.engine
-def test_the_engine_that_answers_and_its_base_image_are_found(machine: Machine) -> None:
-    """Asked over its socket, without a client program."""
-    context = _with(machine.context, **{name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ})
-    found = engine.find(context)
-    assert found is not None
-    assert found.version[0].isdigit()
-    assert base_image.find(context) is not None
-    assert Engine.of(context.environment).image("aragora-no-such-image:none") is None
-
-
-def test_a_chosen_engine_that_does_not_answer_blocks(machine: Machine) -> None:
-    """Installing another behind the user's back would be wrong."""
-    context = _with(machine.context, DOCKER_HOST=f"unix://{machine.folder}/absent.sock")
-    assert engine.find(context) is None
-    with pytest.raises(BlockedError, match="DOCKER_HOST is set") as caught:
-        engine.use_what_answers(context)
-    assert "unset DOCKER_HOST" in caught.value.way_out
-
-
-def test_an_engine_behind_ssh_is_not_guessed_at() -> None:
-    """The error names the two forms that are understood."""
-    with pytest.raises(EngineError, match="not a unix:// or tcp:// address"):
-        Engine("ssh://somewhere").version()
-
-
-def test_a_socket_without_permission_is_told_apart(machine: Machine) -> None:
-    """The user is told the command that gives the rights; nothing is installed."""
-    path = machine.folder / "engine.sock"
-    context = _with(machine.context, DOCKER_HOST=f"unix://{path}")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        path.chmod(0)
-        with _ordinary_user(), pytest.raises(BlockedError, match="permission denied") as caught:
-            engine.use_what_answers(context)
-    assert "sudo usermod -aG docker" in caught.value.way_out
-    assert not context.store.root.exists()
-
-
-@contextlib.contextmanager
-def _ordinary_user() -> Iterator[None]:
-    """Be nobody for a moment where the tests run as root, who may do everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
