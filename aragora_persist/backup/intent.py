@@ -9,7 +9,6 @@ Leaves out: where the new file comes from, and why (``restore``).
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from aragora_persist.backup.files import SIDE_FILES, beside, locked, partial
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import BusyError, DamagedError, StorageError
 from aragora_persist.storage.faults import translate
-from aragora_persist.storage.files import sync_folder
+from aragora_persist.storage.files import is_being_restored, restore_note, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,24 +38,11 @@ class Intent:
     replaced: str
 
 
-def intent_path(database: Path) -> Path:
-    """Where the note about an unfinished restore of ``database`` lies."""
-    return beside(database, ".restoring")
-
-
-def is_being_restored(database: Path) -> bool:
-    """Say whether a restore of ``database`` has begun and is not complete.
-
-    For a connection that has just read: a restore that began between its last look and that read cannot have seen it.
-    """
-    return os.path.lexists(intent_path(database))
-
-
 def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> None:
     """Complete the restore of ``database`` that was killed half-way, or refuse; without one, one look and no more.
 
-    Everyone who opens a database calls this before opening it, with the resolved path, and looks with
-    ``is_being_restored`` when the connection has read from it.
+    Everyone who opens a database calls this before, with the resolved path, and looks for a note once more when the
+    connection has read: a restore that began in between cannot have seen it.
 
     Raises:
         BusyError: the restore is still running, or another process has the database open.
@@ -78,14 +64,14 @@ def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> No
 
 def declare(database: Path, intent: Intent) -> None:
     """Write the note; on the disk when this returns. The caller holds the folder's lock, and there is none yet."""
-    with partial(intent_path(database)) as note:
+    with partial(restore_note(database)) as note:
         note.path.write_text(json.dumps(asdict(intent)), encoding="utf-8")
-        note.publish(intent_path(database), operation=_OPERATION)
+        note.publish(restore_note(database), operation=_OPERATION)
 
 
 def withdraw(database: Path) -> None:
-    """Take the note back, before ``complete`` has moved anything."""
-    intent_path(database).unlink()
+    """Take the note back: nothing was moved, or everything, or there is nothing to move."""
+    restore_note(database).unlink()
     sync_folder(database.parent)
 
 
@@ -116,11 +102,9 @@ def complete(database: Path, *, timeout_s: float) -> Path | None:
 
 def _read(database: Path) -> Intent:
     try:
-        return Intent(**json.loads(intent_path(database).read_text(encoding="utf-8")))
+        return Intent(**json.loads(restore_note(database).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DamagedError(
-            _OPERATION, intent_path(database), "cannot be read", hint=f"remove this file, then {_HINT}"
-        ) from error
+        raise DamagedError(_OPERATION, restore_note(database), "cannot be read", hint=_HINT) from error
 
 
 def _refuse_holders(database: Path, timeout_s: float) -> None:

@@ -16,21 +16,14 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.files import SIDE_FILES, Partial, beside, clean_partials, locked, make_directory, partial
-from aragora_persist.backup.intent import (
-    Intent,
-    complete,
-    declare,
-    finish_interrupted_restore,
-    is_unreadable,
-    withdraw,
-)
+from aragora_persist.backup.intent import Intent, complete, declare, is_unreadable, withdraw
 from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.snapshot import copy_into, open_read_only, run_backup
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.files import resolve
+from aragora_persist.storage.files import is_being_restored, resolve
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -92,9 +85,9 @@ def restore(
         make_directory(target.parent)
         if to is not None:
             return _restore_to(entry, settings, target)
-        finish_interrupted_restore(target, timeout_s=settings.db_timeout_s)
         with locked(target.parent, timeout_s=settings.db_timeout_s, operation=_OPERATION):
             clean_partials(target.parent)
+            _settle_interrupted(target, settings.db_timeout_s)
             return _restore_live(entry, settings, target)
     except OSError as error:
         raise StorageError(_OPERATION, target, f"cannot be written: {error.strerror or error}") from error
@@ -107,6 +100,15 @@ def _restore_to(entry: BackupEntry, settings: Settings, target: Path) -> Restore
         _copy_verified(entry, settings, copy)
         copy.publish(target, operation=_OPERATION)
     return RestoreResult(entry=entry, target=target, way=Way.NEW_FILE, replaced=None, equal=True)
+
+
+def _settle_interrupted(target: Path, timeout_s: float) -> None:
+    """Complete a restore that was killed; one that can no longer be completed is superseded by this one."""
+    if is_being_restored(target):
+        try:
+            complete(target, timeout_s=timeout_s)
+        except DamagedError:
+            withdraw(target)
 
 
 def _restore_live(entry: BackupEntry, settings: Settings, target: Path) -> RestoreResult:

@@ -11,9 +11,9 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.intent import is_being_restored
 from aragora_persist.errors import BusyError, StorageError
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.files import is_being_restored
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -39,9 +39,10 @@ def make_ready(path: Path) -> None:
     """
     if os.name == "nt":
         raise UnsupportedError("open database", path, "Windows is not supported", hint="use Linux, macOS or WSL 2")
-    from aragora_persist.backup.intent import finish_interrupted_restore  # noqa: PLC0415 -- it builds on this module
+    if is_being_restored(path):
+        from aragora_persist.backup.intent import finish_interrupted_restore  # noqa: PLC0415 - rarely needed at all
 
-    finish_interrupted_restore(path)
+        finish_interrupted_restore(path)
     try:
         _make_folder(path.parent)
         refuse_network(path)
@@ -53,6 +54,16 @@ def make_ready(path: Path) -> None:
     except OSError as error:
         problem = error.strerror or str(error)
         raise StorageError("open database", path, problem, hint="this user must be able to write there") from error
+
+
+def restore_note(path: Path) -> Path:
+    """Where the note about an unfinished restore of the database lies (``backup.intent`` writes it)."""
+    return path.with_name(f"{path.name}.restoring")
+
+
+def is_being_restored(path: Path) -> bool:
+    """Say whether a restore of the database has begun to exchange its files and is not complete."""
+    return os.path.lexists(restore_note(path))
 
 
 def refuse_network(path: Path, mounts: Path = _MOUNTS) -> None:

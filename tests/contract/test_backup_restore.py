@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.intent import Intent, declare, finish_interrupted_restore, is_being_restored
+from aragora_persist.backup.intent import Intent, declare, finish_interrupted_restore
 from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.files import is_being_restored
 from aragora_persist.storage.schema import get_wal_connection
 from aragora_persist.storage.user_store import UserStore
 
@@ -419,6 +420,10 @@ def test_openers_give_way_to_an_exchange_that_cannot_be_completed(settings: Sett
     with pytest.raises(DamagedError, match="restore"):
         get_wal_connection(live(settings))
     assert not live(settings).exists()
+    # A new restore takes the place of the one that cannot be completed.
+    restore("users", settings)
+    assert emails(live(settings)) == changed[:-1]
+    assert not is_being_restored(live(settings))
 
 
 def test_a_restored_file_equals_its_entry_in_every_table(settings: Settings, tmp_path: Path) -> None:
