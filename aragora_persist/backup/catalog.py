@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.verify import Content, TableContent
+from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage.files import sync_folder
 
 if TYPE_CHECKING:
@@ -79,14 +80,8 @@ class Catalog:
         lines, rest = _split(self._bytes())
         torn = rest != b"" and _parse(rest) is None
         for number, line in enumerate(lines if torn or not rest else (*lines, rest), start=1):
-            record = _parse(line)
-            if record is None:
+            if not _take_in(_parse(line), backups, deleted):
                 damaged.append(number)
-            elif record["kind"] == "backup":
-                entry = _entry_from_json(record)
-                backups[entry.id] = entry
-            elif record["kind"] == "deleted" and (gone := backups.pop(str(record["id"]), None)):
-                deleted[gone.id] = gone
         return CatalogState(
             backups=tuple(backups.values()),
             deleted=tuple(deleted.values()),
@@ -160,6 +155,22 @@ class CatalogWriter:
                 raise
         if not lines:
             sync_folder(path.parent)
+
+
+def _take_in(
+    record: Mapping[str, Any] | None, backups: dict[str, BackupEntry], deleted: dict[str, BackupEntry]
+) -> bool:
+    """Take a line's record in, and say whether it could be; a kind that a later release added is passed over."""
+    try:
+        if record is None:
+            return False
+        if record["kind"] == "backup":
+            backups[record["id"]] = _entry_from_json(record)
+        elif record["kind"] == "deleted" and record["id"] in backups:
+            deleted[record["id"]] = backups.pop(record["id"])
+    except (KeyError, TypeError, InvalidValueError):
+        return False
+    return True
 
 
 def _split(data: bytes) -> tuple[list[bytes], bytes]:

@@ -99,12 +99,20 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
 
 
 def file_state(directory: Path, entry: BackupEntry, *, check: bool) -> FileState:
-    """Compare a backup's file with its entry: its size, and with ``check`` its SHA-256."""
+    """Compare a backup's file with its entry: its size, and with ``check`` its SHA-256.
+
+    Raises:
+        StorageError: the file is there and cannot be read.
+
+    """
     path = directory / entry.file
     try:
         same = path.stat().st_size == entry.size_bytes and (not check or file_sha256(path) == entry.sha256)
     except FileNotFoundError:
         return FileState.MISSING
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise StorageError("read backup", path, problem, hint="this user must be able to read it") from error
     return FileState.INTACT if same else FileState.DAMAGED
 
 

@@ -65,7 +65,8 @@ def copy_into(source: Path, path: Path, *, timeout_s: float) -> None:
             if _state(source) == before:
                 return
     except DRIVER_ERRORS as error:
-        raise translate(error, "snapshot", source) from error
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        raise translate(error, "snapshot", path.parent if full else source) from error
     raise BusyError("snapshot", source, "changed during every copy", hint="take it where the writer runs")
 
 

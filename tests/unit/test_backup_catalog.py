@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry, Catalog
+from aragora_persist.backup.catalog import BackupEntry, Catalog, _line
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import BusyError
 
@@ -109,6 +109,23 @@ def test_foreign_lines_are_damage(tmp_path: Path, line: bytes) -> None:
     state = catalog.read()
     assert state.backups == (entry(1),)
     assert state.damaged_lines == (2,)
+
+
+@pytest.mark.parametrize("record", [{}, {"kind": "backup"}, {"kind": "backup", "id": []}, {"kind": "deleted"}])
+def test_a_sound_line_without_its_fields_is_damage(tmp_path: Path, record: dict[str, object]) -> None:
+    """A checksum alone makes no entry."""
+    catalog = write(tmp_path, 1)
+    with catalog.path.open("ab") as file:
+        file.write(_line(record))
+    assert catalog.read().damaged_lines == (2,)
+
+
+def test_lines_of_a_later_release_are_passed_over(tmp_path: Path) -> None:
+    """A kind of line that this release does not know is neither damage nor a backup."""
+    catalog = write(tmp_path, 1)
+    with catalog.path.open("ab") as file:
+        file.write(_line({"kind": "drill", "id": "users_1"}))
+    assert (catalog.read().backups, catalog.read().damaged_lines) == ((entry(1),), ())
 
 
 def test_writers_do_not_interleave(tmp_path: Path) -> None:
