@@ -11,7 +11,6 @@ import platform
 import socket
 import tarfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from infra.toolchain.step import Found, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.infra.toolchain.machine import Machine
 

@@ -17,9 +17,9 @@ from infra.toolchain.store import TEMPORARY, Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Publishes an entry of two files, saying where it is and waiting there.
+# Publishes an entry of two files; between them it says so and waits for a word, or for the end of its input.
 PUBLISHER = """
-import sys, time
+import sys
 from pathlib import Path
 from infra.toolchain.store import Store
 store = Store(Path(sys.argv[1]))
@@ -27,16 +27,17 @@ with store.lock(lambda: print("waiting", flush=True)):
     with store.publish(store.entry("tool", "1", "key"), "test", ("one", "two")) as whole:
         (whole / "one").write_text("1" * 1000)
         print("half", flush=True)
-        time.sleep(float(sys.argv[2]))
+        sys.stdin.readline()
         (whole / "two").write_text("2" * 1000)
 print("done", flush=True)
 """
 
 
-def _publisher(root: Path, pause_s: float) -> subprocess.Popen[str]:
+def _publisher(root: Path, *, waits: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        (sys.executable, "-c", PUBLISHER, str(root), str(pause_s)),
+        (sys.executable, "-c", PUBLISHER, str(root)),
         cwd=REPOSITORY,
+        stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -70,13 +71,13 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
 def test_a_killed_publication_is_never_taken_for_whole_and_the_next_repairs_it(tmp_path: Path) -> None:
     """SIGKILL between two files: no entry; the next holder of the lock sweeps up and publishes."""
     store = Store(tmp_path)
-    with _publisher(tmp_path, 60) as killed:
+    with _publisher(tmp_path, waits=True) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == "half\n"
         killed.send_signal(signal.SIGKILL)
     assert not _entry(store).exists()
     assert list(tmp_path.glob(f"{TEMPORARY}*"))
-    with _publisher(tmp_path, 0) as repairing:
+    with _publisher(tmp_path, waits=False) as repairing:
         assert repairing.communicate(timeout=30)[0] == "half\ndone\n"
     assert store.origin_of(_entry(store)) == "test"
     assert not list(tmp_path.glob(f"{TEMPORARY}*"))
@@ -86,7 +87,7 @@ def test_kills_at_any_moment_leave_a_whole_entry_or_none(tmp_path: Path) -> None
     """Twelve publishers killed ever later: whenever an entry is there, both of its files are whole."""
     store = Store(tmp_path)
     for number in range(12):
-        with _publisher(tmp_path, 0.0) as process:
+        with _publisher(tmp_path, waits=False) as process:
             assert process.stdout is not None
             process.stdout.readline()
             time.sleep(number * 0.002)
@@ -110,12 +111,14 @@ def test_an_entry_that_lost_a_file_is_made_again(tmp_path: Path, damage: str) ->
 
 def test_a_second_bootstrap_waits_for_the_first(tmp_path: Path) -> None:
     """It says so, and goes on when the first has ended."""
-    with _publisher(tmp_path, 0.5) as first:
+    with _publisher(tmp_path, waits=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "half\n"
-        with _publisher(tmp_path, 0) as second:
-            assert second.communicate(timeout=30)[0].splitlines() == ["waiting", "half", "done"]
-        assert first.poll() == 0
+        with _publisher(tmp_path, waits=False) as second:
+            assert second.stdout is not None
+            assert second.stdout.readline() == "waiting\n"
+            assert first.communicate("go on\n", timeout=30)[0] == "done\n"
+            assert second.communicate(timeout=30)[0] == "half\ndone\n"
 
 
 def test_a_link_is_the_file_of_the_entry_and_is_replaced_in_one_step(tmp_path: Path) -> None:
