@@ -186,6 +186,9 @@ def _serve(verbs: Verbs) -> None:
         help="listen on this port; 0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
+        "--backups", metavar="DIR", type=_text, help="show the backups in this folder (default: ARAGORA_BACKUP_DIR)"
+    )
+    parser.add_argument(
         "--probe", action="store_true", help="ask a running service whether it is ready, and exit 0 or 1"
     )
 

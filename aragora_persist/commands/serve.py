@@ -25,16 +25,19 @@ def run(arguments: Namespace) -> int:
 
 def _serve(arguments: Namespace) -> int:
     import logging  # noqa: PLC0415 - see above
+    from pathlib import Path  # noqa: PLC0415 - see above
 
     from aragora_persist.commands.console import read_settings  # noqa: PLC0415 - see above
     from aragora_persist.databases import DATABASES  # noqa: PLC0415 - see above
     from aragora_persist.service.application import serve  # noqa: PLC0415 - see above
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = read_settings(arguments)
     names = arguments.databases or [database.name for database in DATABASES]
     return serve(
-        read_settings(arguments),
+        settings,
         tuple(dict.fromkeys(names)),
+        backups=Path(arguments.backups) if arguments.backups else settings.backup_dir,
         host=arguments.host,
         port=arguments.port,
         announce=lambda url: print(f"Serving {url}", flush=True),

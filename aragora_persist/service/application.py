@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from aragora_persist.status import collect_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from aragora_persist.settings import Settings
     from aragora_persist.status import DatabaseStatus
@@ -38,11 +40,19 @@ _log = logging.getLogger(__name__)
 
 
 def serve(
-    settings: Settings, databases: Sequence[str], *, host: str, port: int, announce: Callable[[str], None]
+    settings: Settings,
+    databases: Sequence[str],
+    *,
+    backups: Path,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
 ) -> int:
     """Serve until SIGTERM or SIGINT; return 0 then, 1 when the service cannot go on.
 
-    To be called in the main thread. ``announce`` is called with the page's URL when it can be read.
+    To be called in the main thread. ``backups`` is the folder whose backups are shown: a sidecar's is only to be read,
+    while the service's own folder takes the snapshots before migrations. ``announce`` is called with the page's URL
+    when it can be read.
 
     Raises:
         PersistError: the address cannot be listened on, or the data belongs to another encryption key.
@@ -52,7 +62,7 @@ def serve(
         check_encryption_key(settings.encryption_key_file, settings.nomic_dir)
     stop = Stop()
     keeper = Keeper(settings, databases, on_end=stop.ask)
-    service = Service(settings, databases, keeper)
+    service = Service(replace(settings, backup_dir=backups), databases, keeper)
     with Listener(host, port, service.respond) as listener:
         answering = threading.Thread(target=listener.serve_forever, args=(0.1,), name="listener", daemon=True)
         answering.start()

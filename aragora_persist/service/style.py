@@ -37,7 +37,7 @@ thead{display:none}
 tr+tr{border-top:1px solid var(--line)}
 tr{padding:.6rem 0}
 th,td{border:0;padding:.15rem 1rem}
-td{display:grid;grid-template-columns:7.5rem 1fr}
+td{display:grid;grid-template-columns:6rem 1fr}
 td::before{content:attr(data-name);grid-row:1/span 2;color:var(--faint);font-size:.8125rem}
 td small{grid-column:2}
 }

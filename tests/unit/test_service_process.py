@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import PersistError
+from aragora_persist.migrations import runner
 from aragora_persist.service.probe import probe
+from aragora_persist.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,6 +198,23 @@ def test_lock_of_another_process_passes(tmp_path: Path) -> None:
             other.execute("ROLLBACK")
 
             assert eventually(lambda: ready(port))
+
+
+def test_backups_of_a_sidecar_are_shown(tmp_path: Path) -> None:
+    """The page tells the age of backups in a folder that the service itself never writes to."""
+    home, backups = tmp_path / "data", tmp_path / "backups"
+    environment = {"NOMIC_DIR": str(home), "ARAGORA_BACKUP_DIR": str(backups)}
+    runner.migrate(home / "aragora_tokens.db", "tokens", settings=Settings.from_env(environment))
+    entry = take_backup("tokens", Settings.from_env(environment))
+    before = sorted(backups.iterdir())
+    with serving(home, "--db", "tokens", "--backups", str(backups)) as (_, port):
+        assert eventually(lambda: ready(port))
+        page = get(port, "/")[2]
+        [database] = json.loads(get(port, "/status.json")[2])["databases"]
+
+    assert database["newest_backup"]["id"] == entry.id
+    assert re.search(r"\d+ seconds? ago<small>" + entry.id, page)
+    assert sorted(backups.iterdir()) == before
 
 
 def test_port_in_use_fails_and_names_the_option(tmp_path: Path) -> None:
