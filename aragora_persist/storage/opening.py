@@ -5,8 +5,10 @@ The common case costs one query and one look into a folder; the migration machin
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from aragora_persist.databases import find_database
 from aragora_persist.errors import SchemaOutdatedError, SchemaTooNewError
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.folder import latest_version
@@ -44,7 +46,7 @@ def require_schema(
                 "open database",
                 target,
                 f"has schema {version}, this release needs {latest}",
-                hint=f"python -m aragora_persist.migrations.runner --migrate --db {database}",
+                hint=_way_out(path, database),
             )
         from aragora_persist.migrations.runner import migrate_connection  # noqa: PLC0415 -- loads only when needed
 
@@ -56,3 +58,11 @@ def require_schema(
             f"has schema {version}, which needs release {applied[-1].min_reader} (this is {VERSION})",
             hint="upgrade aragora-persist",
         )
+
+
+def _way_out(path: Path | None, database: str) -> str:
+    """Return the command that migrates this very file; the runner knows files by their documented names only."""
+    if path is None or path.name != find_database(database).file_name:
+        return "open it with migrate=True"
+    folder = shlex.quote(str(path.parent))
+    return f"python -m aragora_persist.migrations.runner --migrate --db {database} --nomic-dir {folder}"

@@ -105,7 +105,7 @@ class Writer:
             if isinstance(error, DRIVER_ERRORS):
                 raise translate(error, operation, self.target) from error
             raise
-        self._turns.give()
+        self._end()
 
     def rollback(self, connection: sqlite3.Connection) -> None:
         """Roll back and give the turn back; a connection that cannot even do that is replaced."""
@@ -117,7 +117,7 @@ class Writer:
         except sqlite3.Error:
             self._drop()  # closing rolls back
         finally:
-            self._turns.give()
+            self._end()
 
     def tidy(self) -> None:
         """Refresh stale statistics of the query planner, and empty the write-ahead log as far as nobody needs it.
@@ -140,7 +140,7 @@ class Writer:
         """Wait for the turn, at most so long, and close; SQLite clears the WAL away with the last connection.
 
         Raises:
-            BusyError: a transaction is still running; it may end, but nothing new begins.
+            BusyError: a transaction is still running; its end closes the connection, and nothing new begins.
 
         """
         self._closed = True
@@ -175,6 +175,12 @@ class Writer:
         if milliseconds != self._busy_ms:
             connection.execute(f"PRAGMA busy_timeout={milliseconds}")
             self._busy_ms = milliseconds
+
+    def _end(self) -> None:
+        """Give the turn back after a transaction; what was closed during it is closed now."""
+        if self._closed:
+            self._drop()
+        self._turns.give()
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.errors import DamagedError, UnsupportedError
+from aragora_persist.storage.connecting import warn_of_wal_reset_bug
 from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.files import file_system, refuse_network, resolve
 from aragora_persist.storage.readonly import open_readonly
@@ -73,6 +74,26 @@ def test_the_slow_query_line_is_the_documented_one(
     expected = "Slow query (0.523s): save_cycle [cycle=5] (threshold: 0.500s)"
     assert [record.getMessage() for record in caplog.records] == [expected] * lines
     assert {(record.name, record.levelname) for record in caplog.records} <= {("aragora_persist.slow", "WARNING")}
+
+
+def test_an_unconfigured_program_gets_no_log(tmp_path: Path) -> None:
+    """A library does not write to the standard error of a program that did not ask for its log."""
+    code = (
+        "import sys; from aragora_persist.storage.engine import open_engine\nwith open_engine(sys.argv[1], 'elo'): pass"
+    )
+    environ = {**os.environ, "ARAGORA_SLOW_QUERY_MS": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path / "elo.db")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_wal_reset_bug_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A SQLite that has it earns one warning in a process, and a fixed one none."""
+    vulnerable = (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3)
+    warn_of_wal_reset_bug.cache_clear()
+    for _ in range(2):
+        warn_of_wal_reset_bug()
+    assert [sqlite3.sqlite_version in record.getMessage() for record in caplog.records] == [True] * vulnerable
 
 
 def trace(folder: Path) -> dict[str, tuple[int, int, bytes]]:
