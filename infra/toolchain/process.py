@@ -7,6 +7,8 @@ written for a command that is quick.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 TERMINAL_INTERVAL_S = 1.0
 PIPE_INTERVAL_S = 30.0
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 class CommandFailedError(Exception):
@@ -72,7 +76,13 @@ def run(
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=environment,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - there are no other threads here
             )
         except OSError as error:
             raise CommandFailedError(command, f"could not be started: {error.strerror}", "") from error
@@ -98,6 +108,12 @@ def _wait(process: subprocess.Popen[bytes], console: Console, label: str, timeou
             if timeout_s is not None and elapsed_s > timeout_s:
                 return None
             console.progress(label, elapsed_s)
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this process when its parent is gone: a bootstrap that was killed must not go on building."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager

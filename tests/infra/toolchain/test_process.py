@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from infra.toolchain.environment import REPOSITORY
 from infra.toolchain.process import CommandFailedError, Console, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
@@ -62,11 +63,11 @@ def test_a_long_command_tells_in_a_pipe_that_it_is_alive() -> None:
     assert set(lines) == {"  … building it: 0 s"}
 
 
-def test_an_interrupted_bootstrap_ends_its_command(tmp_path: Path) -> None:
-    """SIGTERM to the bootstrap: it tells so, and the command's process is gone."""
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_bootstrap_ends_its_command(tmp_path: Path, signal_number: signal.Signals) -> None:
+    """However it is ended, what it was running does not go on; where it can, it tells how to go on."""
     program = (
         "import sys\n"
-        "from pathlib import Path\n"
         "from infra.toolchain import bootstrap\n"
         "from infra.toolchain.step import Origin, Step\n"
         "def obtain(context):\n"
@@ -81,12 +82,17 @@ def test_an_interrupted_bootstrap_ends_its_command(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20)[0] == "stopped; the next run goes on from here\n"
-        assert process.returncode == 1
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        _until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+        process.send_signal(signal_number)
+        told = process.communicate(timeout=20)[0]
+    if signal_number == signal.SIGTERM:
+        assert (process.returncode, told) == (1, "stopped; the next run goes on from here\n")
+    command = Path("/proc") / (tmp_path / "pid").read_text().strip()
+    _until(lambda: not command.exists())
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
