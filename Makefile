@@ -1,5 +1,5 @@
 # Every target is one command; `make check` is what CI runs.
-.PHONY: check lint format types test schema docs lock
+.PHONY: check lint format types test schema docs
 PYTHON := .venv/bin/python
 
 check:
@@ -20,3 +20,11 @@ test:
 format:
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# After a new migration: the schema that all migrations of a database make, as a file that a reviewer can read.
+schema:
+	$(PYTHON) -m aragora_persist.migrations.schema_files --write
+
+# After a change of the command line or of an environment variable: the reference pages.
+docs:
+	$(PYTHON) scripts/generate_docs.py
