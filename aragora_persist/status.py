@@ -19,7 +19,7 @@ from aragora_persist.version import VERSION
 from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -94,18 +94,29 @@ class Status:
         }
 
 
-def collect_status(settings: Settings, names: Sequence[str] | None = None) -> Status:
+@dataclass(frozen=True, slots=True)
+class NewestBackups:
+    """The newest verified backup of each database that has one, and what is wrong with the catalog, or ''."""
+
+    by_database: Mapping[str, BackupStatus]
+    problem: str
+
+
+def collect_status(
+    settings: Settings, names: Sequence[str] | None = None, *, backups: NewestBackups | None = None
+) -> Status:
     """Return the status of these databases (None: all of the registry).
 
-    What is wrong with one database or with the catalog is part of the answer, not an error.
+    What is wrong with one database or with the catalog is part of the answer, not an error. ``backups`` None looks them
+    up, which takes longest: a caller that asks often passes what ``newest_backups`` returned a while ago.
 
     Raises:
         InvalidValueError: there is no database of a name.
 
     """
     databases = DATABASES if names is None else tuple(find_database(name) for name in names)
-    backups, catalog_problem = _newest_backups(settings)
-    found = tuple(_look_at(one, settings.nomic_dir, backups.get(one.name)) for one in databases)
+    backups = newest_backups(settings) if backups is None else backups
+    found = tuple(_look_at(one, settings.nomic_dir, backups.by_database.get(one.name)) for one in databases)
     return Status(
         taken_at=times.utc_now(),
         version=VERSION,
@@ -113,8 +124,22 @@ def collect_status(settings: Settings, names: Sequence[str] | None = None) -> St
         backup_dir=settings.backup_dir,
         databases=found,
         outbox=next((_count_outbox(one.path) for one in found if one.name == "outbox" and one.schema_version), None),
-        catalog_problem=catalog_problem,
+        catalog_problem=backups.problem,
     )
+
+
+def newest_backups(settings: Settings) -> NewestBackups:
+    """Return the newest backup of each database whose file is as large as it was, by what the catalog says."""
+    try:
+        inventory = take_inventory(settings)
+    except PersistError as error:
+        return NewestBackups({}, error.problem)
+    newest = {
+        entry.database: BackupStatus(id=entry.id, taken_at=entry.created_at, size_bytes=entry.size_bytes)
+        for entry in inventory.intact()  # in the order in which they were made
+    }
+    damaged = len(inventory.damaged_lines)
+    return NewestBackups(newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "")
 
 
 def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | None) -> DatabaseStatus:
@@ -151,20 +176,6 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _newest_backups(settings: Settings) -> tuple[dict[str, BackupStatus], str]:
-    """Return the newest backup of each database, and what is wrong with the catalog."""
-    try:
-        inventory = take_inventory(settings)
-    except PersistError as error:
-        return {}, error.problem
-    newest = {
-        entry.database: BackupStatus(id=entry.id, taken_at=entry.created_at, size_bytes=entry.size_bytes)
-        for entry in inventory.intact()  # in the order in which they were made
-    }
-    damaged = len(inventory.damaged_lines)
-    return newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else ""
 
 
 def _count_outbox(path: Path) -> OutboxStatus | None:

@@ -21,14 +21,14 @@ from aragora_persist.service.keeper import Keeper
 from aragora_persist.service.listener import Listener, Response, text_response
 from aragora_persist.service.state import ServiceState
 from aragora_persist.service.stops import Stop
-from aragora_persist.status import collect_status
+from aragora_persist.status import collect_status, newest_backups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from aragora_persist.settings import Settings
-    from aragora_persist.status import DatabaseStatus
+    from aragora_persist.status import DatabaseStatus, NewestBackups
 
 _STOP_SECONDS = 1.5
 """How long a stop waits for the databases to close; a container engine kills after 10 s."""
@@ -36,6 +36,8 @@ _READY_SECONDS = 1.0
 """For how long one look at the databases answers: however often is asked, they are read once in this time at most."""
 _NOT_READY_SECONDS = 0.1
 """The same while not everything is ready, when somebody waits for the change."""
+_BACKUPS_SECONDS = 5.0
+"""For how long one look at the backups answers: with thousands of them it takes a tenth of a second."""
 _log = logging.getLogger(__name__)
 
 
@@ -87,6 +89,8 @@ class Service:
         self._lock = threading.Lock()
         self._state: ServiceState | None = None
         self._valid_until = 0.0
+        self._backups: NewestBackups | None = None
+        self._backups_valid_until = 0.0
 
     def respond(self, path: str) -> Response:
         """Return the answer to a path."""
@@ -129,8 +133,12 @@ class Service:
 
     def _look(self) -> ServiceState:
         problems = self._keeper.problems()
+        if self._backups is None or time.monotonic() > self._backups_valid_until:
+            self._backups = newest_backups(self._settings)
+            self._backups_valid_until = time.monotonic() + _BACKUPS_SECONDS
         # Only what is open: a look at a file while it is being opened would get in the way of that.
-        status = collect_status(self._settings, [name for name in self._databases if name not in problems])
+        names = [name for name in self._databases if name not in problems]
+        status = collect_status(self._settings, names, backups=self._backups)
         for database in status.databases:
             if problem := _problem(database):
                 problems[database.name] = problem

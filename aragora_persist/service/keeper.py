@@ -76,9 +76,11 @@ class Keeper:
             _log.exception("the service's keeper failed")
             raise
         finally:
-            for engine in self._engines.values():
-                engine.close()
-            self._on_end()
+            try:
+                for engine in self._engines.values():
+                    engine.close()
+            finally:
+                self._on_end()
 
     def _open(self, name: str) -> None:
         if self._stopping.is_set():

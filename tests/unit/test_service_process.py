@@ -159,7 +159,7 @@ def test_damaged_database_keeps_it_alive_but_not_ready(tmp_path: Path) -> None:
     home.mkdir()
     (home / "aragora_users.db").write_bytes(b"this is no database" * 300)
     with serving(home) as (process, port):
-        assert eventually(lambda: "not a database" in get(port, "/readyz")[2])
+        assert eventually(lambda: "being opened" not in get(port, "/readyz")[2])
         status, _, reasons = get(port, "/readyz")
         page = get(port, "/")[2]
         code = main(["serve", "--probe", "--port", str(port)])
