@@ -9,6 +9,7 @@ import pulumi_docker as docker
 
 from aragora_persist.errors import PersistError
 from infra.components.backup_sidecar import BackupSidecar
+from infra.components.data_volumes import DataVolumes
 from infra.components.images import PersistImage
 from infra.components.library_volume import LibraryVolume
 from infra.components.secret_files import SecretFiles
@@ -33,31 +34,19 @@ def declare(settings: StackSettings, key: pulumi.Output[str]) -> None:
     )
     services = {}
     for each in settings.services:
+        volumes = DataVolumes(each.name, stack=stack)
         secrets = SecretFiles(f"{each.name}-secrets", stack=stack, image=image, files={"encryption_key": key})
         service = SqliteService(
-            each,
-            stack=stack,
-            image=image,
-            network=network.name,
-            secrets=secrets,
-            memory_mb=memory_mb,
+            each, settings=settings, image=image, network=network.name, volumes=volumes, secrets=secrets
         )
-        sidecar = BackupSidecar(
-            each,
-            stack=stack,
-            image=image,
-            service=service,
-            interval_s=settings.backup_interval_s,
-            retention_days=settings.backup_retention_days,
-            memory_mb=memory_mb,
-        )
+        sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service)
         services[each.name] = {
             "url": service.url,
             "databases": list(each.databases),
             "container": service.container_name,
             "sidecar": sidecar.container_name,
-            "data_volume": service.data_volume,
-            "backups_volume": sidecar.backups_volume,
+            "data_volume": volumes.data,
+            "backups_volume": volumes.backups,
         }
     pulumi.export("image", image)
     pulumi.export("library", {"volume": library.volume_name, "release": library.release})

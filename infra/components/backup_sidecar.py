@@ -1,4 +1,4 @@
-"""The backups of one SQLite service: a container beside it, and a protected volume of their own.
+"""The backups of one SQLite service, taken by a container beside it into a volume of their own.
 
 The sidecar reads the databases without opening them for writing; their volume is mounted writable all the same, because
 SQLite cannot read a database in WAL mode without its shared-memory file. Deliberately does not restore, which an
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import healthcheck, restricted
-from infra.components.sqlite_service import DATA, SqliteService, protected_volume
+from infra.components.containers import BACKUPS, DATA, healthcheck, restricted
 
 if TYPE_CHECKING:
-    from infra.settings import ServiceSettings
+    from infra.components.data_volumes import DataVolumes
+    from infra.components.sqlite_service import SqliteService
+    from infra.settings import ServiceSettings, StackSettings
 
-BACKUPS = "/backups"
 _LATE_S = 120
 """How much longer than two intervals a backup may take before the sidecar counts as sick."""
 
@@ -27,37 +27,33 @@ class BackupSidecar(pulumi.ComponentResource):
     """A running sidecar of ``service``; healthy when every database has a verified backup that is young enough."""
 
     container_name: pulumi.Output[str]
-    backups_volume: pulumi.Output[str]
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        holder: ServiceSettings,
         *,
-        stack: str,
+        settings: StackSettings,
         image: pulumi.Input[str],
+        volumes: DataVolumes,
         service: SqliteService,
-        interval_s: int,
-        retention_days: int,
-        memory_mb: int,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        name = f"{settings.name}-backup"
+        name = f"{holder.name}-backup"
         super().__init__("aragora:persist:BackupSidecar", name, None, opts)
-        backups = protected_volume(f"{settings.name}-backups", stack, self)
-        options = [option for database in settings.databases for option in ("--db", database)]
-        max_age_s = 2 * interval_s + _LATE_S
+        options = [option for database in holder.databases for option in ("--db", database)]
+        max_age_s = 2 * settings.backup_interval_s + _LATE_S
         container = docker.Container(
             name,
-            **restricted(stack, (name,), image, memory_mb),
-            command=["backup", "--every", str(interval_s), *options],
+            **restricted(settings.stack, (name,), image, settings.memory_mb),
+            command=["backup", "--every", str(settings.backup_interval_s), *options],
             envs=[
                 f"NOMIC_DIR={DATA}",
                 f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"ARAGORA_BACKUP_RETENTION_DAYS={retention_days}",
+                f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backup_retention_days}",
             ],
             volumes=[
-                docker.ContainerVolumeArgs(volume_name=service.data_volume, container_path=DATA),
-                docker.ContainerVolumeArgs(volume_name=backups.name, container_path=BACKUPS),
+                docker.ContainerVolumeArgs(volume_name=volumes.data, container_path=DATA),
+                docker.ContainerVolumeArgs(volume_name=volumes.backups, container_path=BACKUPS),
             ],
             network_mode="none",
             healthcheck=healthcheck("aragora-persist", "backups", "--max-age", str(max_age_s), *options),
@@ -74,5 +70,4 @@ class BackupSidecar(pulumi.ComponentResource):
             ),
         )
         self.container_name = container.name
-        self.backups_volume = backups.name
-        self.register_outputs({"container_name": self.container_name, "backups_volume": self.backups_volume})
+        self.register_outputs({"container_name": self.container_name})

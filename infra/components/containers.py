@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 OWNER = "10001"
 """User and group of everything that touches the data."""
 
+DATA = "/data"
+"""Where the databases' volume is mounted."""
+
+BACKUPS = "/backups"
+"""Where the backups' volume is mounted."""
+
 CHECK_INTERVAL_S = 3
 """How often a health check runs. `up` waits for the first; engines before 25 know no shorter interval at the start."""
 
