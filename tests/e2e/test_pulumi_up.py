@@ -1,0 +1,299 @@
+"""From nothing to a running stack and back, over the real CLI, the real engine and real records."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.databases import DATABASES
+from infra.build_context import context_files
+from infra.naming import resource_name
+from infra.toolchain.environment import pulumi_environment
+from tests.e2e import records
+from tests.e2e.running_stack import ROOT, RunningStack, changes, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import docker
+
+pytest_plugins = ("tests.image_fixtures",)
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+_EVERY_S = 5
+"""The backup interval of the test's stacks."""
+
+
+@pytest.fixture
+def stack(engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningStack]:
+    """Give a stack that is not up yet, and leave nothing of it on the engine."""
+    # The Automation API looks for the CLI on this process's own PATH.
+    monkeypatch.setenv("PATH", pulumi_environment()["PATH"])
+    running = RunningStack(engine, tmp_path / "state")
+    yield running
+    running.remove()
+
+
+def test_a_stack_from_up_to_delete_data(
+    stack: RunningStack, engine: docker.DockerClient, python_image: str, tmp_path: Path
+) -> None:
+    """Records survive everything that happens to a stack, every change concerns only what it must, nothing is left."""
+    release = _up(stack)
+    clone = _import_records(stack, tmp_path)
+    _compare_with_git(stack, clone)
+    _compare_newest_backup(stack)
+    with stack.pulumi() as pulumi:
+        assert changes(pulumi.up(color="never").summary.resource_changes) == {}
+    _kill_first_process(stack, python_image)
+    _remove_container(stack)
+    newer = _edit_image(stack, tmp_path)
+    assert newer != release
+    _down_and_up(stack)
+    _compare_with_git(stack, clone)
+    _read_as_service(stack, engine, python_image, release)
+    _delete_data(stack)
+
+
+def test_a_killed_up_is_completed_beside_another_stack(
+    stack: RunningStack, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    """A port in use is said before anything is made; kill -9 in the middle of `up` leaves nothing in the way."""
+    other = RunningStack(engine, tmp_path / "state")
+    try:
+        _succeeds(stack.up("--config", f"port={stack.port}"))
+        before = stack.ids()
+        refused = other.up("--config", f"port={stack.port}")
+        assert refused.returncode == 1
+        assert re.search(rf"127\.0\.0\.1:{stack.port}: .*{resource_name(stack.name, 'sqlite')}.*port=", refused.stderr)
+        assert not any(other.left().values())
+        _kill_up(other)
+        repaired = _succeeds(other.up())
+        assert "cleared the lock" in repaired
+        with other.pulumi() as pulumi:
+            assert changes(pulumi.preview(color="never").change_summary) == {}
+        assert stack.ids() == before
+        _succeeds(other.script("down", "--delete-data", "--yes", other.name))
+        assert not any(other.left().values())
+        assert stack.ids() == before
+    finally:
+        other.remove()
+
+
+def test_a_failed_build_leaves_the_old_service_running(stack: RunningStack, tmp_path: Path) -> None:
+    """An image that cannot be built is an error in one piece, and what ran goes on running."""
+    _succeeds(stack.up("--config", f"port={stack.port}"))
+    before = stack.ids()
+    tree = _copy_of_tree(tmp_path)
+    dockerfile = tree / "docker" / "persist" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text() + "RUN echo this build is broken && false\n")
+    with stack.pulumi(tree) as pulumi, pytest.raises(Exception, match=r"(?s)persist.*false") as caught:
+        pulumi.up(color="never")
+    assert type(caught.value).__name__ == "CommandError"
+    assert stack.ids() == before
+    stack.wait_healthy("sqlite")
+
+
+def _up(stack: RunningStack) -> str:
+    """Bring the stack up as an operator does; return the release of the library."""
+    said = _succeeds(
+        stack.script("up", "--config", f"port={stack.port}", "--config", f"backupIntervalSeconds={_EVERY_S}")
+    )
+    assert f"http://127.0.0.1:{stack.port}/" in said
+    for database in DATABASES:
+        assert re.search(rf"{database.name} +schema [1-9]\d* +backup verified .* ago", said)
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}/", timeout=10) as page:
+        assert page.status == 200
+        assert b"aragora" in page.read().lower()
+    stack.run("sqlite", "python3", "-c", records.MAKE_USER)
+    return _release(stack)
+
+
+def _release(stack: RunningStack) -> str:
+    release = stack.container("library", "publish").logs().decode().strip()
+    assert re.fullmatch(r"/library/releases/[0-9a-f]{64}", release)
+    return release
+
+
+def _import_records(stack: RunningStack, tmp_path: Path) -> Path:
+    """Import this repository's history and a replay inside the service's container; return what was imported."""
+    clone = tmp_path / "history.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(ROOT), str(clone)], check=True, timeout=60)
+    stack.send("sqlite", "/tmp", records.archive(clone, records.trace()))  # noqa: S108 - the container's own
+    imported = stack.ask("sqlite", "import", "git", "/tmp/history.git")  # noqa: S108 - as above
+    assert imported["commits"] == imported["cycles"] == int(records.git(clone, "rev-list", "--count", "HEAD"))
+    again = stack.ask("sqlite", "import", "git", "/tmp/history.git")  # noqa: S108 - as above
+    assert (again["commits"], again["cycles"], again["file_changes"]) == (imported["commits"], 0, 0)
+    assert stack.ask("sqlite", "import", "replay", "/tmp/trace.json")["is_new"] is True  # noqa: S108 - as above
+    return clone
+
+
+def _compare_with_git(stack: RunningStack, clone: Path) -> None:
+    """Compare what waits in the outbox with git's own numbers, line by line."""
+    waiting = json.loads(stack.run("sqlite", "python3", "-c", records.READ_OUTBOX))
+    shas = {
+        each["cycle_number"]: each["git_commit"]
+        for each in waiting
+        if each["table"] == "nomic_cycles" and each["git_commit"]
+    }
+    changed = [
+        (shas[each["cycle_number"]], each["file_path"], each["insertions"], each["deletions"])
+        for each in waiting
+        if each["table"] == "cycle_file_changes"
+    ]
+    assert sorted(shas.values()) == sorted(records.git(clone, "rev-list", "HEAD").split())
+    assert sorted(changed, key=str) == sorted(records.numstat(clone), key=str)
+
+
+def _compare_newest_backup(stack: RunningStack) -> None:
+    """Restore the newest backups into scratch, once they hold the import, and compare every row with the live ones."""
+    taken = _newest_backups(stack)
+
+    def all_newer() -> bool:
+        newest = _newest_backups(stack)
+        return all(newest[name] != taken[name] for name in taken)
+
+    wait_for(all_newer, "the sidecar's next backups", 6 * _EVERY_S)
+    for name in ("outbox", "replay", "users"):
+        scratch = f"/tmp/{name}.db"  # noqa: S108 - the container's own
+        stack.run("sqlite/backup", "aragora-persist", "restore", name, "--to", scratch)
+        rows = stack.run("sqlite/backup", "python3", "-c", records.COMPARE, f"/data/aragora_{name}.db", scratch)
+        assert int(rows) > 1
+
+
+def _newest_backups(stack: RunningStack) -> dict[str, str]:
+    status = stack.ask("sqlite/backup", "status")
+    return {one["name"]: one["newest_backup"]["id"] for one in status["databases"]}
+
+
+def _kill_first_process(stack: RunningStack, python_image: str) -> None:
+    """Kill the service's first process from the host; the engine starts it again without anybody's help."""
+    service = stack.container("sqlite")
+    pid, started = service.attrs["State"]["Pid"], service.attrs["State"]["StartedAt"]
+    # Through a container that sees the host's processes: the test's user need not be root.
+    stack.client.containers.run(
+        python_image, ["python3", "-c", f"import os; os.kill({pid}, 9)"], pid_mode="host", user="0", remove=True
+    )
+    wait_for(lambda: stack.container("sqlite").attrs["State"]["StartedAt"] != started, "a new start", 30)
+    stack.wait_healthy("sqlite")
+    with stack.pulumi() as pulumi:
+        assert changes(pulumi.preview(color="never").change_summary) == {}
+
+
+def _remove_container(stack: RunningStack) -> None:
+    """Remove the service's container behind Pulumi's back; the next up makes that one container again."""
+    before = stack.ids()
+    stack.container("sqlite").remove(force=True)
+    with stack.pulumi() as pulumi:
+        assert changes(pulumi.up(color="never").summary.resource_changes) == {"create": 1}
+    after = stack.ids()
+    assert {name for name in after if after[name] != before.get(name)} == {resource_name(stack.name, "sqlite")}
+    stack.wait_healthy("sqlite")
+
+
+def _edit_image(stack: RunningStack, tmp_path: Path) -> str:
+    """Edit a file of the image; the preview tells what `up` then replaces, and the rest stays. Return the release."""
+    before, volumes = stack.ids(), stack.left()["volumes"]
+    tree = _copy_of_tree(tmp_path)
+    (tree / "README.md").write_text("Not part of the image.")
+    with stack.pulumi(tree) as pulumi:
+        assert changes(pulumi.preview(color="never").change_summary) == {}
+    module = tree / "aragora_persist" / "__init__.py"
+    module.write_text(module.read_text() + "\nEDITED = True\n")
+    with stack.pulumi(tree) as pulumi:
+        foretold = changes(pulumi.preview(color="never").change_summary)
+        assert changes(pulumi.up(color="never").summary.resource_changes) == foretold == {"replace": 4}
+    after = stack.ids()
+    parts = (("library", "publish"), ("sqlite",), ("sqlite", "backup"))
+    replaced = {resource_name(stack.name, *part) for part in parts}
+    assert {name for name in after if after[name] != before[name]} == replaced
+    assert stack.left()["volumes"] == volumes
+    return _release(stack)
+
+
+def _copy_of_tree(tmp_path: Path) -> Path:
+    """Copy what a program and its image are made of; the environment is this tree's own."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (*context_files(ROOT), *(each.relative_to(ROOT) for each in ROOT.glob("Pulumi*.yaml"))):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, tree / path)
+    (tree / ".venv").symlink_to(ROOT / ".venv")
+    return tree
+
+
+def _down_and_up(stack: RunningStack) -> None:
+    """Take the stack down and up; the volumes stayed, and the service accepts its data with the secrets it is given."""
+    volumes = {resource_name(stack.name, "sqlite", part) for part in ("data", "backups")}
+    kept = [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)]
+    _succeeds(stack.script("down"))
+    left = stack.left()
+    assert (left["containers"], left["networks"], set(left["volumes"])) == ([], [], volumes)
+    _succeeds(stack.up())
+    assert [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)] == kept
+    stack.wait_healthy("sqlite")
+    key = json.loads(stack.files.secrets.read_text())["encryptionKey"]
+    assert stack.run("sqlite", "cat", "/run/secrets/aragora/encryption_key") == key
+    stack.run("sqlite", "test", "-s", "/data/encryption-key.check")
+
+
+def _read_as_service(stack: RunningStack, engine: docker.DockerClient, image: str, older: str) -> None:
+    """Read the data in a container with nothing but Python, through the mounted library; older releases are there."""
+    release = _release(stack)
+    output = engine.containers.run(
+        image,
+        ["python3", "-c", records.READ_AS_SERVICE],
+        user="10001:10001",
+        environment={"PYTHONPATH": release, "NOMIC_DIR": "/data"},
+        volumes={
+            resource_name(stack.name, "library"): {"bind": "/library", "mode": "ro"},
+            resource_name(stack.name, "sqlite", "data"): {"bind": "/data", "mode": "rw"},
+        },
+        network_mode="none",
+        read_only=True,
+        remove=True,
+    )
+    email, replay, module = json.loads(output)
+    assert email == records.EMAIL
+    assert json.loads(replay) == json.loads(records.trace())
+    assert module == f"{release}/aragora_persist/__init__.py"
+    engine.containers.run(
+        image,
+        ["sh", "-c", f'test -d {older} && test "$(readlink -f /library/current)" = {release}'],
+        volumes={resource_name(stack.name, "library"): {"bind": "/library", "mode": "ro"}},
+        remove=True,
+    )
+
+
+def _delete_data(stack: RunningStack) -> None:
+    """Remove everything; without the stack's name, nothing is touched, and the secrets outlive even this."""
+    before = stack.left()
+    refused = stack.script("down", "--delete-data", "--yes", "another")
+    assert (refused.returncode, stack.left()) == (1, before)
+    _succeeds(stack.script("down", "--delete-data", "--yes", stack.name))
+    assert stack.left() == {"containers": [], "volumes": [], "networks": [], "images": []}
+    assert stack.files.passphrase.exists()
+    assert stack.files.secrets.exists()
+
+
+def _kill_up(stack: RunningStack) -> None:
+    """Kill `up` with its whole process group while it waits for the service."""
+    running = stack.start_up("--config", f"port={stack.port}")
+    try:
+        wait_for(lambda: bool(stack.container("sqlite").id), "the service's container", 120)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def _succeeds(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
