@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import MigrationError, PersistError
+from aragora_persist.errors import MigrationError
 from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.folder import Body
 from aragora_persist.migrations.guard import guarded
@@ -116,15 +116,9 @@ def _exclusive(connection: sqlite3.Connection, target: object) -> Iterator[None]
 
 def _upgrade(connection: sqlite3.Connection, migration: Migration) -> None:
     start = perf_counter()
-    try:
-        body = Body(migration)
-        step = body.step("upgrade")
-    except PersistError:
-        raise
-    except Exception as error:
-        raise MigrationError("migrate", migration.name, f"{type(error).__name__}: {error}") from error
     with guarded(connection, migration.name):
-        step(connection)
+        body = Body(migration)
+        body.step("upgrade")(connection)
     ledger.add(
         connection,
         plan.Applied(

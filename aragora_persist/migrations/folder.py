@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.py")
+_RELEASE = re.compile(r"\d+\.\d+\.\d+")
 _LONGEST_NAME = 60
 
 _TEMPLATE = '''"""
@@ -90,9 +91,18 @@ class Body:
 
     @property
     def min_reader(self) -> str | None:
-        """The oldest release that can work with the new schema, where the file says so with ``MIN_READER``."""
+        """The oldest release that can work with the new schema, where the file says so with ``MIN_READER``.
+
+        Raises:
+            MigrationError: it says something that is not a release.
+
+        """
         value = self._namespace.get("MIN_READER")
-        return None if value is None else str(value)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not _RELEASE.fullmatch(value):
+            raise MigrationError("migrate", self._migration.name, f"MIN_READER is {value!r}", hint='such as "1.2.0"')
+        return value
 
 
 def create(folder: Path, description: str, now: datetime) -> Path:

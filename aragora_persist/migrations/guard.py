@@ -51,6 +51,8 @@ def guarded(connection: sqlite3.Connection, name: str) -> Iterator[None]:
     connection.set_authorizer(authorize)
     try:
         yield
+    except MigrationError:
+        raise
     except Exception as error:
         if not denied:
             raise MigrationError("migrate", name, f"{type(error).__name__}: {error}") from error

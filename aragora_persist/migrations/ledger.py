@@ -5,6 +5,7 @@ Leaves out: transactions; a row is written inside the one of the migration that 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MigrationError
@@ -80,4 +81,4 @@ def readable_by(applied: Sequence[Applied], release: str) -> bool:
 
 
 def _parts(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split("."))
+    return tuple(int(part) for part in re.findall(r"\d+", release))

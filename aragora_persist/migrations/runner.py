@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.databases import find_database
-from aragora_persist.errors import MigrationError, NotFoundError, PersistError
+from aragora_persist.errors import MigrationError, NotFoundError
 from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.apply import apply_pending, undo
 from aragora_persist.migrations.folder import folder_of, load
@@ -220,7 +220,4 @@ def _snapshot(path: Path, database: str, folder: Path) -> Path:
 if __name__ == "__main__":
     from aragora_persist.migrations.command import main
 
-    try:
-        sys.exit(main())
-    except PersistError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

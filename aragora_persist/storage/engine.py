@@ -54,9 +54,8 @@ def open_engine(
     known = find_database(database)
     if path is not None and str(path) == MEMORY:
         return Engine(_open_memory(database, settings))
-    return _registry.open(
-        resolve(known.path(settings.nomic_dir) if path is None else path), database, migrate, settings
-    )
+    place = resolve(known.path(settings.nomic_dir) if path is None else path)
+    return _registry.open(place, database, migrate=migrate, settings=settings)
 
 
 class Engine:
@@ -145,11 +144,11 @@ class _Registry:
         self._open: dict[Path, _Shared] = {}
         watch(self)
 
-    def open(self, path: Path, database: str, migrate: bool, settings: Settings) -> Engine:  # noqa: FBT001 -- private
+    def open(self, path: Path, database: str, *, migrate: bool, settings: Settings) -> Engine:
         with self._lock:
             shared = self._open.get(path)
             if shared is None:
-                shared = self._open[path] = _open_file(path, database, migrate, settings)
+                shared = self._open[path] = _open_file(path, database, migrate=migrate, settings=settings)
             elif shared.file != _identity(path):
                 problem = "was removed or replaced while this process has it open"
                 raise ConflictError("open database", path, problem, hint="close the stores that use the old file")
@@ -169,7 +168,7 @@ class _Registry:
 
     def close_all(self) -> None:
         """Close what nobody closed before the process ends, so that no WAL is left; never wait for a stuck thread."""
-        for shared in self._open.values():
+        for shared in list(self._open.values()):
             with contextlib.suppress(BusyError):
                 shared.close(0)
 
@@ -192,17 +191,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _open_file(path: Path, database: str, migrate: bool, settings: Settings) -> _Shared:  # noqa: FBT001 -- private
+def _open_file(path: Path, database: str, *, migrate: bool, settings: Settings) -> _Shared:
     make_ready(path)
     shared = _Shared(str(path), database, settings, lambda: connect_writer(path, settings.db_timeout_s))
-    connection = shared.writer.take("open database")
-    try:
-        require_schema(connection, path, database, migrate=migrate, settings=settings)
-    except BaseException:
-        shared.writer.give()
-        shared.close(0)
-        raise
-    shared.writer.give()
+    _require_schema(shared, path, migrate=migrate, settings=settings)
     shared.file = _identity(path)
     shared.readers = ReaderPool(path, settings)
     watch(shared.readers)
@@ -219,9 +211,16 @@ def _open_memory(database: str, settings: Settings) -> _Shared:
 
     shared = _Shared(MEMORY, database, settings, connect_once)
     shared.handles = 1
+    _require_schema(shared, None, migrate=True, settings=settings)
+    return shared
+
+
+def _require_schema(shared: _Shared, path: Path | None, *, migrate: bool, settings: Settings) -> None:
     connection = shared.writer.take("open database")
     try:
-        require_schema(connection, None, database, migrate=True, settings=settings)
-    finally:
+        require_schema(connection, path, shared.database, migrate=migrate, settings=settings)
+    except BaseException:
         shared.writer.give()
-    return shared
+        shared.close(0)
+        raise
+    shared.writer.give()

@@ -99,8 +99,12 @@ class SharedConnection:
     def take(self, operation: str) -> sqlite3.Connection:
         """Return the connection with a read transaction open."""
         connection = self._writer.take(operation)
-        connection.execute("PRAGMA query_only=ON")
-        connection.execute("BEGIN")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("BEGIN")
+        except BaseException:
+            self.give(connection)
+            raise
         return connection
 
     def give(self, connection: sqlite3.Connection) -> None:

@@ -86,7 +86,7 @@ class Writer:
             self._set_busy(connection, self._timeout_s - (monotonic() - asked))
             connection.execute("BEGIN IMMEDIATE")
         except BaseException as error:
-            self._turns.give()
+            self.rollback(connection)  # an interrupt can come when the transaction has just begun
             if isinstance(error, DRIVER_ERRORS):
                 raise translate(error, operation, self.target) from error
             raise

@@ -158,6 +158,7 @@ class TestMigrate:
         ("source", "problem"),
         [
             ("x = 1\n", "no function upgrade"),
+            ("MIN_READER = 'soon'\ndef upgrade(conn): pass\n", "MIN_READER is 'soon'"),
             ("def upgrade(:\n", "SyntaxError"),
             ("import nothing_here\n", "nothing_here"),
         ],
