@@ -31,18 +31,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 
-# On the command line, because the repository's own configuration beats everything else but this.
+# On the command line, because the repository's own configuration beats everything else but this. Some of it only says
+# what git does anyway: that a stranger's repository runs nothing of its own must not hang on a default.
 _SETTINGS = (
     *("-c", "core.fsmonitor=false"),
-    *("-c", "core.quotePath=false"),
     *("-c", "diff.relative=false"),
     *("-c", "log.showRoot=true"),
     *("-c", "log.showSignature=false"),
-    *("-c", "protocol.allow=never"),
 )
 _DIFF_OPTIONS = (
-    *("--raw", "--numstat", "--no-renames", "--no-abbrev", "--diff-merges=off", "--diff-algorithm=myers"),
-    *("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--submodule=short"),
+    *("--raw", "--numstat", "--no-renames", "--diff-algorithm=myers", "--ignore-submodules=none"),
+    *("--no-ext-diff", "--no-textconv"),
 )
 
 
@@ -77,7 +76,7 @@ class GitHistory:
 
     Raises:
         NotFoundError: there is no such folder, or no such revision, or no commit yet.
-        InvalidValueError: the folder is no git repository, or a shallow clone.
+        InvalidValueError: the folder is no git repository, or its history is not whole: a shallow or partial clone.
         UnsupportedError: git is not installed.
 
     """
@@ -154,7 +153,7 @@ class GitHistory:
 
         ``given`` goes through a file and the errors too, so that no full pipe can stop both sides.
         """
-        command = ("git", "-C", str(self.path), "--no-pager", "--no-replace-objects", *_SETTINGS, *arguments)
+        command = ("git", "-C", str(self.path), "--no-replace-objects", *_SETTINGS, *arguments)
         with tempfile.TemporaryFile() as input_file, tempfile.TemporaryFile() as errors:
             input_file.write(given.encode("ascii"))
             input_file.seek(0)
@@ -168,7 +167,13 @@ class GitHistory:
             if process.returncode:
                 errors.seek(0)
                 said = errors.read().decode("utf-8", "replace").strip().splitlines()
-                raise PersistError(_OPERATION, self.path, said[-1] if said else f"git ended with {process.returncode}")
+                raise self._failure(said[-1] if said else f"git ended with {process.returncode}")
+
+    def _failure(self, said: str) -> PersistError:
+        if "promisor remote" in said:
+            hint = f"git -C {shlex.quote(str(self.path))} fetch --refetch --no-filter"
+            return InvalidValueError(_OPERATION, self.path, f"is a partial clone: {said}", hint=hint)
+        return PersistError(_OPERATION, self.path, said)
 
 
 def _start(command: Sequence[str], given: IO[bytes], errors: IO[bytes], path: Path) -> subprocess.Popen[bytes]:
@@ -251,11 +256,9 @@ def _environment() -> dict[str, str]:
     """Return git's environment: none of the caller's ``GIT_*``, none of the user's and the system's configuration."""
     kept = {name: value for name, value in os.environ.copy().items() if not name.startswith("GIT_")}
     return kept | {
+        "GIT_ALLOW_PROTOCOL": "none",  # a partial clone would fetch what it lacks, by a command of its own choice
         "GIT_CONFIG_GLOBAL": str(Path(__file__).with_name("gitconfig")),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_GRAFT_FILE": os.devnull,
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",
     }

@@ -3,7 +3,7 @@
 
     scripts/chaos/import_kill.py [--commits 20000] [--kills 10] [--batch 200] [--unprotected]
 
-Every kill is SIGKILL at a random moment after a random batch. Exits 1 when a row was lost, doubled or changed, 2 when
+Every kill is SIGKILL at a random moment of a random batch. Exits 1 when a row was lost, doubled or changed, 2 when
 the history was too short for the kills. ``--unprotected`` takes the protection out (a batch's numbers and records in
 transactions of their own): that run must fail, or the rig proves nothing.
 """
@@ -19,7 +19,7 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
 
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.importers import git, ledger
@@ -45,12 +45,13 @@ def child(repository: Path, database: Path, batch: int, *, unprotected: bool) ->
         git.import_git(repository, outbox, progress=lambda done, _: print(done, flush=True))
 
 
-def kill_once(command: list[str], batches: int, delay_s: float) -> bool:
-    """Start an import, kill it some batches later, and return whether it was still running."""
+def kill_once(command: list[str], batches: int, moment: float) -> bool:
+    """Start an import, kill it at this moment (0 to 1) of the batch after so many, and return whether it still ran."""
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         for _ in range(batches):
+            start = perf_counter()
             process.stdout.readline()
-        sleep(delay_s)
+        sleep(moment * (perf_counter() - start))
         running = process.poll() is None
         process.kill()
     return running
@@ -81,13 +82,14 @@ def main() -> int:
         make = [sys.executable, str(_HISTORY), "make", str(repository), "--commits", str(arguments.commits)]
         subprocess.run(make, check=True)
         command = [sys.executable, *sys.argv, "--child", str(repository), str(database)]
-        # New batches for each kill, so that the kills are spread over the whole history.
-        new_batches = arguments.commits // arguments.batch // (arguments.kills + 1)
+        # New batches for each kill: the kills are spread over the history. Unprotected, each skips one more.
+        new_batches = max(1, arguments.commits // arguments.batch // (arguments.kills + 1) - 1)
         landed = []
         for _ in range(arguments.kills):
             done = imported(database) if landed else 0
-            batches = done // arguments.batch + chance.randint(1, max(1, new_batches))
-            if not kill_once(command, batches, chance.uniform(0, 0.05)):
+            # From the second batch on, as the first one's time has the start of the process in it.
+            batches = max(2, done // arguments.batch + chance.randint(1, new_batches))
+            if not kill_once(command, batches, chance.random()):
                 print("the history is too short for so many kills", file=sys.stderr)
                 return 2
             landed.append(imported(database))

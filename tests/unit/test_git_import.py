@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START = 1_700_000_000
+SIGNATURE = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n AAAA\n -----END PGP SIGNATURE-----"
 
 
 class Repository:
@@ -45,6 +46,11 @@ class Repository:
             env={**os.environ, **who, **dates, **environment},
         )
         return done.stdout.decode("utf-8", "replace").strip()
+
+    def hash_commit(self, content: bytes) -> str:
+        """Store a commit of exactly this content, and return its sha."""
+        command = ["git", "-C", str(self.path), "hash-object", "-t", "commit", "--literally", "-w", "--stdin"]
+        return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
 
     def commit(self, message: str, files: dict[str | bytes, bytes | None] | None = None) -> str:
         """Write files (None: delete them), commit, and return the sha."""
@@ -340,6 +346,24 @@ def test_a_shallow_clone_is_refused_with_the_command(repository: Repository, out
     assert import_git(clone, outbox).cycles == 3
 
 
+def test_a_partial_clone_is_refused_with_the_command(repository: Repository, outbox: Outbox, tmp_path: Path) -> None:
+    """What a partial clone lacks is not fetched behind the user's back, by whatever command its configuration names."""
+    repository.commit("root", {"a": b"1\n"})
+    repository.git("config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "a clone"
+    repository.git("clone", "--quiet", "--no-checkout", "--filter=blob:none", f"file://{repository.path}", str(clone))
+    for name, value in {"remote.origin.url": f"ext::touch {tmp_path / 'ran'}", "protocol.ext.allow": "always"}.items():
+        subprocess.run(["git", "-C", str(clone), "config", name, value], check=True)
+    error = refusal(clone, outbox)
+
+    assert isinstance(error, InvalidValueError)
+    assert error.problem.startswith("is a partial clone")
+    assert not (tmp_path / "ran").exists()
+    subprocess.run(["git", "-C", str(clone), "config", "remote.origin.url", f"file://{repository.path}"], check=True)
+    subprocess.run(error.hint, shell=True, check=True, capture_output=True)  # noqa: S602 - as a user would run it
+    assert import_git(clone, outbox).file_changes == 1
+
+
 def test_what_is_no_history_is_refused(repository: Repository, outbox: Outbox, tmp_path: Path) -> None:
     """A missing folder, no repository, no commit and an unknown revision are told apart."""
     empty = refusal(repository.path, outbox)
@@ -396,8 +420,14 @@ def test_no_configuration_changes_what_is_read(
     repository: Repository, outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the caller's environment and configuration nor the repository's own change a row, or run a command."""
-    repository.commit("root", {"a.txt": b"1\n2\n", ".gitattributes": b"*.txt diff=custom\n"})
-    repository.commit("change", {"a.txt": b"1\n3\n"})
+    # These two contents differ in the counts that the diff algorithms find.
+    one, other = b"c\na\na\nc\na\nc\nb\nc\na\n", b"a\nb\na\nc\na\nc\nd\nd\nd\n"
+    root = repository.commit("Größe", {"in/a.txt": one, "b.txt": one, ".gitattributes": b"*.txt diff=custom\n"})
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{root},submodule")
+    repository.git("commit", "--quiet", "--message", "a submodule")
+    signed = repository.git("cat-file", "commit", "HEAD").replace("\n\n", f"\n{SIGNATURE}\n\n", 1)
+    repository.git("update-ref", "HEAD", repository.hash_commit(signed.encode() + b"\n"))
+    repository.commit("change", {"in/a.txt": other})
     import_git(repository.path, outbox)
     plain = [entry.payload for entry in outbox.pending()]
 
@@ -414,6 +444,7 @@ def test_no_configuration_changes_what_is_read(
         "diff.custom.command": script,
         "format.pretty": "oneline",
         "diff.algorithm": "patience",
+        "diff.ignoreSubmodules": "all",
         "i18n.logOutputEncoding": "latin1",
     }
     for name, value in settings.items():
@@ -425,20 +456,22 @@ def test_no_configuration_changes_what_is_read(
     for name, value in {"GIT_DIR": "/none", "GIT_EXTERNAL_DIFF": str(script), "GIT_PAGER": str(script)}.items():
         monkeypatch.setenv(name, value)
     with Outbox(":memory:") as second:
-        import_git(repository.path, second)
+        import_git(repository.path / "in", second)
         assert [entry.payload for entry in second.pending()] == plain
     assert not ran.exists()
 
 
 def test_replaced_commits_are_read_as_they_are(repository: Repository, outbox: Outbox) -> None:
-    """A local replacement does not change what a sha stands for."""
+    """Local replacements and grafts do not change what a sha stands for."""
     repository.commit("root", {"a": b"1\n"})
     second = repository.commit("second", {"a": b"2\n"})
-    repository.commit("third", {"a": b"3\n", "b": b"4\n"})
+    third = repository.commit("third", {"a": b"3\n", "b": b"4\n"})
     repository.git("replace", second, "HEAD")
+    (repository.path / ".git" / "info" / "grafts").write_text(f"{third}\n")
     import_git(repository.path, outbox)
 
     assert changes(outbox, numbers(outbox)[second]) == [("a", "modified", 1, 1)]
+    assert changes(outbox, numbers(outbox)[third]) == [("a", "modified", 1, 1), ("b", "added", 1, 0)]
 
 
 def test_a_repository_of_another_user_can_be_read(
@@ -463,9 +496,7 @@ def test_times_and_texts_that_git_takes_are_taken(repository: Repository, outbox
     for header, text in zip(headers, texts, strict=True):
         parent = repository.git("rev-parse", "HEAD")
         commit = b"tree %s\nparent %s\n%s\n%s\n" % (tree.encode(), parent.encode(), header, text)
-        hashing = ["git", "-C", str(repository.path), "hash-object", "-t", "commit", "--literally", "-w", "--stdin"]
-        sha = subprocess.run(hashing, input=commit, check=True, capture_output=True).stdout.decode().strip()
-        repository.git("update-ref", "HEAD", sha)
+        repository.git("update-ref", "HEAD", repository.hash_commit(commit))
     import_git(repository.path, outbox)
 
     assert [(row["task_description"], row["started_at"], row["completed_at"]) for row in rows(outbox, "nomic_cycles")][
