@@ -45,6 +45,15 @@ for number in range(10**9):
         print("writing", flush=True)
 """
 
+# Commits one number after the other and says each one when it is committed.
+COUNTER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+for number in range(10**9):
+    connection.execute("INSERT INTO users (email) VALUES (?)", (f"number {number}",))
+    print(number, flush=True)
+"""
+
 RESTORER = """
 import sys
 from aragora_persist.backup.restore import restore
@@ -338,6 +347,28 @@ def test_after_a_kill_of_the_writer_every_restore_is_sound(settings: Settings) -
         assert len(kept) > len(first)
         assert kept.count("left") == kept.count("right")
         result.replaced.unlink()
+
+
+def test_no_transaction_is_lost_between_the_kept_and_the_restored_database(settings: Settings, tmp_path: Path) -> None:
+    """While another process commits all the time, each of its rows is in a kept file or in the live one."""
+    committed = tmp_path / "committed"
+    with (
+        committed.open("wb") as output,
+        subprocess.Popen([sys.executable, "-c", COUNTER, str(live(settings))], stdout=output) as counter,
+    ):
+        try:
+            for number in range(1, 6):
+                while len(committed.read_bytes().splitlines()) < 50 * number:
+                    assert counter.poll() is None
+                    time.sleep(0.005)
+                restore("users", settings)
+        finally:
+            counter.kill()
+    numbers = [int(line) for line in committed.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    kept = [path for path in settings.nomic_dir.iterdir() if ".replaced_" in path.name]
+    found = {email for path in (*kept, live(settings)) for email in emails(path)}
+    assert len(kept) == 5
+    assert [number for number in numbers if f"number {number}" not in found] == []
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["into", "in place"])
