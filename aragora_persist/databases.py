@@ -27,11 +27,6 @@ class Database:
         """``aragora_<name>.db``, as documented."""
         return f"aragora_{self.name}.db"
 
-    @property
-    def migrations_package(self) -> str:
-        """The package that holds this database's ``NNN_description.py`` files."""
-        return f"aragora_persist.migrations.{self.name}"
-
     def path(self, nomic_dir: Path) -> Path:
         """Where this database lives below ``nomic_dir``."""
         return nomic_dir / self.file_name

@@ -83,6 +83,15 @@ class TestMigrate:
         assert str(snapshots[0]) in failed.value.hint
         assert workshop.content() == before == workshop.content(snapshots[0])
 
+    def test_a_column_may_be_there_already(self, workshop: Workshop) -> None:
+        """The documented example adds a column that an earlier migration has added, by ``safe_add_column``."""
+        add = 'safe_add_column(conn, "parents", "locked_until", "TEXT", "NULL")'
+        workshop.write(2, f"from aragora_persist.storage.schema import safe_add_column\nassert {add}")
+        workshop.write(3, f"from aragora_persist.storage.schema import safe_add_column\nassert not {add}")
+        assert [step.version for step in workshop.migrate().migrations] == [2, 3]
+        with closing(sqlite3.connect(workshop.path)) as connection:
+            assert connection.execute("SELECT locked_until FROM parents").fetchall() == [(None,), (None,)]
+
     def test_runs_again_after_a_fix(self, workshop: Workshop) -> None:
         """A failed migration leaves nothing in the way of the corrected one."""
         path = workshop.write(2, "raise ValueError('half')")
