@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         databases = DATABASES if options.db is None else (find_database(options.db),)
         settings = Settings.from_env(nomic_dir=options.nomic_dir or None)
     except InvalidValueError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- a command line prints
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
         return USAGE
     return _Run(options, settings).over(databases)
 
@@ -87,15 +87,15 @@ class _Run:
             except PersistError as error:
                 code = FAILED
                 documents.append({"database": database.name, "error": str(error)})
-                print(f"error: {database.name}: {error}", file=sys.stderr)  # noqa: T201 -- a command line prints
+                print(f"error: {database.name}: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
                 continue
             if answer.attention and self._options.exit_code:
                 code = FAILED
             documents.append({"database": database.name, **answer.data})
             if not self._options.json:
-                print(f"{database.name}: {answer.text}")  # noqa: T201 -- a command line prints
+                print(f"{database.name}: {answer.text}")  # noqa: T201 - a command line prints
         if self._options.json:
-            print(json.dumps(documents, indent=2))  # noqa: T201 -- a command line prints
+            print(json.dumps(documents, indent=2))  # noqa: T201 - a command line prints
         return code
 
     def _action(self) -> Callable[[Database], _Answer]:

@@ -57,7 +57,7 @@ def load(folder: Path) -> tuple[Migration, ...]:
         MigrationError: a version is there twice or missing.
 
     """
-    import hashlib  # noqa: PLC0415 -- loads OpenSSL; opening a current database needs only the file names
+    import hashlib  # noqa: PLC0415 - loads OpenSSL; opening a current database needs only the file names
 
     migrations = []
     for path in _files(folder):
@@ -75,7 +75,7 @@ class Body:
         self._migration = migration
         self._namespace: dict[str, object] = {"__name__": migration.name, "__file__": str(migration.path)}
         # Not an import: bytecode cached from an earlier version of the file could run in place of the checked source.
-        exec(compile(migration.source, str(migration.path), "exec"), self._namespace)  # noqa: S102 -- see above
+        exec(compile(migration.source, str(migration.path), "exec"), self._namespace)  # noqa: S102 - see above
 
     def step(self, name: Literal["upgrade", "downgrade"]) -> Callable[[sqlite3.Connection], object]:
         """Return the function of this name.

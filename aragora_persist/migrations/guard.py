@@ -73,7 +73,7 @@ def _row_counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
     quoted = table.replace('"', '""')
-    count: int = connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608 -- quoted
+    count: int = connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608 - quoted
     return count
 
 

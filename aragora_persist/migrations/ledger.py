@@ -45,7 +45,7 @@ def read(connection: sqlite3.Connection) -> tuple[Applied, ...]:
         raise MigrationError(
             "read ledger", TABLE, "this table was made by another program", hint="is this one of our databases?"
         )
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY version")  # noqa: S608 -- constants of this module
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY version")  # noqa: S608 - constants of this module
     return tuple(Applied(*row) for row in rows)
 
 
@@ -57,7 +57,7 @@ def create(connection: sqlite3.Connection) -> None:
 def add(connection: sqlite3.Connection, row: Applied) -> None:
     """Write that a migration was applied."""
     connection.execute(
-        f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 -- constants of this module
+        f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants of this module
         (
             row.version,
             row.name,
@@ -72,7 +72,7 @@ def add(connection: sqlite3.Connection, row: Applied) -> None:
 
 def remove(connection: sqlite3.Connection, version: int) -> None:
     """Write that a migration was undone."""
-    connection.execute(f"DELETE FROM {TABLE} WHERE version = ?", (version,))  # noqa: S608 -- a constant of this module
+    connection.execute(f"DELETE FROM {TABLE} WHERE version = ?", (version,))  # noqa: S608 - a constant of this module
 
 
 def readable_by(applied: Sequence[Applied], release: str) -> bool:

@@ -94,7 +94,7 @@ def rehearse(path: str | os.PathLike[str], database: str, *, folder: Path | None
         MigrationError: the migrations would be refused or would fail.
 
     """
-    import tempfile  # noqa: PLC0415 -- brings `random` and more, which opening a store does not need
+    import tempfile  # noqa: PLC0415 - brings `random` and more, which opening a store does not need
 
     place = resolve(path)
     migrations = load(folder or folder_of(database))
@@ -210,7 +210,7 @@ def _with_snapshot(
 
 
 def _snapshot(path: Path, database: str, folder: Path) -> Path:
-    from aragora_persist.backup.snapshot import snapshot  # noqa: PLC0415 -- only where there is something to migrate
+    from aragora_persist.backup.snapshot import snapshot  # noqa: PLC0415 - only where there is something to migrate
 
     target = folder / f"{find_database(database).name}_{utc_now():%Y%m%d_%H%M%S_%f}_before_migration.db"
     snapshot(path, target)

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if parser.parse_args(argv).check:
         differing = stale()
         for path in differing:
-            print(f"out of date: {path}", file=sys.stderr)  # noqa: T201 -- a command line prints
+            print(f"out of date: {path}", file=sys.stderr)  # noqa: T201 - a command line prints
         return 1 if differing else 0
     for database in DATABASES:
         schema_file(database.name).write_text(generate(database.name), encoding="utf-8")

@@ -42,7 +42,7 @@ def _in_child() -> None:
 
 def _keep_beyond_exit() -> None:
     """Stop the interpreter from closing them when it clears its modules at the end."""
-    import ctypes  # noqa: PLC0415 -- only a forked child that ends in good order needs it
+    import ctypes  # noqa: PLC0415 - only a forked child that ends in good order needs it
 
     for connection in _inherited:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -48,7 +48,7 @@ def require_schema(
                 f"has schema {version}, this release needs {latest}",
                 hint=_way_out(path, database),
             )
-        from aragora_persist.migrations.runner import migrate_connection  # noqa: PLC0415 -- loads only when needed
+        from aragora_persist.migrations.runner import migrate_connection  # noqa: PLC0415 - loads only when needed
 
         migrate_connection(connection, path, database, settings=settings)
     elif version > latest and not ledger.readable_by(applied, VERSION):

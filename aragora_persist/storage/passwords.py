@@ -33,7 +33,7 @@ def matches(password_hash: str, password: str) -> bool:
 
     """
     hasher = _hasher()
-    import argon2  # noqa: PLC0415 -- see the module's docstring
+    import argon2  # noqa: PLC0415 - see the module's docstring
 
     try:
         hasher.verify(password_hash or NOBODYS_HASH, _bytes(password))
@@ -52,7 +52,7 @@ def needs_rehash(password_hash: str) -> bool:
 @cache
 def _hasher() -> argon2.PasswordHasher:
     try:
-        import argon2  # noqa: PLC0415 -- see the module's docstring
+        import argon2  # noqa: PLC0415 - see the module's docstring
     except ImportError as error:
         raise UnsupportedError(
             "hash password", "argon2-cffi", "is not installed", hint="pip install argon2-cffi"

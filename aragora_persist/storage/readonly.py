@@ -59,7 +59,7 @@ def _connected(path: Path, how: str) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def _copied(path: Path, wal: Path) -> Iterator[Path]:
     """Yield a copy in scratch space, made while neither file changed."""
-    import tempfile  # noqa: PLC0415 -- brings `random` and more, for a rare case
+    import tempfile  # noqa: PLC0415 - brings `random` and more, for a rare case
 
     with tempfile.TemporaryDirectory(prefix="aragora-read-") as scratch:
         copy = Path(scratch, path.name)

@@ -47,7 +47,7 @@ def get_wal_connection(path: str | os.PathLike[str], timeout: float | None = Non
 class DatabaseManager:
     """One a name in a process; keeps one open connection for each thread."""
 
-    _instances: dict[str, DatabaseManager] = {}  # noqa: RUF012 -- the singletons, guarded by _lock
+    _instances: dict[str, DatabaseManager] = {}  # noqa: RUF012 - the singletons, guarded by _lock
     _lock = threading.Lock()
 
     def __init__(self, name: str, path: Path) -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
     from aragora_persist.storage.port import Row, Transaction, Value
 
-_BY_ID = f"SELECT {COLUMNS} FROM users WHERE id = ?"  # noqa: S608 -- constants of this package
-_BY_EMAIL = f"SELECT {COLUMNS} FROM users WHERE email = ?"  # noqa: S608 -- as above
+_BY_ID = f"SELECT {COLUMNS} FROM users WHERE id = ?"  # noqa: S608 - constants of this package
+_BY_EMAIL = f"SELECT {COLUMNS} FROM users WHERE email = ?"  # noqa: S608 - as above
 
 
 class UserStore:
@@ -75,7 +75,7 @@ class UserStore:
             "updated_at": now,
         }
         marks = ", ".join("?" * len(columns))
-        insert = f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks}) RETURNING {COLUMNS}"  # noqa: S608 -- ours
+        insert = f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks}) RETURNING {COLUMNS}"  # noqa: S608 - ours
         with self._writing(operation, tx) as writing:
             _refuse_taken(writing, operation, columns["email"])
             return _returned(writing.one(insert, tuple(columns.values())), operation, "the new user")
@@ -230,7 +230,7 @@ def _refuse_taken(writing: Transaction, operation: str, email: Value, but: str =
 
 def _set(writing: Transaction, operation: str, user_id: str, **columns: Value) -> User:
     assignments = ", ".join(f"{column} = ?" for column in columns)
-    update = f"UPDATE users SET {assignments} WHERE id = ? RETURNING {COLUMNS}"  # noqa: S608 -- names of this package
+    update = f"UPDATE users SET {assignments} WHERE id = ? RETURNING {COLUMNS}"  # noqa: S608 - names of this package
     return _returned(writing.one(update, (*columns.values(), user_id)), operation, user_id)
 
 

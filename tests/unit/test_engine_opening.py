@@ -122,7 +122,7 @@ class TestOpening:
             assert view.all("SELECT locked_until FROM users") == []
 
     @pytest.mark.parametrize(("min_reader", "opens"), [("0.0.1", True), ("99.0.0", False)])
-    def test_opens_a_newer_schema_only_if_its_ledger_allows(self, path: Path, min_reader: str, opens: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    def test_opens_a_newer_schema_only_if_its_ledger_allows(self, path: Path, min_reader: str, opens: bool) -> None:  # noqa: FBT001 - a parameter of the test
         """A service with the previous library keeps running through an upgrade that allows it."""
         open_engine(path, "tokens").close()
         row = (2, "002_more", "sum", "2026-01-01T00:00:00.000000Z", 1.0, "99.0.0", min_reader)

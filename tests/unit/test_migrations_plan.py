@@ -92,7 +92,7 @@ def test_undoing_to_nowhere_is_refused(count: int, to: int | None) -> None:
         ([], "0.1.0", True),
     ],
 )
-def test_the_most_demanding_migration_decides(min_readers: list[str], release: str, readable: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+def test_the_most_demanding_migration_decides(min_readers: list[str], release: str, readable: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Releases compare as numbers, and one later, milder migration does not lower what an earlier one needs."""
     rows = [applied(version, min_reader=least) for version, least in enumerate(min_readers, start=1)]
     assert readable_by(rows, release) is readable

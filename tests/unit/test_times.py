@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.times import from_text, to_text, utc_now
 
-EARLIEST = datetime(2, 1, 1)  # noqa: DTZ001 -- hypothesis adds the zone
-LATEST = datetime(9998, 1, 1)  # noqa: DTZ001 -- as above
+EARLIEST = datetime(2, 1, 1)  # noqa: DTZ001 - hypothesis adds the zone
+LATEST = datetime(9998, 1, 1)  # noqa: DTZ001 - as above
 MOMENTS = st.datetimes(EARLIEST, LATEST, timezones=st.timezones() | st.just(UTC))
 
 
@@ -63,7 +63,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 def test_a_naive_time_is_refused() -> None:
     """Its zone would be a guess; the error names the field."""
     with pytest.raises(InvalidValueError, match="no time zone") as refused:
-        to_text(datetime(2026, 1, 2), field="started_at")  # noqa: DTZ001 -- the test
+        to_text(datetime(2026, 1, 2), field="started_at")  # noqa: DTZ001 - the test
     assert refused.value.target == "started_at"
 
 
