@@ -66,16 +66,26 @@ def serve(
     keeper = Keeper(settings, databases, on_end=stop.ask)
     service = Service(replace(settings, backup_dir=backups), databases, keeper)
     with Listener(host, port, service.respond) as listener:
-        answering = threading.Thread(target=listener.serve_forever, args=(0.1,), name="listener", daemon=True)
-        answering.start()
+        answering = True
+
+        def answer() -> None:
+            nonlocal answering
+            try:
+                listener.serve_forever(0.1)
+            finally:
+                answering = False
+                stop.ask()
+
+        threading.Thread(target=answer, name="listener", daemon=True).start()
         keeper.start()
         announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.port}/")
         stop.wait()
+        failed = keeper.failed or not answering
         listener.shutdown()
         service.stop_looking()
         if not keeper.stop(_STOP_SECONDS):
             _log.warning("stopped in the middle of opening a database; the next start repeats it")
-    return 1 if keeper.failed else 0
+    return 1 if failed or keeper.failed else 0
 
 
 class Service:
