@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError
@@ -15,6 +17,8 @@ from infra.naming import PROJECT
 
 if TYPE_CHECKING:
     from infra.stack.files import StackFiles
+
+_PROCESSES = Path("/proc")
 
 
 def clear_dead_locks(files: StackFiles) -> int:
@@ -40,6 +44,13 @@ def clear_dead_locks(files: StackFiles) -> int:
 
 
 def _is_alive(pid: int) -> bool:
+    """Say whether a Pulumi of this number runs; a number may have gone to another program since."""
+    if _PROCESSES.is_dir():
+        try:
+            _, name, state = re.split(r" \((.*)\) (\S)", (_PROCESSES / str(pid) / "stat").read_text())[:3]
+        except FileNotFoundError:
+            return False
+        return "pulumi" in name and state not in "ZX"  # a zombie holds nothing
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
