@@ -5,18 +5,21 @@ The fixtures are in ``bridge_fixtures``.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
-import pytest
 from pulumi import automation
 
 from infra.toolchain import pins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pulumi.automation.events import EngineEvent
 
@@ -46,6 +49,8 @@ class Run:
         if event.resource_pre_event is None:
             return
         step = event.resource_pre_event.metadata
+        if step.type.startswith("pulumi:"):
+            return  # the stack and the providers
         name = step.urn.rsplit("::", 1)[-1]
         self.operations.setdefault(name, set()).add(str(step.op.value))
         self.differences.setdefault(name, set()).update(step.detailed_diff or {})
@@ -59,9 +64,8 @@ class Run:
         return "+".join(sorted(operations - {"refresh"})) or "refresh"
 
     def kinds(self) -> dict[str, str]:
-        """Return ``kind`` for every resource that changed, without the stack and the provider."""
-        own = {name for name in self.operations if not name.startswith(("default_", "bridge-"))}
-        return {name: kind for name in own if (kind := self.kind(name)) != "same"}
+        """Return ``kind`` for every resource that changed."""
+        return {name: kind for name in self.operations if (kind := self.kind(name)) != "same"}
 
 
 class Stack:
@@ -100,9 +104,12 @@ class Stack:
 
     def fail(self) -> str:
         """Run, expecting a failure; answer all that the CLI printed."""
-        with pytest.raises(automation.CommandError) as failure:
-            self._stack.up(color="never")
-        return str(failure.value)
+        with _closed_event_loops():
+            try:
+                self._stack.up(color="never")
+            except automation.CommandError as error:
+                return str(error)
+        raise AssertionError("the run did not fail")
 
     def refresh(self) -> Run:
         """Read every resource back."""
@@ -123,6 +130,25 @@ class Stack:
     def state(self) -> str:
         """Answer the state file as it lies on disk."""
         return "".join(path.read_text() for path in self._folder.rglob("*.json"))
+
+
+@contextlib.contextmanager
+def _closed_event_loops() -> Iterator[None]:
+    """Close the event loops that were made meanwhile: the SDK forgets that of an inline program which failed."""
+    made: list[asyncio.AbstractEventLoop] = []
+    new_event_loop = asyncio.new_event_loop
+
+    def remembered() -> asyncio.AbstractEventLoop:
+        made.append(new_event_loop())
+        return made[-1]
+
+    with mock.patch.object(asyncio, "new_event_loop", remembered):
+        yield
+    deadline = time.monotonic() + 5
+    for loop in made:
+        while loop.is_running() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        loop.close()
 
 
 def _cli_root(plugin: Plugin) -> Path:

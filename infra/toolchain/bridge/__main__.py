@@ -6,11 +6,11 @@ Usage: ``pulumi-resource-docker``, started by the Pulumi CLI. ``ARAGORA_TERRAFOR
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from concurrent import futures
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     import grpc
 
     from .service import Service
+    from .wheel import Wheel
 
 # Threads are made on demand; a call takes one for as long as the engine works on it, and Cancel must still find one.
 _THREADS: Final = 512
+_WHEEL: Final = Path(__file__).resolve().parent.parent / "wheel.json"  # beside this package, once installed
 
 
 def main() -> int:
@@ -66,23 +68,22 @@ def _serve(child: Child) -> grpc.Server:
 
 
 def _service(child: Child) -> Service:
-    import pulumi_docker  # noqa: PLC0415 - half a second, during which the child starts
-
     from .resources import Resource  # noqa: PLC0415 - they import grpc
-    from .schema import RESOURCES, class_names, parse, wheel_names  # noqa: PLC0415 - as above
+    from .schema import RESOURCES, parse  # noqa: PLC0415 - as above
     from .secrets import Redactor  # noqa: PLC0415 - as above
     from .service import Service  # noqa: PLC0415 - as above
     from .terraform import Terraform  # noqa: PLC0415 - as above
 
+    wheel: Wheel = json.loads(_WHEEL.read_text())
     terraform = Terraform(child, child.connect())
     schemas = terraform.schemas()
     resources = {}
     for token, served in RESOURCES.items():
         schema = schemas.resource_schemas[served.terraform]
-        record = parse(schema.block, wheel_names(pulumi_docker, served.wheel_class))
+        record = parse(schema.block, wheel["resources"][served.wheel_class])
         resources[token] = Resource(served, record, schema.version, terraform)
-    provider = parse(schemas.provider.block, class_names(pulumi_docker, pulumi_docker.ProviderArgs))
-    return Service(terraform, provider, resources, metadata.version("pulumi-docker"), Redactor())
+    provider = parse(schemas.provider.block, wheel["provider"])
+    return Service(terraform, provider, resources, wheel["version"], Redactor())
 
 
 def _log_to(file: str | None) -> None:

@@ -8,13 +8,14 @@ any point, the plugin is the old one, the new one, or none.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,16 @@ from aragora_persist.errors import PersistError
 
 STUB_MODULES: Final = ("tfplugin6_pb2.py", "tfplugin6_pb2_grpc.py")
 _SOURCES: Final = Path(__file__).parent
-_NOT_INSTALLED: Final = {"build.py"}  # the only module that needs the rest of the project
+_NOT_INSTALLED: Final = {"build.py", "wheel.py"}  # they need the rest of the project, and the wheel
+# The plugin's own copy of the protocol's modules: the SDK that they come with takes longer to import than all the rest.
+_PROTOCOL_PACKAGES: Final = ("pulumi", "pulumi/runtime", "pulumi/runtime/proto")
+_PROTOCOL_MODULES: Final = (
+    "alias_pb2.py",
+    "plugin_pb2.py",
+    "provider_pb2.py",
+    "provider_pb2_grpc.py",
+    "status_pb2.py",
+)
 _MAIN: Final = """\
 import sys
 
@@ -75,7 +85,9 @@ def install_plugin(plugins_dir: Path, terraform_provider_binary: Path, python: P
     payload = _payload(plugins_dir, files)
     script.parent.mkdir(parents=True, exist_ok=True)
     if not payload.is_dir():
-        _write_directory(payload, files)
+        from .wheel import FILE, read_wheel  # noqa: PLC0415 - it imports the wheel, which a mere check need not
+
+        _write_directory(payload, {**files, FILE: json.dumps(read_wheel(), indent=1).encode()})
     _write(script, _script(payload, terraform_provider_binary, python).encode(), mode=0o755)
     for old in script.parent.glob("bridge-*"):
         if old != payload:
@@ -94,16 +106,26 @@ def is_installed(plugins_dir: Path, terraform_provider_binary: Path, python: Pat
 
 
 def _files(stubs: Path) -> dict[str, bytes]:
-    """Return the installed files, relative path → content."""
+    """Return the installed files, relative path → content, but for the names, which follow from the wheel's version."""
     sources = (path for path in sorted(_SOURCES.glob("*.py")) if path.name not in _NOT_INSTALLED)
     files = {f"bridge/{path.name}": path.read_bytes() for path in sources}
     files.update((name, (stubs / name).read_bytes()) for name in STUB_MODULES)
+    files.update((f"{package}/__init__.py", b"") for package in _PROTOCOL_PACKAGES)
+    protocol = _protocol_folder()
+    files.update((f"{_PROTOCOL_PACKAGES[-1]}/{name}", (protocol / name).read_bytes()) for name in _PROTOCOL_MODULES)
     files["__main__.py"] = _MAIN.encode()
     return files
 
 
+def _protocol_folder() -> Path:
+    spec = util.find_spec("pulumi")
+    if spec is None or spec.origin is None:
+        raise PersistError("bridge.install", "pulumi", "the SDK is not installed", hint="run scripts/bootstrap")
+    return Path(spec.origin).parent / "runtime" / "proto"
+
+
 def _payload(plugins_dir: Path, files: dict[str, bytes]) -> Path:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(plugin_version().encode())
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return plugin_path(plugins_dir).parent / f"bridge-{digest.hexdigest()[:16]}"
@@ -122,7 +144,7 @@ def _write_directory(target: Path, files: dict[str, bytes]) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".bridge-", dir=target.parent))
     try:
         for name, content in files.items():
-            (scratch / name).parent.mkdir(exist_ok=True)
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             _write(scratch / name, content, mode=0o644)
         scratch.chmod(0o755)
         scratch.rename(target)

@@ -1,0 +1,196 @@
+"""Whoever is killed, no process stays: the CLI, the plugin, the Terraform provider below it.
+
+The CLI runs a program that waits for a container which does not end, so that every process is busy when it is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.toolchain.bridge import build
+
+from .bridge_support import BASE_IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from docker import DockerClient
+
+    from .bridge_support import Plugin
+
+pytest_plugins = ("tests.integration.bridge_fixtures",)
+pytestmark = pytest.mark.engine
+
+PROGRAM = """\
+import pulumi_docker
+pulumi_docker.Container(
+    "waits", name={name!r}, image={image!r}, command=["sleep", "600"], network_mode="bridge", attach=True
+)
+"""
+END_SECONDS = 10.0
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
+def find(marker: str, *, above: int | None = None) -> list[int]:
+    """Find the processes with this text in their command line, below a process if one is given."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue  # no process, or one that has just ended
+        if marker in command and above in {None, parent} and alive(int(entry.name)):
+            found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = END_SECONDS) -> None:
+    """Wait for something, and fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@dataclass
+class Busy:
+    """A run in the middle of a creation, with its processes."""
+
+    cli: subprocess.Popen[str]
+    plugin: int
+    provider: int
+    folder: Path
+
+    def signal(self, pid: int, number: signal.Signals) -> str:
+        """Send a signal, wait until every process has ended, and answer what the CLI printed."""
+        os.kill(pid, number)
+        output, _ = self.cli.communicate(timeout=30)
+        wait_until(lambda: not alive(self.plugin) and not alive(self.provider))
+        assert list((self.folder / "tmp").glob("aragora-bridge-*")) == []
+        assert list((self.folder / "tmp").glob("plugin*")) == []
+        return output
+
+
+@contextmanager
+def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Iterator[Busy]:
+    """Start a run and give it when its container runs."""
+    (folder / "tmp").mkdir()
+    (folder / "state").mkdir()
+    (folder / "Pulumi.yaml").write_text("name: bridge-processes\nruntime: python\n")
+    (folder / "__main__.py").write_text(PROGRAM.format(name=name, image=BASE_IMAGE))
+    environment = {
+        **plugin.environment,
+        "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+        "TMPDIR": str(folder / "tmp"),
+    }
+    subprocess.run(["pulumi", "stack", "init", "test"], cwd=folder, env=environment, check=True, capture_output=True)
+    command = ["pulumi", "up", "--yes", "--skip-preview", "--color=never", "--non-interactive"]
+    cli = subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), 30)
+        [plugin_pid] = find(str(plugin.script.parent), above=cli.pid)
+        [provider_pid] = find(str(plugin.provider), above=plugin_pid)
+        yield Busy(cli, plugin_pid, provider_pid, folder)
+    finally:
+        cli.kill()
+        cli.communicate()
+
+
+def test_killing_the_cli_leaves_no_process(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path) -> None:
+    """``kill -9`` of the CLI ends the plugin and the provider."""
+    with busy(plugin, engine, tmp_path, f"{prefix}-cli") as run:
+        run.signal(run.cli.pid, signal.SIGKILL)
+
+
+def test_killing_the_plugin_leaves_no_process(
+    plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path
+) -> None:
+    """``kill -9`` of the plugin ends the provider, and the run with an error."""
+    with busy(plugin, engine, tmp_path, f"{prefix}-plugin") as run:
+        run.signal(run.plugin, signal.SIGKILL)
+        assert run.cli.returncode != 0
+
+
+def test_killing_the_provider_is_reported(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path) -> None:
+    """When the Terraform provider dies, the resource's diagnostic says so."""
+    with busy(plugin, engine, tmp_path, f"{prefix}-provider") as run:
+        output = run.signal(run.provider, signal.SIGKILL)
+        assert "create: Container waits: the Terraform provider ended (signal SIGKILL)" in output
+
+
+def test_an_interrupt_cancels_what_is_under_way(
+    plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path
+) -> None:
+    """Ctrl-C ends the creation at once, and what it had made by then is in the state."""
+    with busy(plugin, engine, tmp_path, f"{prefix}-interrupt") as run:
+        start = time.monotonic()
+        output = run.signal(run.cli.pid, signal.SIGINT)
+        assert time.monotonic() - start < END_SECONDS
+        assert "create: Container waits: " in output
+        state = json.loads((tmp_path / "state/.pulumi/stacks/bridge-processes/test.json").read_text())
+        recorded = {resource.get("id") for resource in state["checkpoint"]["latest"]["resources"]}
+        assert engine.containers.get(f"{prefix}-interrupt").id in recorded
+
+
+def started(command: list[str], plugin: Plugin) -> subprocess.Popen[str]:
+    """Start the plugin, or something that starts it, and wait until it serves."""
+    process = subprocess.Popen(
+        command, env=plugin.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert int(process.stdout.readline()) > 0
+    return process
+
+
+def test_the_plugin_ends_when_its_standard_input_does(plugin: Plugin) -> None:
+    """The sign that every platform has."""
+    process = started([str(plugin.script)], plugin)
+    [provider] = find(str(plugin.provider), above=process.pid)
+    process.communicate(timeout=END_SECONDS)
+    assert process.returncode == 0
+    assert not alive(provider)
+
+
+def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
+    """The kernel's sign, where standard input says nothing."""
+    script = f"import subprocess; subprocess.run([{str(plugin.script)!r}], stdin=subprocess.DEVNULL)"
+    parent = started([sys.executable, "-c", script], plugin)
+    [child] = find(str(plugin.script.parent), above=parent.pid)
+    [provider] = find(str(plugin.provider), above=child)
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: not alive(child) and not alive(provider))
+
+
+@pytest.mark.parametrize(
+    ("binary", "problem"),
+    [("/nonexistent/provider", "cannot start /nonexistent/provider: No such file"), ("/bin/false", "(exit code 1)")],
+)
+def test_a_provider_that_does_not_start_is_reported(plugin: Plugin, tmp_path: Path, binary: str, problem: str) -> None:
+    """The plugin says what is wrong with the provider's binary, and ends."""
+    script = build.install_plugin(tmp_path, Path(binary), Path(sys.executable), plugin.stubs)
+    done = subprocess.run([script], env=plugin.environment, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert done.stdout == ""
