@@ -200,7 +200,7 @@ def _text(text: str) -> str:
 
 
 def _database(text: str) -> str:
-    from aragora_persist.databases import find_database  # noqa: PLC0415 - `--help` needs no registry
+    from aragora_persist.databases import find_database  # noqa: PLC0415 - the help needs no registry
     from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
 
     try:
