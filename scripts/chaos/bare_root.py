@@ -4,7 +4,7 @@
     .venv/bin/python scripts/chaos/bare_root.py [--release bookworm] [--own-engine] [--kills 8] [--keep-caches]
 
 What runs in it is the committed tree. A kill is a power cut: every process of the root at once, with SIGKILL. After the
-bootstrap, Pulumi makes and destroys a volume and a dynamic resource. Leaves nothing on the engine.
+bootstrap, Pulumi makes and destroys what `bare_root_program.py` says. Leaves nothing on the engine.
 Everything is fetched and built anew, about ten minutes on two cores. With --keep-caches Go's caches are volumes that
 stay for the next run: `docker volume rm aragora-bare-root-modules aragora-bare-root-builds` removes them.
 """
@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import docker
 from docker.types import Mount
@@ -39,21 +39,22 @@ AUTHORITIES = Path("/usr/local/share/ca-certificates")
 NAME = f"aragora-bare-root-{os.getpid()}"
 LABELS = {"io.aragora-persist.rig": "bare-root"}
 CACHES = {"go/pkg/mod": "aragora-bare-root-modules", ".cache/go-build": "aragora-bare-root-builds"}
+# What an engine needs of its machine. Not `privileged`: that asks for rights that this machine may itself not have.
+OF_A_MACHINE: dict[str, Any] = {
+    "cap_add": ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_NICE"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+    "device_cgroup_rules": ["a *:* rwm"],
+    "tmpfs": {"/run": ""},  # a power cut empties it
+}
+WRITABLE = """
+mount -o remount,rw /proc/sys
+mount -o remount,rw /sys
+for path in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  if mountpoint -q $path; then mount -o remount,bind,rw $path; fi
+done
+"""
 WARM_LIMIT_S = 5.0
 ABSENT = ("python3", "pip", "git", "go", "uv", "curl", "docker", "pulumi", "update-ca-certificates")
-
-PROGRAM = """
-import pulumi, pulumi_docker as docker
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider
-class Echo(ResourceProvider):
-    def create(self, props):
-        return CreateResult("echo", props)
-class Said(Resource):
-    def __init__(self, name, word):
-        super().__init__(Echo(), name, {"word": word})
-volume = docker.Volume("volume", name="%s")
-Said("said", volume.name)
-"""
 
 SMOKE = f"""
 set -eu
@@ -61,9 +62,8 @@ cd /src
 eval "$(python3 -m infra.toolchain.environment)"
 mkdir -p /root/smoke/state && cd /root/smoke
 printf 'name: smoke\\nruntime: python\\n' > Pulumi.yaml
-cat > __main__.py <<'END'
-{PROGRAM % NAME}
-END
+cp /src/scripts/chaos/bare_root_program.py __main__.py
+export BARE_ROOT_NAME={NAME}
 export PULUMI_BACKEND_URL=file:///root/smoke/state PULUMI_CONFIG_PASSPHRASE=smoke
 pulumi stack init smoke
 pulumi up --yes --skip-preview
@@ -75,9 +75,10 @@ pulumi destroy --yes --skip-preview
 class Root:
     """A bare Debian as a container."""
 
-    def __init__(self, client: DockerClient, container: Container) -> None:
+    def __init__(self, client: DockerClient, container: Container, *, own_engine: bool) -> None:
         self.api = client.api
         self.container = container
+        self.own_engine = own_engine
         self.peak_bytes = 0
 
     def run(self, command: str, *, user: str = "root", show: bool = False) -> tuple[int, str]:
@@ -114,6 +115,12 @@ class Root:
         self.run(f"mkdir -p {AUTHORITIES}")
         self.container.put_archive(str(AUTHORITIES), packed.getvalue())
 
+    def switch_on(self) -> None:
+        """Start, with what an engine writes to writable, as on a machine."""
+        self.container.start()
+        if self.own_engine:
+            self.expect(0, WRITABLE)
+
     def start(self, command: str) -> None:
         """Start a command and do not wait for it."""
         self.api.exec_start(self.api.exec_create(self.container.id, ["sh", "-c", command])["Id"], detach=True)
@@ -122,7 +129,7 @@ class Root:
         """Kill every process at once, and start again."""
         self.container.kill()
         self.container.wait()
-        self.container.start()
+        self.switch_on()
 
     def watch_size(self, stop: threading.Event) -> None:
         """Note the most that the root's writable layer has held, until told to stop."""
@@ -140,7 +147,7 @@ def bare_root(client: DockerClient, options: argparse.Namespace) -> Iterator[Roo
     else:
         mounts.append(Mount("/var/run/docker.sock", "/var/run/docker.sock", type="bind"))
     with contextlib.ExitStack() as traces:
-        traces.callback(remove_volume, client)
+        traces.callback(remove_rest, client)
         image = make_image(client, options.release)
         traces.callback(client.images.remove, image)
         container = client.containers.create(
@@ -149,17 +156,19 @@ def bare_root(client: DockerClient, options: argparse.Namespace) -> Iterator[Roo
             name=NAME,
             labels=LABELS,
             mounts=mounts,
-            privileged=options.own_engine,
             init=True,
-            tmpfs={"/run": ""} if options.own_engine else {},  # as on a machine: a power cut empties it
+            **(OF_A_MACHINE if options.own_engine else {}),
         )
         traces.callback(container.remove, force=True, v=True)
-        container.start()
-        yield Root(client, container)
+        root = Root(client, container, own_engine=options.own_engine)
+        root.switch_on()
+        yield root
 
 
-def remove_volume(client: DockerClient) -> None:
+def remove_rest(client: DockerClient) -> None:
     """Remove the own engine's data, or what an unfinished Pulumi run left on this machine's engine."""
+    with contextlib.suppress(docker.errors.NotFound):
+        client.containers.get(f"{NAME}-inner").remove(force=True)
     with contextlib.suppress(docker.errors.NotFound):
         client.volumes.get(NAME).remove()
 
