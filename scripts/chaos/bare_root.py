@@ -174,10 +174,10 @@ def remove_rest(client: DockerClient) -> None:
 
 
 def make_image(client: DockerClient, release: str) -> str:
-    """Make a root with nothing but apt; the images of registries hold a little more."""
+    """Make a root with nothing but apt, and mount; the images of registries hold a little more."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
-        subprocess.run(("mmdebstrap", "-q", "--variant=apt", release, archive), check=True)
+        subprocess.run(("mmdebstrap", "-q", "--variant=apt", "--include=mount", release, archive), check=True)
         client.api.import_image_from_file(str(archive), NAME, release)
     return f"{NAME}:{release}"
 
