@@ -5,8 +5,7 @@ The only place that knows file names. Pure: it opens nothing and reads no enviro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import InvalidValueError
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
+class Database(NamedTuple):
     """One SQLite file of the tier."""
 
     name: str

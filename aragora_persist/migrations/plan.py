@@ -5,8 +5,7 @@ Leaves out: reading either (``folder``, ``ledger``), and doing it (``apply``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import InvalidValueError, MigrationError, SchemaTooNewError
 
@@ -15,19 +14,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """One file ``NNN_description.py``; what runs is the source that the checksum was taken of."""
 
     version: int
     name: str
     checksum: str
-    path: Path = field(repr=False)
-    source: bytes = field(repr=False)
+    path: Path
+    source: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """One row of the ledger."""
 
     version: int

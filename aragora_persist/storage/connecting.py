@@ -5,7 +5,6 @@ Leaves out: who may use it when (``writer``, ``readers``), and making the file (
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from functools import cache
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import BusyError, StorageError
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.files import is_being_restored
+from aragora_persist.storage.logs import logger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LOGGER = logging.getLogger("aragora_persist.storage")
 _CACHED_STATEMENTS = 256
 _MMAP_BYTES = 256 * 2**20
 _WAL_SIZE_LIMIT_BYTES = 64 * 2**20
@@ -120,7 +119,7 @@ def has_wal_reset_bug() -> bool:
 def warn_of_wal_reset_bug() -> None:
     """Warn of it once a process."""
     if has_wal_reset_bug():
-        _LOGGER.warning(
+        logger("storage").warning(
             "SQLite %s has the WAL-reset bug (fixed in 3.51.3): "
             "two processes that write one database at the same time can, very rarely, corrupt it",
             sqlite3.sqlite_version,

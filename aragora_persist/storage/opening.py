@@ -5,7 +5,6 @@ The common case costs one query and one look into a folder; the migration machin
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from aragora_persist.databases import find_database
@@ -64,5 +63,7 @@ def _way_out(path: Path | None, database: str) -> str:
     """Return the command that migrates this very file; the runner knows files by their documented names only."""
     if path is None or path.name != find_database(database).file_name:
         return "open it with migrate=True"
+    import shlex  # noqa: PLC0415 - for this message alone
+
     folder = shlex.quote(str(path.parent))
     return f"python -m aragora_persist.migrations.runner --migrate --db {database} --nomic-dir {folder}"

@@ -6,12 +6,10 @@ wait for a lock, so that the line names the query that is slow and not those tha
 
 from __future__ import annotations
 
-import logging
-
-_LOGGER = logging.getLogger("aragora_persist.slow")
+from aragora_persist.storage.logs import logger
 
 
 def report_slow(operation: str, spent_s: float, threshold_ms: float) -> None:
     """Warn when ``operation`` took longer than the threshold; just reaching it is not slow."""
     if spent_s * 1000 > threshold_ms:
-        _LOGGER.warning("Slow query (%.3fs): %s (threshold: %.3fs)", spent_s, operation, threshold_ms / 1000)
+        logger("slow").warning("Slow query (%.3fs): %s (threshold: %.3fs)", spent_s, operation, threshold_ms / 1000)
