@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 DOCKERFILE = "docker/persist/Dockerfile"
+IGNORE_FILE = ".dockerignore"
 
 
 def context_files(root: Path) -> list[Path]:
     """Return the files below ``root`` that are part of the build, relative to it and in order."""
     patterns = [
         line.strip()
-        for line in (root / ".dockerignore").read_text().splitlines()
+        for line in (root / IGNORE_FILE).read_text().splitlines()
         if line.strip() and not line.startswith("#")
     ]
     paths = exclude_paths(str(root), patterns, dockerfile=DOCKERFILE)
-    return sorted(root.__class__(path) for path in paths if (root / path).is_file())
+    # The ignore file goes along to the engine, but into no image.
+    return sorted(Path(path) for path in paths - {IGNORE_FILE} if (root / path).is_file())
 
 
 def context_digest(root: Path) -> str:

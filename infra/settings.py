@@ -135,7 +135,7 @@ def _split(value: object) -> dict[str, list[str]]:
             value = json.loads(value or "{}")
         except ValueError:
             value = None
-    mapping: dict[object, object] = value if isinstance(value, dict) else {"": value}
+    mapping: dict[object, object] = value if isinstance(value, dict) else {"": None}
     split = {
         str(service): [str(name) for name in names] for service, names in mapping.items() if isinstance(names, list)
     }

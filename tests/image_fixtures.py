@@ -6,7 +6,6 @@ Its name holds the digest of its files, so an unchanged tree builds nothing; the
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
@@ -14,16 +13,16 @@ import pytest
 from docker.errors import APIError, ImageNotFound
 
 from infra.build_context import DOCKERFILE, context_digest
+from infra.toolchain.environment import REPOSITORY as ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
 _REPOSITORY = "aragora-persist-test"
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
+def docker_engine() -> Iterator[docker.DockerClient]:
     """Give a client of the engine."""
     client = docker.from_env(timeout=300)
     yield client
@@ -31,15 +30,15 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def persist_image(engine: docker.DockerClient) -> str:
+def persist_image(docker_engine: docker.DockerClient) -> str:
     """Give the name of the image of the tier."""
-    return _built(engine, "persist", None)
+    return _built(docker_engine, "persist", None)
 
 
 @pytest.fixture(scope="session")
-def python_image(engine: docker.DockerClient) -> str:
+def python_image(docker_engine: docker.DockerClient) -> str:
     """Give the name of an image with the tier's Python and SQLite and nothing of the tier itself."""
-    return _built(engine, "python", "python")
+    return _built(docker_engine, "python", "python")
 
 
 def _built(client: docker.DockerClient, name: str, target: str | None) -> str:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
@@ -20,14 +19,15 @@ from infra.naming import STACK_LABEL, image_repository, resource_name
 from infra.stack.engine import StackOnEngine
 from infra.stack.files import StackFiles
 from infra.stack.pulumi import environment
+from infra.toolchain.environment import REPOSITORY as ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     import docker
     from docker.models.containers import Container
 
-ROOT = Path(__file__).resolve().parents[2]
 _HEALTHY_WITHIN_S = 60
 
 

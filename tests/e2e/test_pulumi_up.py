@@ -12,13 +12,15 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from pulumi import automation
 
 from aragora_persist.databases import DATABASES
-from infra.build_context import context_files
+from infra.build_context import IGNORE_FILE, context_files
 from infra.naming import resource_name
+from infra.toolchain.environment import REPOSITORY as ROOT
 from infra.toolchain.environment import pulumi_environment
 from tests.e2e import records
-from tests.e2e.running_stack import ROOT, RunningStack, changes, wait_for
+from tests.e2e.running_stack import RunningStack, changes, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +36,19 @@ _EVERY_S = 5
 
 
 @pytest.fixture
-def stack(engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningStack]:
+def stack(
+    docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningStack]:
     """Give a stack that is not up yet, and leave nothing of it on the engine."""
     # The Automation API looks for the CLI on this process's own PATH.
     monkeypatch.setenv("PATH", pulumi_environment()["PATH"])
-    running = RunningStack(engine, tmp_path / "state")
+    running = RunningStack(docker_engine, tmp_path / "state")
     yield running
     running.remove()
 
 
 def test_a_stack_from_up_to_delete_data(
-    stack: RunningStack, engine: docker.DockerClient, python_image: str, tmp_path: Path
+    stack: RunningStack, docker_engine: docker.DockerClient, python_image: str, tmp_path: Path
 ) -> None:
     """Records survive everything that happens to a stack, every change concerns only what it must, nothing is left."""
     release = _up(stack)
@@ -55,19 +59,20 @@ def test_a_stack_from_up_to_delete_data(
         assert changes(pulumi.up(color="never").summary.resource_changes) == {}
     _kill_first_process(stack, python_image)
     _remove_container(stack)
-    newer = _edit_image(stack, tmp_path)
-    assert newer != release
+    tree = _copy_of_tree(tmp_path)
+    _break_image(stack, tree)
+    assert _edit_image(stack, tree) != release
     _down_and_up(stack)
     _compare_with_git(stack, clone)
-    _read_as_service(stack, engine, python_image, release)
+    _read_as_service(stack, docker_engine, python_image, release)
     _delete_data(stack)
 
 
 def test_a_killed_up_is_completed_beside_another_stack(
-    stack: RunningStack, engine: docker.DockerClient, tmp_path: Path
+    stack: RunningStack, docker_engine: docker.DockerClient, tmp_path: Path
 ) -> None:
     """A port in use is said before anything is made; kill -9 in the middle of `up` leaves nothing in the way."""
-    other = RunningStack(engine, tmp_path / "state")
+    other = RunningStack(docker_engine, tmp_path / "state")
     try:
         _succeeds(stack.up("--config", f"port={stack.port}"))
         before = stack.ids()
@@ -86,20 +91,6 @@ def test_a_killed_up_is_completed_beside_another_stack(
         assert stack.ids() == before
     finally:
         other.remove()
-
-
-def test_a_failed_build_leaves_the_old_service_running(stack: RunningStack, tmp_path: Path) -> None:
-    """An image that cannot be built is an error in one piece, and what ran goes on running."""
-    _succeeds(stack.up("--config", f"port={stack.port}"))
-    before = stack.ids()
-    tree = _copy_of_tree(tmp_path)
-    dockerfile = tree / "docker" / "persist" / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text() + "RUN echo this build is broken && false\n")
-    with stack.pulumi(tree) as pulumi, pytest.raises(Exception, match=r"(?s)persist.*false") as caught:
-        pulumi.up(color="never")
-    assert type(caught.value).__name__ == "CommandError"
-    assert stack.ids() == before
-    stack.wait_healthy("sqlite")
 
 
 def _up(stack: RunningStack) -> str:
@@ -199,10 +190,22 @@ def _remove_container(stack: RunningStack) -> None:
     stack.wait_healthy("sqlite")
 
 
-def _edit_image(stack: RunningStack, tmp_path: Path) -> str:
+def _break_image(stack: RunningStack, tree: Path) -> None:
+    """Let the build fail: the error shows the failing step, and what ran goes on running."""
+    before = stack.ids()
+    dockerfile = tree / "docker" / "persist" / "Dockerfile"
+    whole = dockerfile.read_text()
+    dockerfile.write_text(whole + "RUN echo this build is broken && false\n")
+    with stack.pulumi(tree) as pulumi, pytest.raises(automation.CommandError, match="this build is broken"):
+        pulumi.up(color="never")
+    dockerfile.write_text(whole)
+    assert stack.ids() == before
+    stack.wait_healthy("sqlite")
+
+
+def _edit_image(stack: RunningStack, tree: Path) -> str:
     """Edit a file of the image; the preview tells what `up` then replaces, and the rest stays. Return the release."""
     before, volumes = stack.ids(), stack.left()["volumes"]
-    tree = _copy_of_tree(tmp_path)
     (tree / "README.md").write_text("Not part of the image.")
     with stack.pulumi(tree) as pulumi:
         assert changes(pulumi.preview(color="never").change_summary) == {}
@@ -223,7 +226,7 @@ def _copy_of_tree(tmp_path: Path) -> Path:
     """Copy what a program and its image are made of; the environment is this tree's own."""
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (*context_files(ROOT), *(each.relative_to(ROOT) for each in ROOT.glob("Pulumi*.yaml"))):
+    for path in (IGNORE_FILE, *context_files(ROOT), *(each.name for each in ROOT.glob("Pulumi*.yaml"))):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, tree / path)
     (tree / ".venv").symlink_to(ROOT / ".venv")
@@ -245,10 +248,10 @@ def _down_and_up(stack: RunningStack) -> None:
     stack.run("sqlite", "test", "-s", "/data/encryption-key.check")
 
 
-def _read_as_service(stack: RunningStack, engine: docker.DockerClient, image: str, older: str) -> None:
+def _read_as_service(stack: RunningStack, docker_engine: docker.DockerClient, image: str, older: str) -> None:
     """Read the data in a container with nothing but Python, through the mounted library; older releases are there."""
     release = _release(stack)
-    output = engine.containers.run(
+    output = docker_engine.containers.run(
         image,
         ["python3", "-c", records.READ_AS_SERVICE],
         user="10001:10001",
@@ -265,7 +268,7 @@ def _read_as_service(stack: RunningStack, engine: docker.DockerClient, image: st
     assert email == records.EMAIL
     assert json.loads(replay) == json.loads(records.trace())
     assert module == f"{release}/aragora_persist/__init__.py"
-    engine.containers.run(
+    docker_engine.containers.run(
         image,
         ["sh", "-c", f'test -d {older} && test "$(readlink -f /library/current)" = {release}'],
         volumes={resource_name(stack.name, "library"): {"bind": "/library", "mode": "ro"}},

@@ -1,0 +1,128 @@
+"""A stack's files on this machine: secrets made once, configuration written anew, nobody else's business."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aragora_persist.errors import BusyError, InvalidValueError
+from infra.stack.files import StackFiles, state_dir
+from infra.toolchain.environment import REPOSITORY as ROOT
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give a tree with nothing but the project's files."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for path in ROOT.glob("Pulumi*.yaml"):
+        shutil.copy(path, tree)
+    return tree
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Give a state folder that does not exist yet."""
+    return tmp_path / "home" / "state"
+
+
+def _config(files: StackFiles) -> dict[str, object]:
+    loaded: dict[str, object] = yaml.safe_load((files.folder / f"Pulumi.{files.name}.yaml").read_text())["config"]
+    return loaded
+
+
+def test_secrets_are_made_once_for_their_owner_alone(root: Path, state: Path) -> None:
+    """A second call finds the same passphrase and the same key, which a retained volume needs."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({})
+        first = (files.passphrase.read_text(), files.secret_config())
+    with files.locked():
+        files.write({})
+    assert (files.passphrase.read_text(), files.secret_config()) == first
+    assert len(first[1]["encryptionKey"]) == 44
+    assert StackFiles("other", root=root, state=state).folder != files.folder
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files.folder.iterdir() if path.name != "lock"}
+    assert set(modes.values()) == {0o600}, modes
+    assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
+
+
+def test_one_command_at_a_time(root: Path, state: Path) -> None:
+    """A second command of the same stack is told, one of another stack goes on."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        with pytest.raises(BusyError, match="is running"), StackFiles("dev", root=root, state=state).locked():
+            pass
+        with StackFiles("other", root=root, state=state).locked():
+            pass
+    with files.locked():
+        pass
+
+
+def test_configuration_is_the_tree_s_with_what_was_said_on_the_command_line(root: Path, state: Path) -> None:
+    """Overrides are kept for later calls, an edit of the tree's file gets through, and defaults fill the rest."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        assert files.write({"port": 9999})["port"] == 9999
+        (root / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"aragora-persist:memoryMb": 99}}))
+        plain = files.write({})
+    assert (plain["port"], plain["memoryMb"], plain["baseImage"]) == (9999, 99, "debian:trixie-slim")
+    assert _config(files) == {"aragora-persist:port": 9999, "aragora-persist:memoryMb": 99}
+
+
+def test_a_stack_without_a_file_of_its_own_is_like_dev(root: Path, state: Path) -> None:
+    """A second stack needs nothing but a name and a port."""
+    (root / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"aragora-persist:memoryMb": 99}}))
+    (root / "Pulumi.own.yaml").write_text("")
+    for name, expected in (("other", 99), ("own", 512)):
+        files = StackFiles(name, root=root, state=state)
+        with files.locked():
+            assert files.write({})["memoryMb"] == expected
+
+
+def test_an_unknown_setting_is_refused_and_not_kept(root: Path, state: Path) -> None:
+    """A typing error is named at once, and is gone the next time."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        with pytest.raises(InvalidValueError, match="prot: is not a setting"):
+            files.write({"prot": 1})
+        assert "prot" not in files.write({})
+
+
+def test_encrypted_values_and_the_salt_stay(root: Path, state: Path) -> None:
+    """What Pulumi wrote into its file outlives the next writing of the plain configuration."""
+    files = StackFiles("dev", root=root, state=state)
+    path = files.folder / "Pulumi.dev.yaml"
+    with files.locked():
+        files.write({})
+        secret = {"secure": "v1:abc"}
+        path.write_text(
+            yaml.safe_dump({"encryptionsalt": "v1:salt", "config": {"aragora-persist:encryptionKey": secret}})
+        )
+        files.write({"port": 1})
+    written = yaml.safe_load(path.read_text())
+    assert written["encryptionsalt"] == "v1:salt"
+    assert written["config"]["aragora-persist:encryptionKey"] == secret
+    assert written["config"]["aragora-persist:port"] == 1
+
+
+def test_the_program_runs_from_the_tree(root: Path, state: Path) -> None:
+    """The copy of the project file names the tree's program and environment by absolute paths."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({})
+    project = yaml.safe_load((files.folder / "Pulumi.yaml").read_text())
+    assert project["main"] == str(root / "infra")
+    assert project["runtime"]["options"]["virtualenv"] == str(root / ".venv")
+    assert project["options"]["refresh"] == "always"
+
+
+def test_the_state_folder_follows_the_user_s_environment(tmp_path: Path) -> None:
+    """XDG_STATE_HOME is obeyed; without it, the state is where the standard says."""
+    assert state_dir({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "aragora-persist"
+    assert state_dir({"HOME": "/home/x"}) == Path("/home/x/.local/state/aragora-persist")
