@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from tests.e2e.running_stack import RunningStack, changes, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import docker
 
@@ -226,7 +226,8 @@ def _copy_of_tree(tmp_path: Path) -> Path:
     """Copy what a program and its image are made of; the environment is this tree's own."""
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (IGNORE_FILE, *context_files(ROOT), *(each.name for each in ROOT.glob("Pulumi*.yaml"))):
+    projects = (each.relative_to(ROOT) for each in ROOT.glob("Pulumi*.yaml"))
+    for path in (Path(IGNORE_FILE), *context_files(ROOT), *projects):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, tree / path)
     (tree / ".venv").symlink_to(ROOT / ".venv")
