@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.cloud.models import CloudModel
     from aragora_persist.cloud.outbox import Outbox
-    from aragora_persist.importers.git_history import Commit
+    from aragora_persist.importers.git_listing import Commit
 
 _BATCH_COMMITS = 1_000
 _BATCH_CHANGES = 20_000

@@ -8,28 +8,22 @@ reading a stranger's repository runs nothing of it. Leaves out: what the commits
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import tempfile
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from aragora_persist.errors import InvalidValueError, NotFoundError, PersistError, UnsupportedError
+from aragora_persist.importers.git_listing import FORMAT, parse, split
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from aragora_persist.importers.git_listing import Commit
+
 _OPERATION = "read git history"
 _CHUNK_BYTES = 1 << 16
-_HEADER = b"commit"
-_FORMAT = "--format=commit%x00%H%x00%P%x00%at%x00%ct%x00%s%x00%b"
-_CHANGE_TYPES = {b"A": "added", b"D": "deleted", b"M": "modified", b"T": "type_changed"}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime(9999, 12, 31, tzinfo=UTC)
-_INVALID_BYTE = re.compile("[\udc80-\udcff]")
 
 # On the command line, because the repository's own configuration beats everything else but this. Some of it only says
 # what git does anyway: that a stranger's repository runs nothing of its own must not hang on a default.
@@ -43,29 +37,6 @@ _DIFF_OPTIONS = (
     *("--raw", "--numstat", "--no-renames", "--diff-algorithm=myers", "--ignore-submodules=none"),
     *("--no-ext-diff", "--no-textconv"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """One path that a commit changed; the counts are None for a binary file."""
-
-    path: str
-    change_type: str
-    insertions: int | None
-    deletions: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One commit; a merge has no changes."""
-
-    sha: str
-    parents: tuple[str, ...]
-    authored_at: datetime
-    committed_at: datetime
-    subject: str
-    body: str
-    changes: tuple[FileChange, ...]
 
 
 class GitHistory:
@@ -98,7 +69,7 @@ class GitHistory:
 
     def shas(self) -> Generator[str, None, None]:
         """Yield every commit's sha, parents before children."""
-        for line in _split(self._output("rev-list", "--reverse", "--topo-order", self.tip), b"\n"):
+        for line in split(self._output("rev-list", "--reverse", "--topo-order", self.tip), b"\n"):
             yield line.decode("ascii")
 
     def read(self, shas: Sequence[str]) -> Generator[Commit, None, None]:
@@ -110,10 +81,10 @@ class GitHistory:
         """
         if not shas:
             return
-        listing = ("log", "--stdin", "--no-walk=unsorted", "-z", "--encoding=UTF-8", _FORMAT, *_DIFF_OPTIONS)
+        listing = ("log", "--stdin", "--no-walk=unsorted", "-z", "--encoding=UTF-8", FORMAT, *_DIFF_OPTIONS)
         output = self._output(*listing, given="".join(f"{sha}\n" for sha in shas))
         expected = iter(shas)
-        for commit in _parse(_split(output, b"\0")):
+        for commit in parse(split(output, b"\0")):
             if commit.sha != next(expected, None):
                 raise PersistError(_OPERATION, self.path, f"git gave {commit.sha} out of turn")
             yield commit
@@ -167,13 +138,16 @@ class GitHistory:
             if process.returncode:
                 errors.seek(0)
                 said = errors.read().decode("utf-8", "replace").strip().splitlines()
-                raise self._failure(said[-1] if said else f"git ended with {process.returncode}")
+                raise self._failure(said or [f"git ended with {process.returncode}"])
 
-    def _failure(self, said: str) -> PersistError:
-        if "promisor remote" in said:
+    def _failure(self, said: Sequence[str]) -> PersistError:
+        """Return the error for what git said; its last line tells why it gave up."""
+        # All transports are forbidden: this is a lazy fetch. What git says after it may be lost, as its pipe breaks.
+        if any(line.startswith("fatal: transport ") for line in said):
+            problem = "is a partial clone: parts of its history are missing"
             hint = f"git -C {shlex.quote(str(self.path))} fetch --refetch --no-filter"
-            return InvalidValueError(_OPERATION, self.path, f"is a partial clone: {said}", hint=hint)
-        return PersistError(_OPERATION, self.path, said)
+            return InvalidValueError(_OPERATION, self.path, problem, hint=hint)
+        return PersistError(_OPERATION, self.path, said[-1])
 
 
 def _start(command: Sequence[str], given: IO[bytes], errors: IO[bytes], path: Path) -> subprocess.Popen[bytes]:
@@ -186,70 +160,6 @@ def _start(command: Sequence[str], given: IO[bytes], errors: IO[bytes], path: Pa
 def _stdout(process: subprocess.Popen[bytes]) -> int:
     assert process.stdout is not None  # noqa: S101 - started with a pipe
     return process.stdout.fileno()
-
-
-def _split(chunks: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
-    """Yield what stands before each separator; a rest without one is left out, as git ends every entry."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(separator)
-        yield from whole
-
-
-def _parse(tokens: Iterator[bytes]) -> Iterator[Commit]:
-    """Yield the commits of a NUL-separated listing: a header's fields, then raw entries, then counts.
-
-    Unambiguous, since paths come only where one is due: after a raw entry, and inside an entry of counts.
-    """
-    header: list[bytes] = []
-    types: dict[bytes, str] = {}
-    changes: list[FileChange] = []
-    for token in tokens:
-        entry = token.removeprefix(b"\n")
-        if token == _HEADER:
-            if header:
-                yield _commit(header, changes)
-            header = [next(tokens) for _ in range(_FORMAT.count("%x00"))]
-            types, changes = {}, []
-        elif entry.startswith(b":"):
-            types[next(tokens)] = _CHANGE_TYPES.get(entry[-1:], "modified")
-        else:
-            insertions, deletions, path = entry.split(b"\t", 2)
-            changes.append(FileChange(path_text(path), types[path], _count(insertions), _count(deletions)))
-    if header:
-        yield _commit(header, changes)
-
-
-def _commit(header: Sequence[bytes], changes: Sequence[FileChange]) -> Commit:
-    sha, parents, authored, committed, subject, body = (field.decode("utf-8", "replace") for field in header)
-    return Commit(
-        sha, tuple(parents.split()), _moment(authored), _moment(committed), subject, body.strip(), tuple(changes)
-    )
-
-
-def _count(text: bytes) -> int | None:
-    return None if text == b"-" else int(text)
-
-
-def _moment(seconds: str) -> datetime:
-    """Return a time of git, which knows malformed ones (empty: the epoch, as git shows it) and years beyond 9999."""
-    try:
-        return min(_EPOCH + timedelta(seconds=int(seconds or 0)), _LAST)
-    except OverflowError:
-        return _LAST
-
-
-def path_text(path: bytes) -> str:
-    r"""Return a path as text: as it is, or quoted as git quotes it where it is not UTF-8.
-
-    Quoted are paths with bytes that are no UTF-8 (``"caf\351"``) and those that begin with a quote, so that no two
-    paths share one text.
-    """
-    text = path.decode("utf-8", "surrogateescape")
-    if not text.startswith('"') and not _INVALID_BYTE.search(text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _INVALID_BYTE.sub(lambda byte: f"\\{ord(byte.group()) - 0xDC00:03o}", escaped) + '"'
 
 
 def _environment() -> dict[str, str]:

@@ -16,7 +16,8 @@ from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.errors import InvalidValueError, NotFoundError, PersistError, UnsupportedError
 from aragora_persist.importers import git
 from aragora_persist.importers.git import import_git
-from aragora_persist.importers.git_history import GitHistory, path_text
+from aragora_persist.importers.git_history import GitHistory
+from aragora_persist.importers.git_listing import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -357,7 +358,7 @@ def test_a_partial_clone_is_refused_with_the_command(repository: Repository, out
     error = refusal(clone, outbox)
 
     assert isinstance(error, InvalidValueError)
-    assert error.problem.startswith("is a partial clone")
+    assert error.problem == "is a partial clone: parts of its history are missing"
     assert not (tmp_path / "ran").exists()
     subprocess.run(["git", "-C", str(clone), "config", "remote.origin.url", f"file://{repository.path}"], check=True)
     subprocess.run(error.hint, shell=True, check=True, capture_output=True)  # noqa: S602 - as a user would run it
