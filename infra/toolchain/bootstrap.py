@@ -78,7 +78,9 @@ def _state(step: Step, found: Found | None, otherwise: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="scripts/bootstrap", description="Find or get every part that `pulumi up` needs on this machine."
+        prog="scripts/bootstrap",
+        description="Find or get every part that `pulumi up` needs on this machine.",
+        epilog=f"The tools are in {environment.toolchain_dir()}; it may be removed at any time, and is made again.",
     )
     parser.add_argument("--check", action="store_true", help="list part, version, origin and state; change nothing")
     options = parser.parse_args(arguments)

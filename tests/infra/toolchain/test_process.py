@@ -63,6 +63,20 @@ def test_a_long_command_tells_in_a_pipe_that_it_is_alive() -> None:
     assert set(lines) == {"  … building it: 0 s"}
 
 
+def test_on_a_terminal_one_line_counts_the_seconds_and_then_gives_way() -> None:
+    """The progress is written over itself, and a finished line replaces it."""
+    leader, follower = os.openpty()
+    with os.fdopen(leader, "rb", buffering=0) as screen, os.fdopen(follower, "w") as terminal:
+        console = Console(terminal)
+        assert console.interval_s == 1
+        console.progress("building it", 7.4)
+        console.progress("building it", 8.4)
+        console.line("built")
+        shown = screen.read(1000).decode()
+    erased = "\r\x1b[2K"
+    assert shown == f"{erased}  … building it: 7 s{erased}  … building it: 8 s{erased}built\r\n"
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_ended_bootstrap_ends_its_command(tmp_path: Path, signal_number: signal.Signals) -> None:
     """However it is ended, what it was running does not go on; where it can, it tells how to go on."""
