@@ -7,6 +7,7 @@ code 1. ``--check`` changes nothing and takes no lock.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from infra.toolchain import environment
 from infra.toolchain.parts import base_image, certificates, docker_plugin, engine, go, pulumi, python_environment, uv
 from infra.toolchain.process import Console
-from infra.toolchain.step import Context, Found, PartMissingError, Step, run_step, table_row
+from infra.toolchain.step import Context, Found, PartMissingError, Step, UnavailableError, run_step, table_row
 from infra.toolchain.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +54,14 @@ def bootstrap(context: Context, steps: Sequence[Step]) -> None:
         context.console.line("another bootstrap is at work: waiting for it")
 
     started = time.monotonic()
-    with context.store.lock(waiting):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(context.store.lock(waiting))
+        except OSError as error:
+            way_out = "set ARAGORA_TOOLCHAIN_DIR to a folder that this user may write"
+            raise PartMissingError(
+                "toolchain folder", [("this machine", UnavailableError(str(error)))], way_out
+            ) from error
         for step in steps:
             run_step(step, context)
     context.console.line(f"everything is there ({time.monotonic() - started:.1f} s)")

@@ -145,6 +145,8 @@ def _obtain(origin: Origin, context: Context) -> float:
         origin.obtain(context)
     except CommandFailedError as error:
         raise UnavailableError(str(error), error.output) from error
+    except OSError as error:  # a full disk, a folder that may not be written
+        raise UnavailableError(str(error)) from error
     except PartMissingError as error:
         raise UnavailableError(f"it needs another part: {error}") from error
     return started

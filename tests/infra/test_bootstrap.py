@@ -100,6 +100,14 @@ def test_without_python_the_script_says_what_is_missing(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("way out: install Python 3.11 or later")
 
 
+def test_a_toolchain_folder_that_cannot_be_made_is_told_with_its_setting() -> None:
+    """Before any part is looked at."""
+    done = _start(variables={"ARAGORA_TOOLCHAIN_DIR": "/dev/null/tools"})
+    assert done.returncode == 1
+    assert "/dev/null/tools" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("way out: set ARAGORA_TOOLCHAIN_DIR")
+
+
 def test_an_unknown_argument_is_a_usage_error() -> None:
     """Exit code 2, and nothing is begun."""
     done = _start("--no-such-option")

@@ -90,6 +90,13 @@ def test_an_origin_that_only_says_it_succeeded_is_not_believed(machine: Machine)
         run_step(step, machine.context)
 
 
+def test_a_full_disk_is_an_answer_like_any_other(machine: Machine) -> None:
+    """What the operating system refuses is told with the part that needed it."""
+    full = OSError(28, "No space left on device", "/somewhere")
+    with pytest.raises(PartMissingError, match=r"(?s)part: cannot be had\..*first: .*No space left on device"):
+        run_step(Step("part", _find, (Origin("first", _refuse(full)),), "-"), machine.context)
+
+
 def test_a_blocked_origin_ends_the_search_with_its_own_way_out(machine: Machine) -> None:
     """Where the user must act, installing something else would not help."""
     blocked = BlockedError("permission denied", "run usermod")
