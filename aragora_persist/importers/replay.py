@@ -92,7 +92,7 @@ def _parse(file: Path, max_bytes: int, *, accept_bad_checksum: bool) -> Trace:
     try:
         return traces.parse(text, accept_bad_checksum=accept_bad_checksum)
     except (InvalidValueError, DamagedError) as error:
-        raise type(error)(_OPERATION, f"{file}: {error.target}", error.problem, hint=error.hint) from error
+        raise type(error)(_OPERATION, f"{file}: {error.target}", error.problem, hint=error.hint) from None
 
 
 def _read(file: Path, max_bytes: int) -> str:

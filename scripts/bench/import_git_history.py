@@ -180,10 +180,11 @@ def expected(repository: Path) -> Counter[tuple[object, ...]]:
 
 
 def actual(outbox: Path) -> Counter[tuple[object, ...]]:
-    """Return every row that waits in an outbox, cycle numbers replaced by the sha of their cycle."""
+    """Return every row of a git history that waits in an outbox, cycle numbers replaced by the sha of their cycle."""
     with closing(sqlite3.connect(outbox)) as connection:
         stored = connection.execute("SELECT table_name, payload FROM outbox").fetchall()
-    payloads = [(table, json.loads(payload)) for table, payload in stored]
+    parsed = [(table, json.loads(payload)) for table, payload in stored]
+    payloads = [(table, row) for table, row in parsed if row["loop_id"].startswith("git:")]
     shas = {row["cycle_number"]: row["git_commit"] for table, row in payloads if table == "nomic_cycles"}
     return Counter(_row(table, row, shas.get(row["cycle_number"])) for table, row in payloads)
 
