@@ -25,7 +25,9 @@ def encode(value: object, *, operation: str, field: str) -> str:
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (ValueError, TypeError, RecursionError) as error:
+    except RecursionError as error:
+        raise InvalidValueError(operation, field, "is nested too deeply") from error
+    except (ValueError, TypeError) as error:
         path, problem = _find_unstorable(value, field) or (field, f"is not JSON: {error}")
         raise InvalidValueError(operation, path, problem) from error
     # The search may hit an escaped backslash before "u0000"; only then is every string looked at.

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aragora_persist import json_text
@@ -26,6 +26,7 @@ def looped() -> dict[str, Any]:
     return value
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), STORABLE))
 def test_what_is_taken_comes_back(value: dict[str, Any]) -> None:
     """An object is returned as it went in, or refused for a NUL or a lone surrogate that it does hold."""
@@ -71,5 +72,5 @@ def test_nesting_without_end_is_refused() -> None:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]
-    with pytest.raises(InvalidValueError, match="is not JSON: maximum recursion depth exceeded"):
+    with pytest.raises(InvalidValueError, match="is nested too deeply"):
         json_text.encode(value, operation="test", field="value")
