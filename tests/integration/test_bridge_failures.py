@@ -146,7 +146,7 @@ def test_a_half_made_container_is_recorded_and_replaced(
     stack = stack_of(program)
     start = time.monotonic()
     output = stack.fail()
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60  # the container sleeps for ten times as long
     assert "create: Container web: " in output
     assert "what exists will be replaced by the next run" in output
     left = container_id(engine, program.name)

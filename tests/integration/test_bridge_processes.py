@@ -144,9 +144,7 @@ def test_an_interrupt_cancels_what_is_under_way(
 ) -> None:
     """Ctrl-C ends the creation at once, and what it had made by then is in the state."""
     with busy(plugin, engine, tmp_path, f"{prefix}-interrupt") as run:
-        start = time.monotonic()
-        output = run.signal(run.cli.pid, signal.SIGINT)
-        assert time.monotonic() - start < END_SECONDS
+        output = run.signal(run.cli.pid, signal.SIGINT)  # which waits for less than the container sleeps
         assert "create: Container waits: " in output
         state = json.loads((tmp_path / "state/.pulumi/stacks/bridge-processes/test.json").read_text())
         recorded = {resource.get("id") for resource in state["checkpoint"]["latest"]["resources"]}

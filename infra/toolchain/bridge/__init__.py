@@ -9,7 +9,7 @@ official plugin only), the functions (``get_network`` and others), schemas for o
 The parts, from the bottom: ``values`` (Pulumi's wire form and msgpack), ``wheel`` and ``schema`` (names and types),
 ``convert`` (one shape into the other), ``state`` and ``diff`` (what Terraform's core does between a program and its
 providers), ``ignored`` (``ignoreChanges``), ``secrets`` (redaction), ``handshake`` and ``lifetime`` (processes),
-``terraform`` (the child's calls), ``resources`` (what a resource goes through), ``service`` (Pulumi's calls), ``build``
-(what the bootstrap calls). Inside the package all imports are relative, and only ``build`` and ``wheel`` need the rest
-of the project and its packages: the installed plugin is a copy of the other files.
+``terraform`` (the child's calls), ``resources`` (what a resource goes through), ``service`` and ``reporting`` (Pulumi's
+calls), ``build`` (what the bootstrap calls). Inside the package all imports are relative, and only ``build`` and
+``wheel`` need the rest of the project and its packages: the installed plugin is a copy of the other files.
 """

@@ -125,5 +125,4 @@ def _comparable(type_: Type, value: Value) -> object:
             known = {field.terraform: _comparable(field.type, value.get(field.terraform)) for field in type_.fields}
             return {name: item for name, item in known.items() if item is not None} or None
         case _:
-            meaningless = isinstance(value, str | bool | int | float) and not value
-            return None if meaningless else value
+            return value or None

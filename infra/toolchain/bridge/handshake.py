@@ -104,6 +104,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        _pipe(self._process.stdout).close()
         shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     def _address(self) -> str:

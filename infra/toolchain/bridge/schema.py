@@ -146,9 +146,10 @@ def _is_many(type_: object) -> bool:
 
 
 def _wheel_name(terraform: str, *, plural: bool, names: Names) -> str:
-    singular_name, plural_name = camel(terraform), camel(inflection.pluralize(terraform))
-    preferred, other = (plural_name, singular_name) if plural else (singular_name, plural_name)
-    return other if preferred not in names and other in names else preferred
+    # The wheel's plural of "network_data" is "network_datas", which no rule of English gives.
+    plurals = (camel(inflection.pluralize(terraform)), camel(f"{terraform}s"))
+    candidates = (*plurals, camel(terraform)) if plural else (camel(terraform), *plurals)
+    return next((name for name in candidates if name in names), candidates[0])
 
 
 def _attribute_type(type_: object, names: Names) -> Type:

@@ -12,12 +12,14 @@ import re
 import threading
 from typing import TYPE_CHECKING, Final
 
-from .values import Value, texts
+from .values import encode, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from .values import Properties
+    from google.protobuf import struct_pb2
+
+    from .values import Properties, Value
 
 PLACEHOLDER: Final = "[secret]"
 # Shorter ones are only looked for as whole words: "a" is in every sentence, and says nothing there.
@@ -66,6 +68,11 @@ class Redactor:
         """Return the text with a placeholder for every secret."""
         pattern = self._compiled
         return text if pattern is None else pattern.sub(PLACEHOLDER, text)
+
+
+def sealed(outputs: Mapping[str, Value], *inputs: Properties) -> struct_pb2.Struct:
+    """Write outputs in Pulumi's form, those that must stay secret marked so."""
+    return encode(outputs, secret_outputs(outputs, *inputs))
 
 
 def secret_outputs(outputs: Mapping[str, Value], *inputs: Properties) -> set[str]:

@@ -1,0 +1,1 @@
+"""Unit tests of the bridge: the parts that need no process, no engine and no network."""
