@@ -21,7 +21,7 @@ DRIVER_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 """All that ``sqlite3`` raises for a statement or its parameters (an int of more than 64 bits, a lone surrogate)."""
 
 _BUSY_HINT = "look for a long-running query or transaction, or raise DB_TIMEOUT"
-_DAMAGED_HINT = "restore a backup: aragora-persist restore; without one: aragora-persist recover"
+_DAMAGED_HINT = "restore a backup: aragora-persist restore"
 
 _LEAVES: dict[int, tuple[type[PersistError], str]] = {
     sqlite3.SQLITE_CONSTRAINT: (ConflictError, ""),
