@@ -22,7 +22,7 @@ from infra.toolchain.parts import docker_plugin, go
 from infra.toolchain.process import Console
 from infra.toolchain.step import run_step
 
-from .bridge_support import Plugin
+from .bridge_support import IMAGE_LABEL, Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,5 @@ def prefix(engine: DockerClient) -> Iterator[str]:
         network.remove()
     for volume in engine.volumes.list(filters={"name": prefix}):
         volume.remove(force=True)
-    for image in engine.images.list():
-        for tag in image.tags:
-            if tag.startswith(prefix):
-                engine.images.remove(tag, force=True)
+    for image in engine.images.list(filters={"label": f"{IMAGE_LABEL}={prefix}"}):
+        engine.images.remove(image.id, force=True)

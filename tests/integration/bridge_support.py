@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pulumi.automation.events import EngineEvent
 
 BASE_IMAGE = pins.BASE_IMAGE
+IMAGE_LABEL = "bridge-test"
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ def _cli_root(plugin: Plugin) -> Path:
     raise AssertionError("there is no pulumi on the toolchain's PATH: run scripts/bootstrap")
 
 
-def build_context(folder: Path, *lines: str) -> str:
+def build_context(folder: Path, prefix: str, *lines: str) -> str:
     """Write a Dockerfile from the base image with these lines more, and answer its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "Dockerfile").write_text("\n".join((f"FROM {BASE_IMAGE}", *lines)) + "\n")
+    # The label finds images that have lost their name: the provider leaves those behind.
+    lines = (f"FROM {BASE_IMAGE}", f"LABEL {IMAGE_LABEL}={prefix}", *lines)
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
     return str(folder)

@@ -76,7 +76,7 @@ def test_an_image_edit_is_truthful_and_a_failing_build_harmless(
 ) -> None:
     """The preview shows the container that an edit of its image replaces; when the build fails the old one runs on."""
     name, trigger = f"{prefix}-build", "first"
-    folder = build_context(tmp_path / "image", "LABEL step=first")
+    folder = build_context(tmp_path / "image", prefix, "LABEL step=first")
 
     def program() -> None:
         build = pulumi_docker.RemoteImageBuildArgs(context=folder)
@@ -87,7 +87,7 @@ def test_an_image_edit_is_truthful_and_a_failing_build_harmless(
     stack.up()
     before = container_id(engine, name)
 
-    build_context(tmp_path / "image", "RUN echo broken on purpose && false")
+    build_context(tmp_path / "image", prefix, "RUN echo broken on purpose && false")
     trigger = "second"
     assert stack.preview().kinds() == {"image": "replace", "web": "replace"}
     output = stack.fail()
@@ -95,7 +95,7 @@ def test_an_image_edit_is_truthful_and_a_failing_build_harmless(
     assert "echo broken on purpose" in output
     assert before == container_id(engine, name)
 
-    build_context(tmp_path / "image", "LABEL step=third")
+    build_context(tmp_path / "image", prefix, "LABEL step=third")
     trigger = "third"
     assert stack.up().kinds() == {"image": "replace", "web": "replace"}
     assert container_id(engine, name) not in {None, before}

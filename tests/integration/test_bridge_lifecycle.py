@@ -150,7 +150,7 @@ def look(engine: DockerClient, prefix: str) -> dict[str, Thing]:
 def history(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path_factory: pytest.TempPathFactory) -> History:
     """Take one stack through every step."""
     folder = tmp_path_factory.mktemp("lifecycle")
-    wanted = Wanted(prefix, build_context(folder / "image", "LABEL step=first"))
+    wanted = Wanted(prefix, build_context(folder / "image", prefix, "LABEL step=first"))
     stack = Stack(plugin, folder / "state", "bridge-lifecycle", wanted.program)
     history = History()
 
@@ -168,7 +168,7 @@ def history(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path_factory:
     done("update", stack.truthful_up())
     done("refresh", stack.up(refresh=True))
 
-    build_context(folder / "image", "LABEL step=second")
+    build_context(folder / "image", prefix, "LABEL step=second")
     wanted.env, wanted.volume_name, wanted.network_attachable = "STEP=second", "volume-second", True
     wanted.trigger, wanted.tag = "second", "second"
     done("replace", stack.truthful_up())

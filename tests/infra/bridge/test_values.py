@@ -49,7 +49,7 @@ def test_a_secret_inside_a_list_marks_its_property() -> None:
     struct.fields["envs"].list_value.values.add().string_value = "A=1"
     struct.fields["envs"].list_value.values.append(secret)
     decoded = decode(struct)
-    assert {"envs": ["A=1", "hidden"]} == decoded.values
+    assert decoded.values == {"envs": ["A=1", "hidden"]}
     assert decoded.secret_keys == {"envs"}
     assert decoded.secret_texts == {"hidden"}
     assert "hidden" not in repr(decoded)
