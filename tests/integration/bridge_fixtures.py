@@ -71,4 +71,4 @@ def prefix(engine: DockerClient) -> Iterator[str]:
     for volume in engine.volumes.list(filters={"name": prefix}):
         volume.remove(force=True)
     for image in engine.images.list(filters={"label": f"{IMAGE_LABEL}={prefix}"}):
-        engine.images.remove(image.id, force=True)
+        engine.images.remove(str(image.id), force=True)

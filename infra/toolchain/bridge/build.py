@@ -76,7 +76,7 @@ def generate_stubs(proto: Path, target: Path) -> None:
 def install_plugin(plugins_dir: Path, terraform_provider_binary: Path, python: Path, stubs: Path) -> Path:
     """Install the plugin, or find it installed, and answer the path of its script.
 
-    ``python`` runs it where ``PULUMI_PYTHON_CMD`` does not say otherwise; it must have the ``infra`` dependencies.
+    ``python`` runs it, and must have the ``infra`` dependencies.
     """
     script = plugin_path(plugins_dir)
     if is_installed(plugins_dir, terraform_provider_binary, python, stubs):
@@ -132,11 +132,13 @@ def _payload(plugins_dir: Path, files: dict[str, bytes]) -> Path:
 
 
 def _script(payload: Path, terraform_provider_binary: Path, python: Path) -> str:
-    """Write a shell script that Python replaces at once: the CLI's environment decides which Python that is."""
+    """Write a shell script that Python replaces at once; when that Python is gone, the program's own is tried."""
     return (
         "#!/bin/sh\n"
+        f"python={shlex.quote(str(python))}\n"
+        '[ -x "$python" ] || python="${PULUMI_PYTHON_CMD:-python3}"\n'
         f"export ARAGORA_TERRAFORM_PROVIDER={shlex.quote(str(terraform_provider_binary))}\n"
-        f'exec "${{PULUMI_PYTHON_CMD:-{shlex.quote(str(python))}}}" -I {shlex.quote(str(payload))} "$@"\n'
+        f'exec "$python" -I {shlex.quote(str(payload))} "$@"\n'
     )
 
 

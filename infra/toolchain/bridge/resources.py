@@ -131,7 +131,11 @@ class Resource:
         }
 
     def delete(self, id_: str, olds: Outputs, seconds: float | None) -> None:
-        """Delete; what is already gone counts as deleted."""
+        """Delete; what is already gone counts as deleted.
+
+        An image whose name another one has taken over is left, nameless, to ``docker image prune``: the provider deletes
+        by name, and would delete the new one.
+        """
         prior = self._state(id_, olds)
         if self.served.removed_by_name and self._name_taken_over(id_, prior):
             return
