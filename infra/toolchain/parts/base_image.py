@@ -24,7 +24,7 @@ def find(context: Context) -> Found | None:
         return None
     if image is None:
         return None
-    labels = image["Config"].get("Labels") or {}
+    labels = (image.get("Config") or {}).get("Labels") or {}
     origin = labels.get(LABEL) or ("a registry" if image.get("RepoDigests") else "was on the engine")
     return Found(str(image["Id"]).removeprefix("sha256:")[:12], origin)
 
