@@ -16,14 +16,14 @@ from aragora_persist.errors import InvalidValueError, PersistError
 from infra.naming import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pulumi
 
 _OPERATION = "read configuration"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
-_EXAMPLE = '\'{"sqlite": ["users", …]}\''
+_EXAMPLE = "'{sqlite: {port: 8787, databases: [users, …]}}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,46 +115,46 @@ def _text(config: Mapping[str, object], key: str) -> str:
 
 
 def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
-    """Return the services in the order in which they are configured; each listens one port further."""
-    configured = _split(config.get("services")) or {"sqlite": [database.name for database in DATABASES]}
-    for name in configured:
-        if not _NAME.fullmatch(name):
-            raise _invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
-    _check_split(configured)
-    first = _whole(config, "port", least=1, most=_LAST_PORT - len(configured) + 1)
-    return tuple(
-        ServiceSettings(name=name, port=first + offset, databases=tuple(databases))
-        for offset, (name, databases) in enumerate(configured.items())
-    )
-
-
-def _split(value: object) -> dict[str, list[str]]:
-    """Return the mapping of services to databases that ``value`` is, or is the JSON text of."""
-    if isinstance(value, str):
+    """Return the services: those that are configured, else one with every database."""
+    configured = config.get("services")
+    if isinstance(configured, str):
         try:
-            value = json.loads(value or "{}")
+            configured = json.loads(configured or "{}")
         except ValueError:
-            value = None
-    mapping: dict[object, object] = value if isinstance(value, dict) else {"": None}
-    split = {
-        str(service): [str(name) for name in names] for service, names in mapping.items() if isinstance(names, list)
-    }
-    if len(split) < len(mapping):
-        raise _invalid("services", "is not a mapping of service names to lists of databases", _EXAMPLE)
-    return split
+            configured = None
+    if not isinstance(configured, dict):
+        raise _invalid("services", "is not a mapping of service names to what they are", _EXAMPLE)
+    every = [database.name for database in DATABASES]
+    found = configured or {"sqlite": {"port": config.get("port"), "databases": every}}
+    services = tuple(_service(str(name), found[name]) for name in sorted(found))
+    _check_split(services)
+    return services
 
 
-def _check_split(configured: Mapping[str, list[str]]) -> None:
-    """Refuse a database that does not exist, is held twice, or by nobody."""
+def _service(name: str, value: object) -> ServiceSettings:
+    if not _NAME.fullmatch(name):
+        raise _invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
+    databases = value.get("databases") if isinstance(value, dict) and set(value) == {"port", "databases"} else None
+    if not isinstance(value, dict) or not isinstance(databases, list):
+        raise _invalid("services", f"{name} needs a port and a list of databases, and nothing else", _EXAMPLE)
+    port = _whole(value, "port", least=1, most=_LAST_PORT)
+    return ServiceSettings(name=name, port=port, databases=tuple(map(str, databases)))
+
+
+def _check_split(services: Iterable[ServiceSettings]) -> None:
+    """Refuse a port that two services want, and a database that does not exist, is held twice, or by nobody."""
+    ports: dict[int, str] = {}
     holders: dict[str, str] = {}
-    for service, databases in configured.items():
-        for database in databases:
+    for service in services:
+        if (other := ports.setdefault(service.port, service.name)) != service.name:
+            raise _invalid("services", f"{other} and {service.name} have the same port", _EXAMPLE)
+        for database in service.databases:
             try:
                 find_database(database)
             except PersistError as error:
                 raise _invalid("services", f"{error.target} {error.problem}", error.hint) from error
             if database in holders:
-                raise _invalid("services", f"{database} is in {holders[database]} and in {service}", _EXAMPLE)
-            holders[database] = service
+                raise _invalid("services", f"{database} is in {holders[database]} and in {service.name}", _EXAMPLE)
+            holders[database] = service.name
     if missing := [database.name for database in DATABASES if database.name not in holders]:
         raise _invalid("services", f"no service holds {', '.join(missing)}", _EXAMPLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist.errors import PersistError
@@ -55,13 +56,14 @@ class Pulumi:
             PersistError: it failed; it has said why.
 
         """
-        terminal = sys.stdout.isatty()
-        done = subprocess.run(
-            self._command((*arguments, *(() if terminal else ("--non-interactive",)))),
-            env=environment(self._files),
-            check=False,
-        )
-        if done.returncode:
+        unattended = () if sys.stdout.isatty() else ("--non-interactive",)
+        with subprocess.Popen(self._command((*arguments, *unattended)), env=environment(self._files)) as running:
+            code = None
+            while code is None:
+                # An interrupt reaches Pulumi as well, which then ends what it has begun: killing it would lose track.
+                with suppress(KeyboardInterrupt):
+                    code = running.wait()
+        if code:
             raise PersistError(f"pulumi {arguments[0]}", self._files.name, "failed; its reasons are above")
 
     def exists(self) -> bool:

@@ -140,9 +140,10 @@ def test_services_listen_on_loopback_and_are_waited_for() -> None:
 def test_splitting_databases_over_services_is_configuration() -> None:
     """Each service has its own containers, volumes, secrets and port; a database is in exactly one."""
     names = [database.name for database in DATABASES]
-    recorder = _run(config={"services": json.dumps({"hot": names[:2], "cold": names[2:]})})
+    split = {"hot": {"port": 9000, "databases": names[:2]}, "cold": {"port": 9001, "databases": names[2:]}}
+    recorder = _run(config={"services": json.dumps(split)})
     containers = recorder.of("Container")
-    for service, databases, port in (("hot", names[:2], 8787), ("cold", names[2:], 8788)):
+    for service, databases, port in (("hot", names[:2], 9000), ("cold", names[2:], 9001)):
         inputs = _inputs(containers[service])
         assert [inputs["command"][at + 1] for at, word in enumerate(inputs["command"]) if word == "--db"] == databases
         assert inputs["ports"][0]["external"] == port

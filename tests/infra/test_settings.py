@@ -33,13 +33,17 @@ def test_the_defaults_are_one_service_with_every_database() -> None:
     assert (settings.memory_mb, settings.backup_interval_s, settings.backup_retention_days) == (512, 3600, 7)
 
 
+def _service(port: object, databases: object) -> dict[str, object]:
+    return {"port": port, "databases": databases}
+
+
 def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
     """Numbers and structures arrive in the program as JSON text."""
-    split = json.dumps({"a": ALL[2:], "b": ALL[:2]})
-    texts = {**{key: str(value) for key, value in _defaults().items()}, "port": "9000", "services": split}
+    split = json.dumps({"b": _service(9000, ALL[2:]), "a": _service(9001, ALL[:2])})
+    texts = {**{key: str(value) for key, value in _defaults().items()}, "services": split}
     services = read_settings(texts, "dev").services
-    assert [(each.name, each.port) for each in services] == [("a", 9000), ("b", 9001)]
-    assert services[1].databases == tuple(ALL[:2])
+    assert [(each.name, each.port) for each in services] == [("a", 9001), ("b", 9000)]
+    assert services[0].databases == tuple(ALL[:2])
 
 
 @pytest.mark.parametrize(
@@ -52,12 +56,15 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("backupIntervalSeconds", 4, "at least 5"),
         ("backupRetentionDays", None, "at least 1"),
         ("baseImage", " ", "is empty"),
-        ("services", {"sqlite": ["users"]}, "no service holds elo"),
-        ("services", {"a": ALL, "b": ["users"]}, "users is in a and in b"),
-        ("services", {"a": [*ALL, "nonsense"]}, "nonsense"),
-        ("services", {"Not a name": ALL}, "lower-case name"),
+        ("services", {"sqlite": _service(1, ["users"])}, "no service holds elo"),
+        ("services", {"a": _service(1, ALL), "b": _service(2, ["users"])}, "users is in a and in b"),
+        ("services", {"a": _service(1, ALL[:1]), "b": _service(1, ALL[1:])}, "a and b have the same port"),
+        ("services", {"a": _service(1, [*ALL, "nonsense"])}, "nonsense"),
+        ("services", {"Not a name": _service(1, ALL)}, "lower-case name"),
+        ("services", {"a": ALL}, "a needs a port and a list"),
+        ("services", {"a": _service(1, "users")}, "a needs a port and a list"),
+        ("services", {"a": {"databases": ALL}}, "a needs a port and a list"),
         ("services", ["users"], "mapping"),
-        ("services", {"a": "users"}, "mapping"),
         ("services", "{", "mapping"),
     ],
 )
@@ -67,17 +74,6 @@ def test_an_invalid_value_names_its_key_and_the_way_out(key: str, value: object,
         read_settings({**_defaults(), key: value}, "dev")
     assert caught.value.target == f"aragora-persist:{key}"
     assert caught.value.hint
-
-
-def test_the_last_port_leaves_room_for_every_service() -> None:
-    """Two services do not fit above port 65534."""
-    two = {"a": ALL[:3], "b": ALL[3:]}
-    assert [each.port for each in read_settings({**_defaults(), "services": two, "port": 65534}, "dev").services] == [
-        65534,
-        65535,
-    ]
-    with pytest.raises(InvalidValueError, match="65534"):
-        read_settings({**_defaults(), "services": two, "port": 65535}, "dev")
 
 
 @pytest.mark.parametrize("stack", ["", "Dev", "a" * 32, "a b", "-a", "a/b"])
