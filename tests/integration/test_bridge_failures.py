@@ -134,7 +134,11 @@ def test_what_the_bridge_does_not_serve_is_said(stack_of: Callable[[Callable[[],
     def swarm() -> None:
         pulumi_docker.Secret("swarm", name="swarm", data="")
 
+    def image() -> None:
+        pulumi_docker.RemoteImage("found", name=BASE_IMAGE, opts=ResourceOptions(import_="sha256:0"))
+
     assert "docker:index/secret:Secret is not served by the bridge" in stack_of(swarm).fail()
+    assert "read: RemoteImage found: resource docker_image doesn't support import" in stack_of(image).fail()
 
 
 def test_a_half_made_container_is_recorded_and_replaced(

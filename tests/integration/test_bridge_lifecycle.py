@@ -102,8 +102,40 @@ class Wanted:
             "gone-image", name=f"{self.prefix}:gone", build=pulumi_docker.RemoteImageBuildArgs(context=self.context)
         )
         pulumi_docker.Tag("gone-tag", source_image=image.name, target_image=f"{self.prefix}:gone-tag")
+        # Many arguments, so that "nothing changes" says something.
         pulumi_docker.Container(
-            "gone-container", name=f"{name}-container", image=image.name, start=False, must_run=False, command=["true"]
+            "gone-container",
+            name=f"{name}-container",
+            image=image.name,
+            start=False,
+            must_run=False,
+            command=["true"],
+            network_mode="bridge",
+            envs=["B=2", "A=1"],
+            labels=[
+                pulumi_docker.ContainerLabelArgs(label="b", value="2"),
+                pulumi_docker.ContainerLabelArgs(label="a", value=""),
+            ],
+            ports=[
+                pulumi_docker.ContainerPortArgs(internal=81, ip="127.0.0.1"),
+                pulumi_docker.ContainerPortArgs(internal=53, ip="127.0.0.1", protocol="udp"),
+            ],
+            mounts=[pulumi_docker.ContainerMountArgs(target="/mnt", type="tmpfs")],
+            tmpfs={"/run": "size=1m", "/tmp": ""},  # noqa: S108 - inside the container
+            uploads=[pulumi_docker.ContainerUploadArgs(file="/etc/uploaded", content="text", permissions="0600")],
+            ulimits=[pulumi_docker.ContainerUlimitArgs(name="nofile", soft=1024, hard=2048)],
+            hosts=[pulumi_docker.ContainerHostArgs(host="one", ip="192.0.2.1")],
+            dns=["192.0.2.3", "192.0.2.2"],
+            sysctls={"net.core.somaxconn": "512"},
+            group_adds=["5", "4"],
+            user="10001:10001",
+            hostname="host",
+            working_dir="/mnt",
+            shm_size=32,
+            init=True,
+            stop_timeout=5,
+            cpus="0.5",
+            publish_all_ports=False,
         )
         for kind, id_ in self.import_ids.items():
             resource = getattr(pulumi_docker, kind.capitalize())

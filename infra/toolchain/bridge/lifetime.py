@@ -58,10 +58,6 @@ class Lifetime:
         """Return when a signal or the end of standard input says so."""
         self._over.wait()
 
-    def end(self) -> None:
-        """End from within, for instance because the provider has died."""
-        self._over.set()
-
     def _read_stdin(self) -> None:
         while os.read(0, 4096):
             pass

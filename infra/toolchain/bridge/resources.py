@@ -133,7 +133,7 @@ class Resource:
     def delete(self, id_: str, olds: Outputs, seconds: float | None) -> None:
         """Delete; what is already gone counts as deleted.
 
-        An image whose name another one has taken over is left, nameless, to ``docker image prune``: the provider deletes
+        An image whose name another one has taken over stays, nameless, for ``docker image prune``: the provider deletes
         by name, and would delete the new one.
         """
         prior = self._state(id_, olds)
