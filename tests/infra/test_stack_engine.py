@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -38,7 +38,7 @@ class _Stack:
             labels=labels_of(self.name, part),
             detach=True,
             init=True,
-            restart_policy={"Name": restart} if restart else None,
+            restart_policy=cast("Any", {"Name": restart} if restart else None),
             network_mode="none",
         )
         if restart is None:
