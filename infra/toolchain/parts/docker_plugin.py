@@ -28,12 +28,16 @@ def plugin_folder(context: Context) -> Path:
     return environment.pulumi_home(context.environment) / "plugins" / f"resource-docker-v{pins.DOCKER_PLUGIN_VERSION}"
 
 
+def partial_mark(context: Context) -> Path:
+    """Return Pulumi's own mark of a download that has not ended, or was killed."""
+    folder = plugin_folder(context)
+    return folder.with_name(f"{folder.name}.partial")
+
+
 def find(context: Context) -> Found | None:
     """Find the plugin that Pulumi would start."""
-    folder = plugin_folder(context)
-    program = folder / "pulumi-resource-docker"
-    # Pulumi's own mark of a download that has not ended, or was killed.
-    if folder.with_name(f"{folder.name}.partial").exists() or not program.is_file():
+    program = plugin_folder(context) / "pulumi-resource-docker"
+    if partial_mark(context).exists() or not program.is_file():
         return None
     with program.open("rb") as file:
         if file.read(2) != b"#!":
@@ -50,11 +54,16 @@ def find(context: Context) -> Found | None:
 def download(context: Context) -> None:
     """Have Pulumi fetch the vendor's plugin."""
     variables = environment.pulumi_variables(context.environment)
-    command = (pulumi.CLI, "plugin", "install", "resource", "docker", f"v{pins.DOCKER_PLUGIN_VERSION}", "--exact")
     program = shutil.which(pulumi.CLI, path=variables["PATH"])
     if program is None:
         raise UnavailableError("there is no pulumi to fetch it")
-    context.run(program, *command[1:], label="docker plugin", variables=variables, timeout_s=DOWNLOAD_TIMEOUT_S)
+    plugin = ("resource", "docker", f"v{pins.DOCKER_PLUGIN_VERSION}", "--exact")
+    context.run(
+        *(program, "plugin", "install", *plugin),
+        label="docker plugin",
+        variables=variables,
+        timeout_s=DOWNLOAD_TIMEOUT_S,
+    )
 
 
 def find_provider(context: Context) -> Found | None:
@@ -90,6 +99,7 @@ def install_bridge(context: Context) -> None:
         with context.store.publish(stubs, "compiled", STUBS) as whole:
             _bridge(context, "stubs", str(go.entry_of(context, pins.DOCKER_PROVIDER) / PROTOCOL), str(whole))
     _bridge(context, "install", *_bridge_arguments(context))
+    partial_mark(context).unlink(missing_ok=True)
 
 
 def _bridge_arguments(context: Context) -> tuple[str, ...]:
