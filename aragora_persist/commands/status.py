@@ -28,7 +28,7 @@ def _print(status: Status) -> None:
     print_table(
         ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP"),
         [
-            (one.name, _schema(one), size_text(one.size_bytes) if one.present else "-", _backup(one, status))
+            (one.name, _schema(one), size_text(one.size_bytes + one.wal_size_bytes) if one.present else "-", _backup(one, status))
             for one in status.databases
         ],
     )
