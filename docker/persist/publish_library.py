@@ -68,8 +68,11 @@ def point(link: Path, release: Path) -> None:
 def main() -> None:
     """Publish, and print the release's folder."""
     source, target = map(Path, sys.argv[1:])
-    release = publish(source, target)
-    point(target / "current", release)
+    try:
+        release = publish(source, target)
+        point(target / "current", release)
+    except OSError as error:
+        sys.exit(f"publish-library: {error}")
     print(release)  # noqa: T201 - the caller reads it
 
 
