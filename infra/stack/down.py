@@ -50,6 +50,7 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
             print(f"There is no stack {files.name}.")  # noqa: T201 - as above
         if delete_data:
             _remove_rest(on_engine)
+            files.forget_overrides()
 
 
 def _remove_rest(on_engine: StackOnEngine) -> None:

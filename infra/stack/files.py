@@ -93,6 +93,10 @@ class StackFiles:
         defaults = {key: declared["default"] for key, declared in project["config"].items()}
         return {**defaults, **{key.removeprefix(f"{PROJECT}:"): value for key, value in plain.items()}}
 
+    def forget_overrides(self) -> None:
+        """Let the next stack of this name start from the tree's configuration."""
+        self._overrides.unlink(missing_ok=True)
+
     def secret_config(self) -> dict[str, str]:
         """Return the secrets that the stack is configured with, by key."""
         values: dict[str, str] = json.loads(self.secrets.read_text())
