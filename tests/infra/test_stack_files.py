@@ -71,7 +71,7 @@ def test_configuration_is_the_tree_s_with_what_was_said_on_the_command_line(root
         assert files.write({"port": 9999})["port"] == 9999
         (root / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"aragora-persist:memoryMb": 99}}))
         plain = files.write({})
-    assert (plain["port"], plain["memoryMb"], plain["baseImage"]) == (9999, 99, "debian:trixie-slim")
+        assert (plain["port"], plain["memoryMb"], plain["baseImage"]) == (9999, 99, "debian:trixie-slim")
         assert _config(files) == {"aragora-persist:port": 9999, "aragora-persist:memoryMb": 99}
         files.forget_overrides()
         assert files.write({})["port"] == 8787
