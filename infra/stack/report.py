@@ -20,7 +20,11 @@ def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, seconds: float)
     lines = []
     for name, service in outputs["services"].items():
         status = json.loads(on_engine.run(service["sidecar"], "aragora-persist", "status", "--json"))
-        lines += ["", f"{name}: {service['url']}", *(_line(one) for one in status["databases"] if one["present"])]
+        lines += [
+            "",
+            f"{name}: {service['url']}",
+            *(_line(one) for one in status["databases"] if one["name"] in service["databases"]),
+        ]
         lines += [f"  data in volume {service['data_volume']}, backups in {service['backups_volume']}"]
     library = outputs["library"]
     lines += ["", f"library: volume {library['volume']}, release {library['release']}"]
