@@ -70,7 +70,7 @@ def test_the_image_holds_what_it_promises_and_nothing_of_its_build(start: Start)
 def test_a_service_migrates_serves_and_stops_cleanly(start: Start, volume: Callable[[], str]) -> None:
     """It runs without any right, is ready with every database migrated, and ends by itself when told to."""
     data = volume()
-    service = start("serve", "--host", "0.0.0.0", volumes={data: "/data"}, port=8787)  # noqa: S104
+    service = start("serve", "--host", "0.0.0.0", volumes={data: "/data"}, port=8787)  # noqa: S104 - the container's
     _wait_for(service, "aragora-persist", "serve", "--probe")
     status = json.loads(_run(service, "aragora-persist", "status", "--json"))
     assert [one["name"] for one in status["databases"]] == [database.name for database in DATABASES]
