@@ -1,5 +1,5 @@
 # Every target is one command; `make check` is what CI runs.
-.PHONY: check lint format types test schema docs
+.PHONY: check lint format types test schema docs requirements
 PYTHON := .venv/bin/python
 
 check:
@@ -28,3 +28,7 @@ schema:
 # After a change of the command line or of an environment variable: the reference pages.
 docs:
 	$(PYTHON) scripts/generate_docs.py
+
+# After a change of uv.lock: what the image installs.
+requirements:
+	uv export --frozen --no-default-groups --no-emit-project --no-header --format requirements.txt -q -o docker/persist/requirements.txt

@@ -150,6 +150,12 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
     raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
+def succeeds(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a command said; it has to have succeeded."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def changes(summary: Mapping[automation.OpType, int] | None) -> dict[str, int]:
     """Return the changes that Pulumi counts, without what stayed the same."""
     return {str(kind): count for kind, count in (summary or {}).items() if kind != "same"}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -19,32 +17,17 @@ from aragora_persist.databases import DATABASES
 from infra.build_context import IGNORE_FILE, context_files
 from infra.naming import resource_name
 from infra.toolchain.environment import REPOSITORY as ROOT
-from infra.toolchain.environment import pulumi_environment
 from tests.e2e import records
-from tests.e2e.running_stack import RunningStack, changes, wait_for
+from tests.e2e.running_stack import RunningStack, changes, succeeds, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import docker
 
-pytest_plugins = ("tests.image_fixtures",)
+pytest_plugins = ("tests.image_fixtures", "tests.e2e.stack_fixtures")
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 _EVERY_S = 5
 """The backup interval of the test's stacks."""
-
-
-@pytest.fixture
-def stack(
-    docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RunningStack]:
-    """Give a stack that is not up yet, and leave nothing of it on the engine."""
-    # The Automation API looks for the CLI on this process's own PATH.
-    monkeypatch.setenv("PATH", pulumi_environment()["PATH"])
-    running = RunningStack(docker_engine, tmp_path / "state")
-    yield running
-    running.remove()
 
 
 def test_a_stack_from_up_to_delete_data(
@@ -68,34 +51,9 @@ def test_a_stack_from_up_to_delete_data(
     _delete_data(stack)
 
 
-def test_a_killed_up_is_completed_beside_another_stack(
-    stack: RunningStack, docker_engine: docker.DockerClient, tmp_path: Path
-) -> None:
-    """A port in use is said before anything is made; kill -9 in the middle of `up` leaves nothing in the way."""
-    other = RunningStack(docker_engine, tmp_path / "state")
-    try:
-        _succeeds(stack.up("--config", f"port={stack.port}"))
-        before = stack.ids()
-        refused = other.up("--config", f"port={stack.port}")
-        assert refused.returncode == 1
-        assert re.search(rf"127\.0\.0\.1:{stack.port}: .*{resource_name(stack.name, 'sqlite')}.*port=", refused.stderr)
-        assert not any(other.left().values())
-        _kill_up(other)
-        repaired = _succeeds(other.up())
-        assert "cleared the lock" in repaired
-        with other.pulumi() as pulumi:
-            assert changes(pulumi.preview(color="never").change_summary) == {}
-        assert stack.ids() == before
-        _succeeds(other.script("down", "--delete-data", "--yes", other.name))
-        assert not any(other.left().values())
-        assert stack.ids() == before
-    finally:
-        other.remove()
-
-
 def _up(stack: RunningStack) -> str:
     """Bring the stack up as an operator does; return the release of the library."""
-    said = _succeeds(
+    said = succeeds(
         stack.script("up", "--config", f"port={stack.port}", "--config", f"backupIntervalSeconds={_EVERY_S}")
     )
     assert f"http://127.0.0.1:{stack.port}/" in said
@@ -238,10 +196,10 @@ def _down_and_up(stack: RunningStack) -> None:
     """Take the stack down and up; the volumes stayed, and the service accepts its data with the secrets it is given."""
     volumes = {resource_name(stack.name, "sqlite", part) for part in ("data", "backups")}
     kept = [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)]
-    _succeeds(stack.script("down"))
+    succeeds(stack.script("down"))
     left = stack.left()
     assert (left["containers"], left["networks"], set(left["volumes"])) == ([], [], volumes)
-    _succeeds(stack.up())
+    succeeds(stack.up())
     assert [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)] == kept
     stack.wait_healthy("sqlite")
     key = json.loads(stack.files.secrets.read_text())["encryptionKey"]
@@ -282,22 +240,7 @@ def _delete_data(stack: RunningStack) -> None:
     before = stack.left()
     refused = stack.script("down", "--delete-data", "--yes", "another")
     assert (refused.returncode, stack.left()) == (1, before)
-    _succeeds(stack.script("down", "--delete-data", "--yes", stack.name))
+    succeeds(stack.script("down", "--delete-data", "--yes", stack.name))
     assert stack.left() == {"containers": [], "volumes": [], "networks": [], "images": []}
     assert stack.files.passphrase.exists()
     assert stack.files.secrets.exists()
-
-
-def _kill_up(stack: RunningStack) -> None:
-    """Kill `up` with its whole process group while it waits for the service."""
-    running = stack.start_up("--config", f"port={stack.port}")
-    try:
-        wait_for(lambda: bool(stack.container("sqlite").id), "the service's container", 120)
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-
-
-def _succeeds(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

@@ -14,6 +14,7 @@ import pytest
 
 from infra.build_context import IGNORE_FILE, context_digest, context_files
 from infra.toolchain.environment import REPOSITORY as ROOT
+from infra.toolchain.environment import pulumi_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +88,15 @@ def test_the_engine_gets_exactly_these_files(docker_engine: docker.DockerClient,
 
 
 def test_the_locked_requirements_are_those_of_the_lock() -> None:
-    """The image installs what `uv.lock` holds; `make lock` writes the file anew."""
+    """The image installs what `uv.lock` holds; `make requirements` writes the file anew."""
     command = ["uv", "export", "--frozen", "--offline", "--no-default-groups", "--no-emit-project", "--no-header"]
     exported = subprocess.run(
-        [*command, "--format", "requirements.txt"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+        [*command, "--format", "requirements.txt"],
+        cwd=ROOT,
+        env=pulumi_environment(),  # where the bootstrap's uv is found
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (ROOT / "docker" / "persist" / "requirements.txt").read_text() == exported.stdout
