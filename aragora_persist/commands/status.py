@@ -27,10 +27,7 @@ def run(arguments: Namespace) -> int:
 def _print(status: Status) -> None:
     print_table(
         ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP"),
-        [
-            (one.name, _schema(one), size_text(one.size_bytes + one.wal_size_bytes) if one.present else "-", _backup(one, status))
-            for one in status.databases
-        ],
+        [(one.name, _schema(one), _size(one), _backup(one, status)) for one in status.databases],
     )
     print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
     if status.outbox is not None:
@@ -41,6 +38,10 @@ def _print(status: Status) -> None:
             print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
+
+
+def _size(database: DatabaseStatus) -> str:
+    return size_text(database.size_bytes + database.wal_size_bytes) if database.present else "-"
 
 
 def _schema(database: DatabaseStatus) -> str:
