@@ -130,12 +130,13 @@ def _backup(verbs: Verbs) -> None:
 def _backups(verbs: Verbs) -> None:
     parser = _verb(verbs, "backups", "list the backups, newest first")
     _add_databases(parser)
-    parser.add_argument("--check", action="store_true", help="read every listed backup again; fail if one is damaged")
-    parser.add_argument(
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--check", action="store_true", help="read every listed backup again; fail if one is damaged")
+    way.add_argument(
         "--max-age",
         metavar="SECONDS",
         type=_seconds,
-        help="fail if the newest verified backup of a database is older, or missing",
+        help="list nothing; fail if the newest verified backup of a database is older, or missing",
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.verify import Content, TableContent
-from aragora_persist.errors import InvalidValueError
+from aragora_persist.errors import InvalidValueError, StorageError
 from aragora_persist.storage.files import sync_folder
 
 if TYPE_CHECKING:
@@ -89,6 +89,17 @@ class Catalog:
             torn=torn,
         )
 
+    def newest_first(self) -> Iterator[BackupEntry]:
+        """Yield the backups that are not deleted, the last one first; parses no more lines than are asked for."""
+        lines, rest = _split(self._bytes())
+        deleted: set[object] = set()
+        for line in reversed((*lines, rest)):
+            record, found = _parse(line), dict[str, BackupEntry]()
+            if record is not None and record.get("kind") == "deleted":
+                deleted.add(record.get("id"))
+            elif _take_in(record, found, {}):
+                yield from (entry for entry in found.values() if entry.id not in deleted)
+
     @contextmanager
     def writing(self, *, timeout_s: float) -> Iterator[CatalogWriter]:
         """Hold the folder's lock, so that only one process names files and writes to the catalog.
@@ -105,6 +116,9 @@ class Catalog:
             return self.path.read_bytes()
         except FileNotFoundError:
             return b""
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise StorageError("read backup catalog", self.path, problem, hint="this user must be able to") from error
 
 
 class CatalogWriter:

@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Namespace) -> int:
-    """List the backups; fail where ``--check`` or ``--max-age`` finds something wrong."""
+    """List the backups, or with ``--max-age`` only look at the newest; fail where something is wrong."""
     settings = read_settings(arguments)
     now = times.utc_now()
-    inventory = take_inventory(settings, check=arguments.check)
     wanted = set(arguments.databases or ())
-    listed = [one for one in reversed(inventory.backups) if not wanted or one.entry.database in wanted]
-    problems = [*_problems(inventory, listed)]
+    listed: list[Listed] = []
     if arguments.max_age is not None:
-        problems += _too_old(settings, wanted, arguments.max_age, now)
+        problems = [*_too_old(settings, wanted, arguments.max_age, now)]
+    else:
+        inventory = take_inventory(settings, check=arguments.check)
+        listed = [one for one in reversed(inventory.backups) if not wanted or one.entry.database in wanted]
+        problems = [*_problems(inventory, listed)]
     if arguments.json:
         print_json({"backups": [_record(one, now) for one in listed], "problems": problems})
     else:
-        _print(listed, now)
+        if arguments.max_age is None:
+            _print(listed, now)
         for problem in problems:
             print(f"aragora-persist: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -44,7 +47,10 @@ def _problems(inventory: Inventory, listed: list[Listed]) -> Iterator[str]:
 
 
 def _too_old(settings: Settings, wanted: Collection[str], max_age_s: float, now: datetime) -> Iterator[str]:
-    for health in backup_health(settings, now=now):
+    found = backup_health(settings, now=now)
+    for name in sorted(set(wanted) - {health.database for health in found}):
+        yield f"{name}: there is no such database in {settings.nomic_dir}"
+    for health in found:
         if (wanted and health.database not in wanted) or health.within(max_age_s):
             continue
         if health.age_s is None:

@@ -340,6 +340,20 @@ def test_the_catalog_does_not_grow_for_ever(settings: Settings) -> None:
     assert len(catalog.path.read_bytes().splitlines()) == 2
 
 
+def test_health_passes_over_backups_that_are_deleted_or_gone(settings: Settings) -> None:
+    """Only a backup that could be restored counts: neither a deleted one nor one whose file is missing does."""
+    make_database(settings)
+    oldest, deleted, gone = (take_backup("users", settings) for _ in range(3))
+    (settings.backup_dir / gone.file).unlink()
+    catalog = Catalog(settings.backup_dir)
+    with catalog.writing(timeout_s=1) as writer:
+        writer.add_deletion(deleted, at=datetime.now(UTC), reason="test")
+    (health,) = backup_health(settings, now=datetime.now(UTC))
+
+    assert [entry.id for entry in catalog.newest_first()] == [gone.id, oldest.id]
+    assert health.newest == oldest
+
+
 def test_health_is_the_age_of_the_newest_backup_of_each_present_database(settings: Settings) -> None:
     """A database without a backup is not healthy, nor is one whose newest backup is old or from the future."""
     make_database(settings)

@@ -236,8 +236,10 @@ def test_backups_max_age_fails_where_one_is_missing_or_old(shell: Shell, monkeyp
     shell("backup", "--db", "tokens")
     shell("backups", "--max-age", "3600")
     missing = (shell.code, shell.err)
-    shell("backups", "--max-age", "3600", "--db", "tokens")
-    fresh = shell.code
+    shell("backups", "--max-age", "3600", "--db", "elo")
+    absent = (shell.code, shell.err)
+    out = shell("backups", "--max-age", "3600", "--db", "tokens")
+    fresh = (shell.code, shell.err, out)
     now = times.utc_now
     monkeypatch.setattr(times, "utc_now", lambda: now() + timedelta(hours=2))
     shell("backups", "--max-age", "3600", "--db", "tokens")
@@ -246,7 +248,9 @@ def test_backups_max_age_fails_where_one_is_missing_or_old(shell: Shell, monkeyp
     shell("backups", "--max-age", "3600", "--db", "tokens")
 
     assert missing == (1, "aragora-persist: users: there is no verified backup\n")
-    assert fresh == 0
+    assert absent[0] == 1
+    assert absent[1].startswith("aragora-persist: elo: there is no such database in ")
+    assert fresh == (0, "", "")
     assert old == (1, "aragora-persist: tokens: the newest verified backup is 2 hours old\n")
     assert shell.code == 1
     assert "from the future" in shell.err
