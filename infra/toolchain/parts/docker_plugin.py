@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROVIDER = pins.DOCKER_PROVIDER.name
+PROGRAM = "pulumi-resource-docker"
 PROTOCOL = "tfplugin6.proto"
 STUBS = ("tfplugin6_pb2.py", "tfplugin6_pb2_grpc.py")
 DOWNLOAD_TIMEOUT_S = 180.0
@@ -51,8 +52,19 @@ def find(context: Context) -> Found | None:
     return Found(pins.DOCKER_PLUGIN_VERSION, "our bridge to the Terraform provider")
 
 
+def _is_ours(program: Path) -> bool:
+    """Tell our script from the vendor's binary."""
+    try:
+        with program.open("rb") as file:
+            return file.read(2) == b"#!"
+    except FileNotFoundError:
+        return False
+
+
 def download(context: Context) -> None:
-    """Have Pulumi fetch the vendor's plugin."""
+    """Have Pulumi fetch the vendor's plugin, unless ours is in use: Pulumi clears the folder before it downloads."""
+    if _is_ours(plugin_folder(context) / PROGRAM):
+        raise UnavailableError("our bridge is in use, by other checkouts perhaps")
     variables = environment.pulumi_variables(context.environment)
     program = shutil.which(pulumi.CLI, path=variables["PATH"])
     if program is None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.toolchain import pins
-from infra.toolchain.parts import certificates, go, pulumi, python_environment
+from infra.toolchain.parts import certificates, docker_plugin, go, pulumi, python_environment
+from infra.toolchain.process import CommandFailedError
 from infra.toolchain.step import Found, UnavailableError
 
 if TYPE_CHECKING:
@@ -140,6 +141,24 @@ def test_a_vendor_out_of_reach_is_an_answer(machine: Machine, monkeypatch: pytes
         monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): (url, "0" * 64)})
         with pytest.raises(UnavailableError, match="Connection refused"):
             pulumi.download(machine.context)
+
+
+def test_a_bridge_in_use_is_not_cleared_away_for_the_vendors_plugin(machine: Machine) -> None:
+    """Pulumi would empty the plugin's folder before it downloads, under a run of another checkout."""
+    marker = machine.folder / "pulumi was called"
+    machine.program("pulumi", f"touch '{marker}'; exit 1")
+    plugin = docker_plugin.plugin_folder(machine.context) / docker_plugin.PROGRAM
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("#!/bin/sh\n")
+    with pytest.raises(UnavailableError, match="our bridge is in use"):
+        docker_plugin.download(machine.context)
+    kept, asked = plugin.read_text(), marker.exists()
+    plugin.unlink()
+    with pytest.raises(CommandFailedError):
+        docker_plugin.download(machine.context)
+
+    assert (kept, asked) == ("#!/bin/sh\n", False)
+    assert marker.exists()
 
 
 def test_added_authorities_are_copied_and_a_changed_one_again(
