@@ -5,17 +5,11 @@ PYTHON := .venv/bin/python
 check:
 	scripts/test
 
-lint:
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/shellcheck $(shell git ls-files -co --exclude-standard scripts .ci | xargs grep -lE '^#!.*\b(ba)?sh\b')
-	.venv/bin/hadolint $(shell git ls-files -co --exclude-standard 'docker/*Dockerfile')
-
-types:
-	.venv/bin/mypy
+lint types:
+	scripts/test $@
 
 test:
-	.venv/bin/pytest
+	scripts/test tests
 
 format:
 	.venv/bin/ruff check --fix .

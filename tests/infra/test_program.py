@@ -62,7 +62,7 @@ def _run(*, exit_code: int = 0, config: Mapping[str, str] | None = None) -> _Rec
 
 def _run_here(exit_code: int, config: Mapping[str, str]) -> _Recorder:
     recorder = _Recorder(_Engine(exit_code))
-    defaults = {"port": "8787", "services": "{}", "memoryMb": "512", "baseImage": "debian:trixie-slim"}
+    defaults = {"port": "8787", "services": "{}", "memoryMb": "768", "baseImage": "debian:trixie-slim"}
     values = {
         **defaults,
         "backupIntervalSeconds": "3600",

@@ -30,7 +30,7 @@ def test_the_defaults_are_one_service_with_every_database() -> None:
     """Nothing has to be configured."""
     settings = read_settings(_defaults(), "dev")
     assert settings.services == (ServiceSettings(name="sqlite", port=8787, databases=tuple(ALL)),)
-    assert (settings.memory_mb, settings.backup_interval_s, settings.backup_retention_days) == (512, 3600, 7)
+    assert (settings.memory_mb, settings.backup_interval_s, settings.backup_retention_days) == (768, 3600, 7)
 
 
 def _service(port: object, databases: object) -> dict[str, object]:

@@ -81,7 +81,7 @@ def test_a_stack_without_a_file_of_its_own_is_like_dev(root: Path, state: Path) 
     """A second stack needs nothing but a name and a port."""
     (root / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"aragora-persist:memoryMb": 99}}))
     (root / "Pulumi.own.yaml").write_text("")
-    for name, expected in (("other", 99), ("own", 512)):
+    for name, expected in (("other", 99), ("own", 768)):
         files = StackFiles(name, root=root, state=state)
         with files.locked():
             assert files.write({})["memoryMb"] == expected
