@@ -55,6 +55,21 @@ def settings_of_program(config: pulumi.Config, stack: str) -> StackSettings:
     return read_settings({key: config.get(key) for key in KEYS}, stack)
 
 
+def check_stack_name(stack: str) -> None:
+    """Refuse what cannot be a stack's name; it stands in the names of files, containers and volumes.
+
+    Raises:
+        InvalidValueError: it cannot.
+
+    """
+    if not _NAME.fullmatch(stack):
+        raise InvalidValueError(
+            _OPERATION,
+            "stack",
+            f"{stack!r} is not a lower-case name of at most 31 letters, digits and hyphens, a letter first",
+        )
+
+
 def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
     """Return the validated settings of ``stack``; numbers and structures may also be given as their JSON text.
 
@@ -62,10 +77,7 @@ def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
         InvalidValueError: a value breaks its rule; ``target`` is the key, the hint a command that mends it.
 
     """
-    if not _NAME.fullmatch(stack):
-        raise InvalidValueError(
-            _OPERATION, "stack", f"{stack!r} is not a lower-case name of at most 31 letters, digits and hyphens"
-        )
+    check_stack_name(stack)
     return StackSettings(
         stack=stack,
         base_image=_text(config, "baseImage"),
@@ -152,7 +164,8 @@ def _check_split(services: Iterable[ServiceSettings]) -> None:
             try:
                 find_database(database)
             except PersistError as error:
-                raise _invalid("services", f"{error.target} {error.problem}", error.hint) from error
+                problem = f"{error.target} {error.problem}"
+                raise InvalidValueError(_OPERATION, f"{PROJECT}:services", problem, hint=error.hint) from error
             if database in holders:
                 raise _invalid("services", f"{database} is in {holders[database]} and in {service.name}", _EXAMPLE)
             holders[database] = service.name

@@ -16,8 +16,8 @@ from infra.stack.up import ROOT
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = _parser().parse_args(argv)
-    files = StackFiles(arguments.stack, root=ROOT, state=state_dir())
     try:
+        files = StackFiles(arguments.stack, root=ROOT, state=state_dir())
         if arguments.delete_data:
             _confirm(arguments.stack, arguments.yes)
         down(files, delete_data=arguments.delete_data)
@@ -35,6 +35,9 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
 
     """
     pulumi = Pulumi(files)
+    if not (delete_data or files.folder.is_dir()):
+        print(f"There is no stack {files.name}.")  # noqa: T201 - the command's answer
+        return
     with files.locked(), engine(files.name) as on_engine:
         files.write({})
         clear_dead_locks(files)

@@ -21,6 +21,7 @@ import yaml
 from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.errors import BusyError, InvalidValueError
 from infra.naming import PROJECT
+from infra.settings import check_stack_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,12 +37,20 @@ def state_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 
 class StackFiles:
-    """The files of one stack; ``root`` is the tree whose program it runs, ``state`` the folder of all stacks."""
+    """The files of one stack; ``root`` is the tree whose program it runs, ``state`` the folder of all stacks.
+
+    Raises:
+        InvalidValueError: ``name`` cannot be a stack's name.
+
+    """
 
     def __init__(self, name: str, *, root: Path, state: Path) -> None:
+        check_stack_name(name)
         self.name = name
         self.root = root
         self.backend = state / "backend"
+        if name == self.backend.name:
+            raise InvalidValueError("name", f"stack {name}", "that is the folder of Pulumi's state; take another name")
         self.folder = state / name
         self.passphrase = self.folder / "passphrase"
         self.secrets = self.folder / "secrets.json"
@@ -67,31 +76,40 @@ class StackFiles:
             clean_partials(self.folder)
             yield
 
-    def write(self, overrides: Mapping[str, object]) -> dict[str, object]:
-        """Write what Pulumi reads, and return the stack's plain configuration, defaults included.
+    def configured(self, overrides: Mapping[str, object]) -> dict[str, object]:
+        """Return the stack's plain configuration with ``overrides``, defaults included; changes nothing.
+
+        Raises:
+            InvalidValueError: there is no such setting.
+
+        """
+        declared = self._declared()["config"]
+        kept = self._kept(overrides)
+        if unknown := sorted(set(kept) - set(declared)):
+            known = ", ".join(sorted(declared))
+            raise InvalidValueError("configure", unknown[0], "is not a setting", hint=f"one of: {known}")
+        committed = {key.removeprefix(f"{PROJECT}:"): value for key, value in self._committed().items()}
+        return {**{key: one["default"] for key, one in declared.items()}, **committed, **kept}
+
+    def write(self, overrides: Mapping[str, object]) -> None:
+        """Write what Pulumi reads.
 
         The tree's `Pulumi.<stack>.yaml`, or that of `dev` where a stack has none, says what a stack is like;
-        ``overrides`` are added to it now and on every later call.
+        ``overrides`` are added to it now and on every later call: only those that were found to be right.
         """
         _make_once(self.passphrase, lambda: secrets.token_urlsafe(32))
         _make_once(self.secrets, _new_secrets)
-        kept = {**(json.loads(self._overrides.read_text()) if self._overrides.exists() else {}), **overrides}
-        project = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
-        if unknown := sorted(set(kept) - set(project["config"])):
-            known = ", ".join(sorted(project["config"]))
-            raise InvalidValueError("configure", unknown[0], "is not a setting", hint=f"one of: {known}")
+        kept = self._kept(overrides)
         _replace(self._overrides, json.dumps(kept))
+        project = self._declared()
         # The program runs from the tree, with the tree's own environment.
         project["main"] = str(self.root / project["main"])
         project["runtime"]["options"]["virtualenv"] = str(self.root / project["runtime"]["options"]["virtualenv"])
         _replace(self._project, yaml.safe_dump(project, sort_keys=False))
-        committed = self._committed()
-        plain = {**committed, **{f"{PROJECT}:{key}": value for key, value in kept.items()}}
+        plain = {**self._committed(), **{f"{PROJECT}:{key}": value for key, value in kept.items()}}
         previous = yaml.safe_load(self._config.read_text()) if self._config.exists() else {}
         secure = {key: value for key, value in previous.get("config", {}).items() if _is_secure(value)}
         _replace(self._config, yaml.safe_dump({**previous, "config": {**plain, **secure}}, sort_keys=False))
-        defaults = {key: declared["default"] for key, declared in project["config"].items()}
-        return {**defaults, **{key.removeprefix(f"{PROJECT}:"): value for key, value in plain.items()}}
 
     def forget_overrides(self) -> None:
         """Let the next stack of this name start from the tree's configuration."""
@@ -101,6 +119,13 @@ class StackFiles:
         """Return the secrets that the stack is configured with, by key."""
         values: dict[str, str] = json.loads(self.secrets.read_text())
         return values
+
+    def _declared(self) -> dict[str, Any]:
+        project: dict[str, Any] = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
+        return project
+
+    def _kept(self, overrides: Mapping[str, object]) -> dict[str, object]:
+        return {**(json.loads(self._overrides.read_text()) if self._overrides.exists() else {}), **overrides}
 
     def _committed(self) -> dict[str, Any]:
         for name in (self.name, _DEFAULT_STACK):

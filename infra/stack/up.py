@@ -24,9 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = _parser().parse_args(argv)
-    files = StackFiles(arguments.stack, root=ROOT, state=state_dir())
     try:
-        up(files, dict(arguments.config))
+        up(StackFiles(arguments.stack, root=ROOT, state=state_dir()), dict(arguments.config))
     except PersistError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
@@ -43,7 +42,8 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
     started = time.monotonic()
     pulumi = Pulumi(files)
     with files.locked(), engine(files.name) as on_engine:
-        on_engine.check_ports(read_settings(files.write(overrides), files.name))
+        on_engine.check_ports(read_settings(files.configured(overrides), files.name))
+        files.write(overrides)
         prepare(files, pulumi, on_engine)
         try:
             pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)

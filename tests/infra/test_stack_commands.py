@@ -10,8 +10,10 @@ import pytest
 from infra.settings import ServiceSettings, StackSettings
 from infra.stack import down, up
 from infra.stack.engine import engine
+from infra.stack.files import StackFiles, state_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -41,9 +43,28 @@ def test_a_setting_is_a_key_and_a_value(setting: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.engine
 def test_an_invalid_setting_creates_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong value is an error that names its key, before Pulumi runs."""
+    """A wrong value is an error that names its key, before Pulumi runs, and is not kept for the next call."""
     assert up.main(["unit-refused", "--config", "memoryMb=1"]) == 1
     assert "aragora-persist:memoryMb" in capsys.readouterr().err
+    files = StackFiles("unit-refused", root=up.ROOT, state=state_dir())
+    assert files.configured({})["memoryMb"] != 1
+
+
+@pytest.mark.parametrize("command", [up.main, down.main])
+def test_a_name_that_no_stack_can_have_is_one_line(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a traceback, nor files in a place that the name leads to."""
+    assert command(["../../outside"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stack_that_never_was_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Taking down a name that was mistyped makes no passphrase for it."""
+    assert down.main(["unit-mistyped"]) == 0
+    assert "There is no stack unit-mistyped" in capsys.readouterr().out
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.engine

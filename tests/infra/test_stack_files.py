@@ -68,13 +68,14 @@ def test_configuration_is_the_tree_s_with_what_was_said_on_the_command_line(root
     """Overrides are kept for later calls, an edit of the tree's file gets through, and defaults fill the rest."""
     files = StackFiles("dev", root=root, state=state)
     with files.locked():
-        assert files.write({"port": 9999})["port"] == 9999
+        files.write({"port": 9999})
         (root / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"aragora-persist:memoryMb": 99}}))
-        plain = files.write({})
+        files.write({})
+        plain = files.configured({})
         assert (plain["port"], plain["memoryMb"], plain["baseImage"]) == (9999, 99, "debian:trixie-slim")
         assert _config(files) == {"aragora-persist:port": 9999, "aragora-persist:memoryMb": 99}
         files.forget_overrides()
-        assert files.write({})["port"] == 8787
+        assert files.configured({})["port"] == 8787
 
 
 def test_a_stack_without_a_file_of_its_own_is_like_dev(root: Path, state: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_stack_without_a_file_of_its_own_is_like_dev(root: Path, state: Path) 
     for name, expected in (("other", 99), ("own", 768)):
         files = StackFiles(name, root=root, state=state)
         with files.locked():
-            assert files.write({})["memoryMb"] == expected
+            assert files.configured({})["memoryMb"] == expected
 
 
 def test_an_unknown_setting_is_refused_and_not_kept(root: Path, state: Path) -> None:
@@ -92,8 +93,16 @@ def test_an_unknown_setting_is_refused_and_not_kept(root: Path, state: Path) -> 
     files = StackFiles("dev", root=root, state=state)
     with files.locked():
         with pytest.raises(InvalidValueError, match="prot: is not a setting"):
-            files.write({"prot": 1})
-        assert "prot" not in files.write({})
+            files.configured({"prot": 1})
+        assert "prot" not in files.configured({})
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "../outside", "backend"])
+def test_a_name_that_cannot_be_a_stack_s_makes_no_file(name: str, root: Path, state: Path) -> None:
+    """A name that leads to another folder, or to that of Pulumi's state, is refused before anything is written."""
+    with pytest.raises(InvalidValueError, match="name"):
+        StackFiles(name, root=root, state=state)
+    assert not state.exists()
 
 
 def test_encrypted_values_and_the_salt_stay(root: Path, state: Path) -> None:
