@@ -6,6 +6,7 @@ Leaves out: creating anything. Volumes are removed by one function only, which n
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from infra.settings import StackSettings
 
 _LOOPBACK = "127.0.0.1"
+_REACH_LOOPBACK = {_LOOPBACK, "0.0.0.0", "::", ""}  # noqa: S104 - what others are published on, nothing of ours
 _LOG_LINES = 8
 
 
@@ -45,20 +47,24 @@ class StackOnEngine:
         holders = {
             int(binding["HostPort"]): container
             for container in self._client.containers.list()
-            for bindings in container.ports.values()
+            for port, bindings in container.ports.items()
             for binding in bindings or ()
+            if port.endswith("/tcp") and binding["HostIp"] in _REACH_LOOPBACK
         }
+        one = len(settings.services) == 1
         for service in settings.services:
             holder = holders.get(service.port)
             if holder is not None and holder.labels.get(STACK_LABEL) == self._stack:
                 continue
             by = f"container {holder.name}" if holder is not None else "another program"
-            if holder is not None or (self._is_local() and not _is_free(service.port)):
+            if holder is not None or (self._is_local() and not is_free(service.port)):
+                way_out = f"port={service.port + 100} takes another (setting `port`)"
+                other = "services=… takes another, which its entry in the setting `services` names"
                 raise ConflictError(
                     "up",
                     f"{_LOOPBACK}:{service.port}",
                     f"the port of service {service.name} is in use by {by}",
-                    hint=f"scripts/up {self._stack} --config port={service.port + 100} takes another (setting `port`)",
+                    hint=f"scripts/up {self._stack} --config {way_out if one else other}",
                 )
 
     def remove_leftovers(self, recorded: Collection[str]) -> list[str]:
@@ -156,12 +162,13 @@ def engine(stack: str) -> Iterator[StackOnEngine]:
         raise PersistError("use the container engine", stack, str(error), hint="scripts/bootstrap") from error
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Say whether no program of this machine listens on a loopback port, as far as this user can tell."""
     with socket.socket() as probe:
         # As the engine does: a connection that has just ended does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_LOOPBACK, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # the engine may have ports that this user may not
     return True

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.errors import ConflictError
 from infra.settings import ServiceSettings, StackSettings
 from infra.stack import down, up
-from infra.stack.engine import engine
+from infra.stack.engine import engine, is_free
 from infra.stack.files import StackFiles, state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import docker
+
+pytest_plugins = ("tests.image_fixtures",)
+_NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -74,15 +81,55 @@ def test_a_port_that_another_program_holds_is_named() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        settings = StackSettings(
-            stack="unit-ports",
-            base_image="none",
-            services=(ServiceSettings(name="sqlite", port=port, databases=("users",)),),
-            memory_mb=64,
-            backup_interval_s=5,
-            backup_retention_days=1,
-        )
-        with pytest.raises(Exception, match=f"127.0.0.1:{port}.*sqlite.*another program.*`port`"):
+        settings = _settings(sqlite=port)
+        with pytest.raises(ConflictError, match=f"127.0.0.1:{port}.*sqlite.*another program.*`port`"):
             on_engine.check_ports(settings)
+        with pytest.raises(ConflictError, match=r"of service b is in use.*`services`"):
+            on_engine.check_ports(_settings(a=1, b=port))
     with engine("unit-ports") as on_engine:
         on_engine.check_ports(settings)
+
+
+@pytest.mark.engine
+def test_only_what_is_published_on_loopback_over_tcp_holds_a_port(
+    docker_engine: docker.DockerClient, python_image: str
+) -> None:
+    """A container's port of the same number over UDP, or on another address, is in nobody's way."""
+    container = docker_engine.containers.run(
+        python_image,
+        ["sleep", "60"],
+        ports={"9/udp": ("127.0.0.1", 0), "9/tcp": ("127.0.0.2", 0)},
+        detach=True,
+        init=True,
+        auto_remove=True,
+    )
+    try:
+        container.reload()
+        ports = [int(one["HostPort"]) for bindings in container.ports.values() for one in bindings or ()]
+        assert len(ports) == 2
+        with engine("unit-ports") as on_engine:
+            for port in ports:
+                on_engine.check_ports(_settings(sqlite=port))
+    finally:
+        container.kill()
+
+
+def test_a_port_that_only_root_may_take_is_not_called_in_use() -> None:
+    """The engine runs as root: what this user may not bind says nothing of who listens."""
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(_NOBODY)
+        os._exit(0 if is_free(1) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _settings(**ports: int) -> StackSettings:
+    return StackSettings(
+        stack="unit-ports",
+        base_image="none",
+        services=tuple(ServiceSettings(name=name, port=port, databases=()) for name, port in ports.items()),
+        memory_mb=64,
+        backup_interval_s=5,
+        backup_retention_days=1,
+    )
