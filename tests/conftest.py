@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
         if ours and name != "ARAGORA_TOOLCHAIN_DIR":
             monkeypatch.delenv(name)
     monkeypatch.setenv("NOMIC_DIR", str(tmp_path_factory.getbasetemp() / "unset-nomic-dir"))
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C seriously: a run in a shell's background inherits it ignored, and so would the commands under test."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
