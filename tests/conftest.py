@@ -44,7 +44,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C seriously: a run in a shell's background inherits it ignored, and so would the commands under test."""
+    """Restore Ctrl-C: a run in a shell's background inherits it ignored, and so would the commands under test."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
