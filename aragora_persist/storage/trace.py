@@ -234,7 +234,7 @@ class _Fields:
         value: str = self.get(name, _TEXT)
         try:
             return times.from_text(value)
-        except (InvalidValueError, OverflowError) as error:
+        except InvalidValueError as error:
             path = f"{self._where}.{name}" if self._where else name
             raise InvalidValueError(_OPERATION, path, f"{value!r} is not an ISO 8601 time") from error
 

@@ -52,7 +52,7 @@ def test_other_iso_forms_are_read(text: str, expected: datetime) -> None:
     assert from_text(text).tzinfo is UTC
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+10:00"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     """The error shows the text."""
     with pytest.raises(InvalidValueError) as refused:
