@@ -42,6 +42,6 @@ def _decide(entry: BackupEntry, last_intact: str | None, now: datetime, keep_day
         return Decision(entry, keep=True, reason="the last verified backup of its database")
     if entry.created_at > now:
         return Decision(entry, keep=True, reason="dated in the future: its age is not known")
-    if now - entry.created_at <= timedelta(days=keep_days):
+    if (now - entry.created_at) / timedelta(days=1) <= keep_days:  # a division: no number of days is too large for it
         return Decision(entry, keep=True, reason=f"not older than {keep_days} days")
     return Decision(entry, keep=False, reason=f"older than {keep_days} days")

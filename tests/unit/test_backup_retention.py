@@ -98,6 +98,13 @@ def test_the_edge_is_the_age_itself() -> None:
     ]
 
 
+def test_no_number_of_days_is_too_large() -> None:
+    """Who wants to keep everything may say so with any number."""
+    entries = [entry(0, "users", NOW - TEN_YEARS), entry(1, "users", NOW)]
+    decisions = decide(entries, intact={one.id for one in entries}, now=NOW, keep_days=10**12)
+    assert [decision.keep for decision in decisions] == [True, True]
+
+
 def test_a_clock_ten_years_ahead_leaves_the_last_one() -> None:
     """When everything looks old at once, the last backup is what remains."""
     entries = [entry(number, "users", NOW - timedelta(days=number)) for number in (3, 2, 1)]
