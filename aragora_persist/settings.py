@@ -139,7 +139,12 @@ class _Reader:
         return self._source.get(name, "").strip() or _DEFAULTS[name]
 
     def path(self, name: str) -> Path:
-        return Path(self.text(name)).expanduser()
+        text = self.text(name)
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:  # a user without a home, or none of this name
+            problem = f"{text!r} is in a home directory that is not known here"
+            raise InvalidValueError("read environment", name, problem, hint=f"set {name} to an absolute path") from error
 
     def path_or(self, name: str, otherwise: _Otherwise) -> Path | _Otherwise:
         return self.path(name) if self._source.get(name, "").strip() else otherwise

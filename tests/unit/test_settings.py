@@ -52,6 +52,7 @@ def test_every_variable_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("NOMIC_DIR", "~nobody-of-this-name/data"),
         ("DB_TIMEOUT", "soon"),
         ("DB_TIMEOUT", "-1"),
         ("DB_TIMEOUT", "nan"),
