@@ -36,7 +36,7 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
     """
     pulumi = Pulumi(files)
     if not (delete_data or files.folder.is_dir()):
-        print(f"There is no stack {files.name}.")  # noqa: T201 - the command's answer
+        _say(f"There is no stack {files.name}.")
         return
     with files.locked(), engine(files.name) as on_engine:
         files.write({})
@@ -49,8 +49,12 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
                 pulumi.ask("stack", "rm", "--yes", "--preserve-config", files.name)
             else:
                 pulumi.show(*destroy, "--exclude-protected")
+                volumes = ", ".join(on_engine.volumes()) or "none"
+                _say(
+                    f"\nData and backups stay, in these volumes: {volumes}.\nscripts/up {files.name} finds them again."
+                )
         elif not delete_data:
-            print(f"There is no stack {files.name}.")  # noqa: T201 - as above
+            _say(f"There is no stack {files.name}.")
         if delete_data:
             _remove_rest(on_engine)
             files.forget_overrides()
@@ -59,7 +63,11 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
 def _remove_rest(on_engine: StackOnEngine) -> None:
     """Remove the volumes, which Pulumi retains whatever it is told, and what a lost state has left."""
     for name in on_engine.remove_everything():
-        print(f"removed {name}")  # noqa: T201 - as above
+        _say(f"removed {name}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - as above
 
 
 def _confirm(stack: str, given: str | None) -> None:

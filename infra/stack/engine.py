@@ -89,9 +89,9 @@ class StackOnEngine:
     def remove_everything(self) -> list[str]:
         """Remove what still carries the stack's label, its data included; return the names."""
         removed = self.remove_leftovers(())
-        for volume in self._client.volumes.list(filters=self._mine):
-            volume.remove()
-            removed.append(str(volume.name))
+        for name in self.volumes():
+            self._client.api.remove_volume(name)
+            removed.append(name)
         for image in self._client.images.list(name=image_repository(self._stack)):
             for tag in image.tags:
                 if tag.startswith(f"{image_repository(self._stack)}:"):
@@ -100,6 +100,10 @@ class StackOnEngine:
                     removed.append(tag)
         self._remove_untagged()
         return removed
+
+    def volumes(self) -> list[str]:
+        """Return the names of the stack's volumes."""
+        return sorted(str(volume.name) for volume in self._client.volumes.list(filters=self._mine))
 
     def sick(self) -> Iterator[tuple[str, str]]:
         """Yield the containers that should run and are not healthy, with the last lines that they wrote."""

@@ -196,7 +196,8 @@ def _down_and_up(stack: RunningStack) -> None:
     """Take the stack down and up; the volumes stayed, and the service accepts its data with the secrets it is given."""
     volumes = {resource_name(stack.name, "sqlite", part) for part in ("data", "backups")}
     kept = [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)]
-    succeeds(stack.script("down"))
+    said = succeeds(stack.script("down"))
+    assert all(volume in said.splitlines()[-2] for volume in volumes), said
     left = stack.left()
     assert (left["containers"], left["networks"], set(left["volumes"])) == ([], [], volumes)
     succeeds(stack.up())

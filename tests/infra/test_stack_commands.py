@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +39,16 @@ def test_data_is_deleted_only_by_its_stack_s_name(
     assert down.main(["dev", "--delete-data", *arguments]) == 1
     assert "--delete-data --yes dev" in capsys.readouterr().err
     assert not (tmp_path / "state").exists()
+
+
+def test_a_checkout_without_its_environment_says_what_makes_it(tmp_path: Path) -> None:
+    """`scripts/down` from a fresh clone is told the way out, instead of a file that the shell does not find."""
+    (tmp_path / "scripts").mkdir()
+    script = shutil.copy(up.ROOT / "scripts" / "down", tmp_path / "scripts")
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "scripts/bootstrap" in done.stderr
 
 
 @pytest.mark.parametrize("setting", ["port", "services={"])

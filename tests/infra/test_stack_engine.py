@@ -101,6 +101,7 @@ def test_everything_of_a_stack_is_removed_and_nothing_of_another(
         each.network()
         each.volume()
         each.tag()
+    assert stack.on_engine.volumes() == [resource_name(stack.name, "data")]
     assert len(stack.on_engine.remove_everything()) == 4
     mine: dict[str, str | list[str] | bool] = {"label": f"io.aragora.stack={stack.name}"}
     assert not docker_engine.containers.list(all=True, filters=mine)
