@@ -144,7 +144,8 @@ class _Reader:
             return Path(text).expanduser()
         except RuntimeError as error:  # a user without a home, or none of this name
             problem = f"{text!r} is in a home directory that is not known here"
-            raise InvalidValueError("read environment", name, problem, hint=f"set {name} to an absolute path") from error
+            hint = f"set {name} to an absolute path"
+            raise InvalidValueError("read environment", name, problem, hint=hint) from error
 
     def path_or(self, name: str, otherwise: _Otherwise) -> Path | _Otherwise:
         return self.path(name) if self._source.get(name, "").strip() else otherwise
