@@ -143,7 +143,9 @@ class CatalogWriter:
         """Write the catalog anew without these deleted backups, whose files are removed; all other lines stay as is."""
         path = self._catalog.path
         ids = {entry.id for entry in gone}
-        lines, _ = _split(path.read_bytes())
+        lines, rest = _split(path.read_bytes())
+        if _parse(rest) is not None:
+            lines.append(rest)  # without its newline alone, a line is still complete
         kept = [line for line in lines if not ((record := _parse(line)) and record.get("id") in ids)]
         with partial(path) as file:
             file.path.write_bytes(b"".join(line + b"\n" for line in kept))
@@ -152,7 +154,8 @@ class CatalogWriter:
     def _append(self, record: dict[str, object]) -> None:
         path = self._catalog.path
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "r+b") as file:  # noqa: PTH123 - a descriptor, opened with its rights
+        # Without a buffer: what a full disk refused would be written once more when the file is closed.
+        with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened with its rights
             lines, rest = _split(file.read())
             if _parse(rest) is None:
                 file.seek(-len(rest), os.SEEK_END)  # a crash tore this line: nobody was told that it was written
@@ -161,8 +164,9 @@ class CatalogWriter:
             end = file.tell()
             file.truncate()
             try:
-                file.write(_line(record))
-                file.flush()
+                unwritten = memoryview(_line(record))
+                while unwritten:
+                    unwritten = unwritten[file.write(unwritten) :]
                 flush(file.fileno())
             except OSError:
                 file.truncate(end)  # a full disk must not leave half a line

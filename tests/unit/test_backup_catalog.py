@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -126,6 +127,31 @@ def test_lines_of_a_later_release_are_passed_over(tmp_path: Path) -> None:
     with catalog.path.open("ab") as file:
         file.write(_line({"kind": "drill", "id": "users_1"}))
     assert (catalog.read().backups, catalog.read().damaged_lines) == ((entry(1),), ())
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    """A write that stops in its middle is taken back, and the next one stands on a line of its own."""
+    catalog = write(tmp_path, 1)
+    whole = catalog.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert catalog.path.read_bytes() == whole
+    write(tmp_path, 3)
+    assert catalog.read().backups == (entry(1), entry(3))
+
+
+def test_forgetting_keeps_a_last_line_without_its_newline(tmp_path: Path) -> None:
+    """What a reader counts as a backup is not lost with those that are forgotten."""
+    catalog = write(tmp_path, 1, 2)
+    catalog.path.write_bytes(catalog.path.read_bytes()[:-1])
+    with catalog.writing(timeout_s=5) as writer:
+        writer.forget([entry(1)])
+    assert catalog.read().backups == (entry(2),)
 
 
 def test_writers_do_not_interleave(tmp_path: Path) -> None:
