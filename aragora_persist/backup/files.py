@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, as endings of its whole path."""
 
 _PARTIAL = ".partial"
+_PARTIAL_NAME = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(_PARTIAL)}")
+"""Whole, because in a folder that is not ours alone other programs' hidden files may end like ours."""
 _POLL_S = 0.02
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -153,6 +156,8 @@ def clean_partials(directory: Path) -> list[Path]:
     """Remove the temporary files that killed processes left in ``directory``, and return them; others stay."""
     removed = []
     for path in sorted(directory.glob(f".*{_PARTIAL}")):
+        if not _PARTIAL_NAME.fullmatch(path.name):
+            continue
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -166,9 +166,10 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_remains_of_a_killed_run_go_and_a_running_one_s_stay(tmp_path: Path) -> None:
-    """A temporary file is removed when nobody holds it, with what SQLite left beside it."""
-    dead, living = tmp_path / ".a.db.1.partial", tmp_path / ".b.db.2.partial"
-    for path in (dead, tmp_path / ".a.db.1.partial-journal", living, tmp_path / "users.db"):
+    """A temporary file is removed when nobody holds it, with what SQLite left beside it; another program's is not."""
+    dead, living = tmp_path / ".a.db.00c0ffee.partial", tmp_path / ".b.db.0badcafe.partial"
+    others = tmp_path / ".thesis.partial"
+    for path in (dead, tmp_path / ".a.db.00c0ffee.partial-journal", living, others, tmp_path / "users.db"):
         path.write_bytes(b"x")
     descriptor = os.open(living, os.O_RDWR)
     try:
@@ -176,7 +177,7 @@ def test_remains_of_a_killed_run_go_and_a_running_one_s_stay(tmp_path: Path) -> 
         assert clean_partials(tmp_path) == [dead]
     finally:
         os.close(descriptor)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.db.2.partial", "users.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, others.name, "users.db"]
 
 
 def test_copies_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
