@@ -52,6 +52,8 @@ def install_debian(context: Context) -> None:
     """Install Debian's engine unless it is there, start it, and wait until it answers."""
     if shutil.which("dockerd", path=ROOT_PATH) is None:
         apt.install(context, "docker.io")
+    if shutil.which("docker", path=ROOT_PATH) is None:
+        apt.install(context, "docker-cli")  # a package of its own since Debian 13, which operators expect with it
     daemon = None
     if Path("/run/systemd/system").is_dir():
         context.run(*apt.as_root(context, "systemctl", "enable", "--now", "docker"), label="starting the engine")
