@@ -119,10 +119,12 @@ def create(folder: Path, description: str, now: datetime) -> Path:
         raise InvalidValueError("create migration", repr(description), "has no letter or digit a-z, 0-9")
     version = len(load(folder)) + 1
     path = folder / f"{version:03d}_{slug}.py"
+    created = now.strftime("%Y-%m-%dT%H:%M:%S")
+    # Made before the file is: one without its functions would keep the database from opening.
+    content = _TEMPLATE.format(version=version, description=text, created=created).encode("utf-8", "replace")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            created = now.strftime("%Y-%m-%dT%H:%M:%S")
-            file.write(_TEMPLATE.format(version=version, description=text, created=created))
+        with path.open("xb") as file:
+            file.write(content)
     except OSError as error:
         raise StorageError("create migration", path, error.strerror or str(error)) from error
     return path

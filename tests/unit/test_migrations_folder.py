@@ -42,6 +42,13 @@ class TestFolder:
             create(tmp_path, description, utc_now())
         assert list(tmp_path.iterdir()) == []
 
+    def test_takes_a_description_that_is_not_utf_8(self, tmp_path: Path) -> None:
+        """As a shell in another encoding passes it: the file is whole, with a mark where the letter was."""
+        path = create(tmp_path, "caf\udce9 table", utc_now())
+        assert path.name == "001_caf_table.py"
+        assert "Migration 001: caf? table\n" in path.read_text()
+        assert [migration.version for migration in load(tmp_path)] == [1]
+
     @pytest.mark.parametrize("names", [("001_a.py", "001_b.py"), ("001_a.py", "003_c.py"), ("002_b.py",)])
     def test_refuses_duplicates_and_gaps(self, tmp_path: Path, names: tuple[str, ...]) -> None:
         """By the files themselves; nothing is applied."""
