@@ -1,8 +1,9 @@
-"""Waiting in tests: for a condition, never for a length of time, so that a busy machine makes a test slow, not red."""
+"""Waiting in tests: for a condition, never for a length of time. A busy machine makes a test slow, not red."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,3 +19,11 @@ def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = PA
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s:g} s in vain for {what}"
         time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False

@@ -8,7 +8,6 @@ import re
 import sqlite3
 import subprocess
 import threading
-import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,18 +19,18 @@ from aragora_persist.backup import sidecar
 from aragora_persist.backup.inventory import backup_health, take_inventory
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
+from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "backup_dbs.sh"
-PATIENCE_S = 20.0
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return settings for an empty folder."""
-    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": "5"})
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": str(PATIENCE_S)})
     settings.nomic_dir.mkdir()
     return settings
 
@@ -59,14 +58,6 @@ def running(settings: Settings, every_s: float) -> Iterator[threading.Event]:
     assert not thread.is_alive()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds; fail when it does not come about."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "did not come about"
-        time.sleep(0.02)
-
-
 def count(settings: Settings, name: str) -> int:
     """Return how many sound backups a database has."""
     return len(take_inventory(settings, check=True).intact(name))
@@ -86,18 +77,18 @@ def test_it_starts_at_once_and_goes_on(settings: Settings) -> None:
     """The first backup comes at the start, more follow at the interval, and health sees the newest."""
     make_database(settings, "users")
     with running(settings, every_s=0.2):
-        wait_until(lambda: count(settings, "users") >= 3)
+        wait_until(lambda: count(settings, "users") >= 3, "three backups")
         (health,) = backup_health(settings, now=datetime.now(UTC))
-        assert health.within(PATIENCE_S)
+        assert health.within(2 * PATIENCE_S)
 
 
 def test_it_waits_for_databases_and_takes_late_ones_at_once(settings: Settings) -> None:
     """One that appears when the others wait for their next round does not wait for a round of its own."""
     with running(settings, every_s=3600):
         make_database(settings, "users")
-        wait_until(lambda: count(settings, "users") == 1)
+        wait_until(lambda: count(settings, "users") == 1, "the first backup")
         make_database(settings, "elo")
-        wait_until(lambda: count(settings, "elo") == 1)
+        wait_until(lambda: count(settings, "elo") == 1, "the late one's backup")
         assert count(settings, "users") == 1
 
 
@@ -108,7 +99,10 @@ def test_a_failing_database_stops_neither_the_others_nor_the_loop(
     make_database(settings, "users")
     (settings.nomic_dir / "aragora_elo.db").write_bytes(b"no database" * 1000)
     with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=0.2):
-        wait_until(lambda: count(settings, "users") >= 2 and (metric(settings, "failures_total", "elo") or 0) >= 2)
+        wait_until(
+            lambda: count(settings, "users") >= 2 and (metric(settings, "failures_total", "elo") or 0) >= 2,
+            "two backups and two failures",
+        )
     assert metric(settings, "failures_total", "users") == 0
     assert metric(settings, "newest_timestamp_seconds", "elo") is None
     newest = take_inventory(settings).newest("users")
@@ -126,7 +120,7 @@ def test_it_removes_what_is_old(settings: Settings, monkeypatch: pytest.MonkeyPa
     moment = datetime.now(UTC) + timedelta(days=8)
     monkeypatch.setattr("aragora_persist.times.utc_now", lambda: moment)
     with running(settings, every_s=3600):
-        wait_until(lambda: not (settings.backup_dir / old.file).exists())
+        wait_until(lambda: not (settings.backup_dir / old.file).exists(), "the old one's end")
     assert [entry.created_at for entry in take_inventory(settings, check=True).intact()] == [moment]
 
 
@@ -134,7 +128,7 @@ def test_two_sidecars_on_one_folder_are_safe(settings: Settings) -> None:
     """Both work, nothing collides, and every backup in the catalog is sound."""
     make_database(settings, "users")
     with running(settings, every_s=0.1), running(settings, every_s=0.1):
-        wait_until(lambda: count(settings, "users") >= 10)
+        wait_until(lambda: count(settings, "users") >= 10, "ten backups")
     inventory = take_inventory(settings, check=True)
     assert len(inventory.intact()) == len(inventory.backups)
     assert (inventory.uncatalogued, inventory.damaged_lines, inventory.torn) == ((), (), False)
@@ -143,7 +137,7 @@ def test_two_sidecars_on_one_folder_are_safe(settings: Settings) -> None:
 def run_script(settings: Settings) -> subprocess.CompletedProcess[str]:
     """Run the documented script."""
     environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
-    return subprocess.run([SCRIPT], env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([SCRIPT], env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def test_the_documented_script_prints_the_documented_lines(settings: Settings) -> None:

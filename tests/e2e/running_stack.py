@@ -9,7 +9,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
@@ -20,6 +19,7 @@ from infra.stack.engine import StackOnEngine
 from infra.stack.files import StackFiles
 from infra.stack.pulumi import environment
 from infra.toolchain.environment import REPOSITORY as ROOT
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-_HEALTHY_WITHIN_S = 60
+_WITHIN_S = 180
 
 
 class RunningStack:
@@ -69,7 +69,7 @@ class RunningStack:
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=ROOT, env=self._environ, text=True, capture_output=True, check=False, timeout=240
+            command, cwd=ROOT, env=self._environ, text=True, capture_output=True, check=False, timeout=600
         )
 
     # --- containers -----------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class RunningStack:
             state = self.container(*parts).attrs["State"]
             return bool(state["Running"] and state["Health"]["Status"] == "healthy")
 
-        wait_for(healthy, f"{'-'.join(parts)} to be healthy", _HEALTHY_WITHIN_S)
+        wait_for(healthy, f"{'-'.join(parts)} to be healthy")
 
     # --- what is left ---------------------------------------------------------------------------------------------
 
@@ -139,15 +139,15 @@ class RunningStack:
         on_engine.remove_everything()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
+def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Wait until ``condition`` holds; a container that is just not there counts as "not yet"."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def holds() -> bool:
         with contextlib.suppress(NotFound):
-            if condition():
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
+            return condition()
+        return False
+
+    wait_until(holds, what, within_s=_WITHIN_S)
 
 
 def succeeds(done: subprocess.CompletedProcess[str]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import docker
 
 pytest_plugins = ("tests.image_fixtures", "tests.e2e.stack_fixtures")
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 def test_a_killed_up_is_completed_beside_another_stack(
@@ -50,7 +50,7 @@ def _kill_up(stack: RunningStack) -> None:
     """Kill `up` with its whole process group while it waits for the service."""
     running = stack.start_up("--config", f"port={stack.port}")
     try:
-        wait_for(lambda: bool(stack.container("sqlite").id), "the service's container", 120)
+        wait_for(lambda: bool(stack.container("sqlite").id), "the service's container")
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()

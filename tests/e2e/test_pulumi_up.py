@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import docker
 
 pytest_plugins = ("tests.image_fixtures", "tests.e2e.stack_fixtures")
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 _EVERY_S = 5
 """The backup interval of the test's stacks."""
@@ -110,7 +110,7 @@ def _compare_newest_backup(stack: RunningStack) -> None:
         newest = _newest_backups(stack)
         return all(newest[name] != taken[name] for name in taken)
 
-    wait_for(all_newer, "the sidecar's next backups", 6 * _EVERY_S)
+    wait_for(all_newer, "the sidecar's next backups")
     for name in ("outbox", "replay", "users"):
         scratch = f"/tmp/{name}.db"  # noqa: S108 - the container's own
         stack.run("sqlite/backup", "aragora-persist", "restore", name, "--to", scratch)
@@ -131,7 +131,7 @@ def _kill_first_process(stack: RunningStack, python_image: str) -> None:
     stack.client.containers.run(
         python_image, ["python3", "-c", f"import os; os.kill({pid}, 9)"], pid_mode="host", user="0", remove=True
     )
-    wait_for(lambda: stack.container("sqlite").attrs["State"]["StartedAt"] != started, "a new start", 30)
+    wait_for(lambda: stack.container("sqlite").attrs["State"]["StartedAt"] != started, "a new start")
     stack.wait_healthy("sqlite")
     with stack.pulumi() as pulumi:
         assert changes(pulumi.preview(color="never").change_summary) == {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from unittest import mock
 from pulumi import automation
 
 from infra.toolchain import pins
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,10 +145,8 @@ def _closed_event_loops() -> Iterator[None]:
 
     with mock.patch.object(asyncio, "new_event_loop", remembered):
         yield
-    deadline = time.monotonic() + 5
+    wait_until(lambda: not any(loop.is_running() for loop in made), "the end of the event loops")
     for loop in made:
-        while loop.is_running() and time.monotonic() < deadline:
-            time.sleep(0.01)
         loop.close()
 
 

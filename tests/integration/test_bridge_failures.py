@@ -5,7 +5,6 @@ Each test has a stack of its own with one or two containers of the base image, w
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,11 +145,9 @@ def test_a_half_made_container_is_recorded_and_replaced(
 ) -> None:
     """Past its time limit a creation fails; the container is in the state, and the next run replaces it."""
     program = Program(prefix, "slow", attach=True, must_run=False, logs=True)
-    program.options = ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create="2s"))
+    program.options = ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create="10s"))
     stack = stack_of(program)
-    start = time.monotonic()
-    output = stack.fail()
-    assert time.monotonic() - start < 60  # the container sleeps for ten times as long
+    output = stack.fail()  # without a limit: after the container's 600 seconds, which is later than this test may end
     assert "create: Container web: " in output
     assert "what exists will be replaced by the next run" in output
     left = container_id(engine, program.name)

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.toolchain.bridge import build
+from tests.waiting import PATIENCE_S, is_running, wait_until
 
 from .bridge_support import BASE_IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from docker import DockerClient
 
@@ -38,15 +38,6 @@ pulumi_docker.Container(
     "waits", name={name!r}, image={image!r}, command=["sleep", "600"], network_mode="bridge", attach=True
 )
 """
-END_SECONDS = 10.0
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except OSError:
-        return False
 
 
 def find(marker: str, *, above: int | None = None) -> list[int]:
@@ -58,17 +49,14 @@ def find(marker: str, *, above: int | None = None) -> list[int]:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue  # no process, or one that has just ended
-        if marker in command and above in {None, parent} and alive(int(entry.name)):
+        if marker in command and above in {None, parent} and is_running(int(entry.name)):
             found.append(int(entry.name))
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = END_SECONDS) -> None:
-    """Wait for something, and fail when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+def wait_for_the_end(*pids: int) -> None:
+    """Wait until none of these processes runs."""
+    wait_until(lambda: not any(map(is_running, pids)), f"the end of {pids}")
 
 
 @dataclass
@@ -83,8 +71,8 @@ class Busy:
     def signal(self, pid: int, number: signal.Signals) -> str:
         """Send a signal, wait until every process has ended, and answer what the CLI printed."""
         os.kill(pid, number)
-        output, _ = self.cli.communicate(timeout=30)
-        wait_until(lambda: not alive(self.plugin) and not alive(self.provider))
+        output, _ = self.cli.communicate(timeout=PATIENCE_S)
+        wait_for_the_end(self.plugin, self.provider)
         assert list((self.folder / "tmp").glob("aragora-bridge-*")) == []
         assert list((self.folder / "tmp").glob("plugin*")) == []
         return output
@@ -108,7 +96,7 @@ def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Itera
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), 30)
+        wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), "the container")
         [plugin_pid] = find(str(plugin.script.parent), above=cli.pid)
         [provider_pid] = find(str(plugin.provider), above=plugin_pid)
         yield Busy(cli, plugin_pid, provider_pid, folder)
@@ -121,8 +109,6 @@ def test_killing_the_cli_leaves_no_process(plugin: Plugin, engine: DockerClient,
     """``kill -9`` of the CLI ends the plugin and the provider."""
     with busy(plugin, engine, tmp_path, f"{prefix}-cli") as run:
         run.signal(run.cli.pid, signal.SIGKILL)
-        assert not alive(run.plugin)
-        assert not alive(run.provider)
 
 
 def test_killing_the_plugin_leaves_no_process(
@@ -167,9 +153,9 @@ def test_the_plugin_ends_when_its_standard_input_does(plugin: Plugin) -> None:
     """The sign that every platform has."""
     process = started([str(plugin.script)], plugin)
     [provider] = find(str(plugin.provider), above=process.pid)
-    process.communicate(timeout=END_SECONDS)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert not alive(provider)
+    assert not is_running(provider)
 
 
 def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
@@ -180,9 +166,7 @@ def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
     [provider] = find(str(plugin.provider), above=child)
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not alive(child) and not alive(provider))
-    assert not alive(child)
-    assert not alive(provider)
+    wait_for_the_end(child, provider)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +176,9 @@ def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
 def test_a_provider_that_does_not_start_is_reported(plugin: Plugin, tmp_path: Path, binary: str, problem: str) -> None:
     """The plugin says what is wrong with the provider's binary, and ends."""
     script = build.install_plugin(tmp_path, Path(binary), Path(sys.executable), plugin.stubs)
-    done = subprocess.run([script], env=plugin.environment, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        [script], env=plugin.environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
     assert done.returncode == 1
     assert problem in done.stderr
     assert done.stdout == ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aragora_persist.databases import DATABASES
+from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.image_fixtures", "tests.integration.container_fixtures")
 pytestmark = pytest.mark.engine
-
-_WITHIN_S = 30
 
 
 def _run(container: DockerContainer, *command: str) -> str:
@@ -35,19 +33,17 @@ def _run(container: DockerContainer, *command: str) -> str:
 def _finish(container: DockerContainer) -> tuple[int, str]:
     """Wait for a container's own end; return its exit code and what it wrote."""
     wrapped = container.get_wrapped_container()
-    code = int(wrapped.wait(timeout=_WITHIN_S)["StatusCode"])
+    code = int(wrapped.wait(timeout=PATIENCE_S)["StatusCode"])
     return code, wrapped.logs().decode()
 
 
 def _wait_for(container: DockerContainer, *command: str) -> None:
     """Wait until a command in the container succeeds."""
-    deadline = time.monotonic() + _WITHIN_S
-    while time.monotonic() < deadline:
-        code, output = container.exec(list(command))
-        if code == 0:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{command} did not succeed: {output!r}; {container.get_logs()}")
+    try:
+        wait_until(lambda: container.exec(list(command)).exit_code == 0, f"{command} to succeed")
+    except AssertionError as error:
+        error.add_note(str(container.get_logs()))
+        raise
 
 
 def test_the_image_holds_what_it_promises_and_nothing_of_its_build(start: Start) -> None:
@@ -78,7 +74,7 @@ def test_a_service_migrates_serves_and_stops_cleanly(start: Start, volume: Calla
         assert (one["present"], one["schema_pending"], one["problem"]) == (True, 0, None)
         assert one["schema_version"] == one["schema_latest"] > 0
     url = f"http://{service.get_container_host_ip()}:{service.get_exposed_port(8787)}/"
-    with urllib.request.urlopen(url, timeout=10) as page:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as page:
         assert page.status == 200
     assert _run(service, "sh", "-c", "touch /x 2>&1 || true").endswith("Read-only file system\n")
     wrapped = service.get_wrapped_container()
