@@ -17,7 +17,7 @@ from aragora_persist.version import VERSION
 
 TYPE_CHECKING = False  # as in typing, whose import would take a tenth of the time of `--help`
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     # argparse gives the type of add_subparsers() no public name.
@@ -34,12 +34,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (2), or help was asked for (0).
 
     """
+    arguments = build_parser().parse_args(argv)
+
+    def run() -> int:
+        code: int = import_module(f"aragora_persist.commands.{arguments.module}").run(arguments)
+        return code
+
+    return exit_code_of(run, verbose=arguments.verbose)
+
+
+def exit_code_of(run: Callable[[], int], *, verbose: bool) -> int:
+    """Return what ``run`` returns, or the exit code of its error, which is printed as every command prints errors."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path need not be text in the terminal's encoding
-    arguments = build_parser().parse_args(argv)
     try:
-        code: int = import_module(f"aragora_persist.commands.{arguments.module}").run(arguments)
+        code = run()
         sys.stdout.flush()  # here, so that a full disk behind a redirection is a failure
     except KeyboardInterrupt:
         return 130
@@ -50,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, its text must reach the user redacted
         from aragora_persist.commands.console import print_error  # noqa: PLC0415 - only a failure needs it
 
-        print_error(error, verbose=arguments.verbose)
+        print_error(error, verbose=verbose)
         return 1
     return code
 

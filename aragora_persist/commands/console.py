@@ -60,8 +60,11 @@ class Progress:
             print(f"\r\x1b[K{done:,} of {total:,} {self._noun} ({percent} %)", end="", file=sys.stderr, flush=True)
 
 
-def print_error(error: BaseException, *, verbose: bool = False) -> None:
-    """Print an error with its causes and its way out to stderr, without credentials; ``verbose`` adds the traceback."""
+def print_error(error: BaseException, *, subject: str = "", verbose: bool = False) -> None:
+    """Print an error with its causes and its way out to stderr, without credentials; ``verbose`` adds the traceback.
+
+    ``subject`` says which of several it concerns.
+    """
     if verbose:
         print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     hint = ""
@@ -74,7 +77,8 @@ def print_error(error: BaseException, *, verbose: bool = False) -> None:
         cause = cause.__cause__
     if not hint and not verbose and not isinstance(error, PersistError | OSError):
         hint = "this is a bug; -v shows where"
-    print(redact("\n  because ".join([f"aragora-persist: {lines[0]}", *lines[1:]])), file=sys.stderr)
+    first = ": ".join(filter(None, ("aragora-persist", subject, lines[0])))
+    print(redact("\n  because ".join([first, *lines[1:]])), file=sys.stderr)
     if hint:
         print(redact(f"  way out: {hint}"), file=sys.stderr)
 

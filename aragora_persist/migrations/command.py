@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aragora_persist.cli import exit_code_of
+from aragora_persist.commands.console import print_error
 from aragora_persist.databases import DATABASES, Database, find_database
 from aragora_persist.errors import InvalidValueError, PersistError
 from aragora_persist.migrations import folder, runner
+from aragora_persist.redaction import redact
 from aragora_persist.settings import Settings
 from aragora_persist.times import utc_now
 
@@ -43,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         databases = DATABASES if options.db is None else (find_database(options.db),)
         settings = Settings.from_env(nomic_dir=options.nomic_dir or None)
     except InvalidValueError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
+        print_error(error, verbose=options.verbose)
         return USAGE
-    return _Run(options, settings).over(databases)
+    return exit_code_of(lambda: _Run(options, settings).over(databases), verbose=options.verbose)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,8 +88,8 @@ class _Run:
                 answer = act(database)
             except PersistError as error:
                 code = FAILED
-                documents.append({"database": database.name, "error": str(error)})
-                print(f"error: {database.name}: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
+                documents.append({"database": database.name, "error": redact(str(error))})
+                print_error(error, subject=database.name, verbose=self._options.verbose)
                 continue
             if answer.attention and self._options.exit_code:
                 code = FAILED

@@ -96,7 +96,8 @@ class TestStatus:
         assert main(["--status"]) == 1
         captured = capsys.readouterr()
         assert [line.split(":")[0] for line in captured.out.splitlines()] == NAMES[1:]
-        assert captured.err.startswith("error: elo: ")
+        assert captured.err.startswith("aragora-persist: elo: read database: ")
+        assert "\n  way out: restore a backup" in captured.err
 
 
 class TestChanges:
@@ -148,6 +149,31 @@ class TestChanges:
         assert (out, err, created.returncode) == (f"users: created {path}\n", "", 0)
         shown = start(tmp_path / "nomic", "--status", "--db", "users", "--json", cwd=tmp_path)
         assert json.loads(shown.communicate(timeout=30)[0])[0]["pending"][-1] == "003_add_user_notes"
+
+    def test_an_error_shows_its_cause_and_no_credential(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As every other command prints it, in text and in JSON."""
+        place = tmp_path / "password=hunter2-secret"
+        place.mkdir()
+        (place / "aragora_elo.db").write_bytes(b"no database" * 1000)
+        monkeypatch.setenv("NOMIC_DIR", str(place))
+        assert main(["--migrate", "--db", "elo", "--json"]) == 1
+        captured = capsys.readouterr()
+        assert "\n  because DatabaseError: " in captured.err
+        assert "way out: restore a backup" in captured.err
+        assert "hunter2" not in captured.err + captured.out
+
+    def test_a_full_disk_behind_a_redirection_is_a_failure(self, place: Path) -> None:
+        """An answer that could not be written was not given; that is told like any other error."""
+        command = [sys.executable, "-m", MODULE, "--status"]
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        assert (result.returncode, result.stderr) == (
+            1,
+            "aragora-persist: OSError: [Errno 28] No space left on device\n",
+        )
+        assert not place.exists()
 
 
 class TestUsage:
