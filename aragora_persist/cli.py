@@ -125,9 +125,11 @@ def _migrate(verbs: Verbs) -> None:
 
 
 def _backup(verbs: Verbs) -> None:
-    parser = _verb(verbs, "backup", "take a verified backup of every database that exists")
+    parser = _verb(verbs, "backup", "take a verified backup of every database that exists", json=False)
     _add_databases(parser)
-    parser.add_argument(
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--json", action="store_true", help="answer in JSON")
+    way.add_argument(
         "--every",
         metavar="SECONDS",
         type=_seconds,

@@ -80,6 +80,7 @@ def test_version_is_the_package_version() -> None:
         ["backup", "--db", "nonsense"],
         ["backup", "--every", "0"],
         ["backup", "--every", "nan"],
+        ["backup", "--every", "60", "--json"],
         ["restore"],
         ["restore", "users", "--at", "yesterday"],
         ["restore", "users", "--at", "0001-01-01T00:00:00+10:00"],
