@@ -143,7 +143,11 @@ def _backups(verbs: Verbs) -> None:
     parser = _verb(verbs, "backups", "list the backups, newest first")
     _add_databases(parser)
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--check", action="store_true", help="read every listed backup again; fail if one is damaged")
+    way.add_argument(
+        "--check",
+        action="store_true",
+        help="read every listed backup again; fail if one is damaged; name the files that no entry vouches for",
+    )
     way.add_argument(
         "--max-age",
         metavar="SECONDS",

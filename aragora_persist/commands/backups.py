@@ -25,17 +25,22 @@ def run(arguments: Namespace) -> int:
     now = times.utc_now()
     wanted = set(arguments.databases or ())
     listed: list[Listed] = []
+    notes: list[str] = []
     if arguments.max_age is not None:
         problems = [*_too_old(settings, wanted, arguments.max_age, now)]
     else:
         inventory = take_inventory(settings, check=arguments.check)
         listed = [one for one in reversed(inventory.backups) if not wanted or one.entry.database in wanted]
         problems = [*_problems(inventory, listed)]
+        if arguments.check:
+            notes += _notes(inventory)
     if arguments.json:
-        print_json({"backups": [_record(one, now) for one in listed], "problems": problems})
+        print_json({"backups": [_record(one, now) for one in listed], "problems": problems, "notes": notes})
     else:
         if arguments.max_age is None:
             _print(listed, now)
+        for note in notes:
+            print(f"Note: {note}")
         for problem in problems:
             print(f"aragora-persist: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -44,6 +49,14 @@ def run(arguments: Namespace) -> int:
 def _problems(inventory: Inventory, listed: list[Listed]) -> Iterator[str]:
     yield from (f"{one.entry.id}: its file is {one.state.value}" for one in listed if one.state is not FileState.INTACT)
     yield from (f"the catalog's line {number} is damaged" for number in inventory.damaged_lines)
+
+
+def _notes(inventory: Inventory) -> Iterator[str]:
+    """Say what is no backup and no mistake either, but takes space or will change."""
+    for name in inventory.uncatalogued:
+        yield f"{name} is not in the catalog: it is neither restored nor ever removed; delete it yourself"
+    if inventory.torn:
+        yield "the catalog's last line is incomplete, as a crash leaves it; the next backup removes it"
 
 
 def _too_old(settings: Settings, wanted: Collection[str], max_age_s: float, now: datetime) -> Iterator[str]:

@@ -229,6 +229,26 @@ def test_backups_check_finds_a_changed_byte(shell: Shell) -> None:
     assert shell.err == f"aragora-persist: {backup['id']}: its file is damaged\n"
 
 
+def test_backups_check_names_what_is_in_no_catalog(shell: Shell) -> None:
+    """A snapshot from before a migration, and a line that a crash tore: told, and no failure."""
+    shell("migrate", "--db", "tokens")
+    shell("backup")
+    folder = shell.home / "backups"
+    (folder / "users_20260101_000000_000000_before_migration.db").write_bytes(b"kept")
+    with (folder / "catalog.jsonl").open("a") as catalog:
+        catalog.write('{"kind": "back')
+
+    plain = shell("backups")
+    out = shell("backups", "--check")
+
+    assert "Note" not in plain
+    notes = [line for line in out.splitlines() if line.startswith("Note: ")]
+    assert notes[0].startswith("Note: users_20260101_000000_000000_before_migration.db is not in the catalog")
+    assert notes[1].startswith("Note: the catalog's last line is incomplete")
+    assert (shell.code, shell.err) == (0, "")
+    assert [f"Note: {note}" for note in shell.json("backups", "--check")["notes"]] == notes
+
+
 def test_backups_max_age_fails_where_one_is_missing_or_old(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh backups of everything pass; a database without one, or with an old one, is named."""
     shell("migrate", "--db", "tokens")
