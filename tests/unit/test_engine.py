@@ -17,56 +17,15 @@ from aragora_persist.errors import (
     MisuseError,
     StorageError,
 )
-from aragora_persist.settings import Durability, Settings
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.settings import Durability
+from aragora_persist.storage.engine import open_engine
+from tests.unit.tokens import COUNT, INSERT, add, count, settings
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-INSERT = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
-COUNT = "SELECT count(*) FROM token_blacklist"
-
-
-def settings(**environ: str) -> Settings:
-    """Return settings as this environment gives them."""
-    return Settings.from_env(environ)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the database will be."""
-    return tmp_path / "data" / "tokens.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    """Open a database in a new file."""
-    with open_engine(path, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
-        yield engine
-
-
-@pytest.fixture(params=["file", "memory"])
-def either(request: pytest.FixtureRequest, path: Path) -> Iterator[Engine]:
-    """Open a database in a new file, and one in memory."""
-    place = path if request.param == "file" else ":memory:"
-    with open_engine(place, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
-        yield engine
-
-
-def count(engine: Engine) -> object:
-    """Return how many tokens there are."""
-    with engine.read("count") as view:
-        row = view.one(COUNT)
-    assert row is not None
-    return row[0]
-
-
-def add(engine: Engine, *jtis: str) -> None:
-    """Add these tokens in one transaction."""
-    with engine.transaction("add") as tx:
-        for jti in jtis:
-            tx.execute(INSERT, (jti,))
+    from aragora_persist.storage.engine import Engine
 
 
 class TestReading:
@@ -189,12 +148,12 @@ class TestWriting:
             with either.transaction("hold") as tx:
                 tx.execute(INSERT, ("held",))
                 entered.set()
-                leave.wait(10)
+                leave.wait(PATIENCE_S)
 
         holder = threading.Thread(target=hold)
         holder.start()
         try:
-            assert entered.wait(10)
+            assert entered.wait(PATIENCE_S)
             with pytest.raises(BusyError, match="DB_TIMEOUT"), either.transaction("wait") as tx:
                 tx.execute(INSERT, ("never",))
         finally:
@@ -250,11 +209,8 @@ class TestWriting:
         with open_engine(path, "tokens") as engine, engine.transaction("write") as tx:
             assert tx.one("PRAGMA synchronous") == (2,)
 
-    def test_many_threads_lose_no_update(self, engine: Engine) -> None:
+    def test_many_threads_lose_no_update(self, path: Path) -> None:
         """Reading, adding one and writing in a transaction counts right with eight threads."""
-        add(engine, "n")
-        with engine.transaction("start") as tx:
-            tx.execute("UPDATE token_blacklist SET reason = '0'")
 
         def work() -> None:
             for _ in range(25):
@@ -263,13 +219,17 @@ class TestWriting:
                     assert row is not None
                     tx.execute("UPDATE token_blacklist SET reason = ?", (str(int(str(row[0])) + 1),))
 
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with engine.read("look") as view:
-            assert view.one("SELECT reason FROM token_blacklist") == ("200",)
+        with open_engine(path, "tokens", settings=settings(DB_TIMEOUT=str(PATIENCE_S))) as engine:
+            add(engine, "n")
+            with engine.transaction("start") as tx:
+                tx.execute("UPDATE token_blacklist SET reason = '0'")
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            with engine.read("look") as view:
+                assert view.one("SELECT reason FROM token_blacklist") == ("200",)
 
 
 class TestSlowQueries:
@@ -288,9 +248,12 @@ class TestSlowQueries:
         names = [record.getMessage().split(": ")[1].split(" (")[0] for record in caplog.records]
         assert names == ["save_cycle [cycle=5]", "get_cycle"]
 
-    def test_a_fast_query_is_not(self, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_fast_query_is_not(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Below the threshold nothing is logged."""
-        with caplog.at_level(logging.WARNING, "aragora_persist.slow"):
+        with (
+            open_engine(path, "tokens", settings=settings(ARAGORA_SLOW_QUERY_MS="600000")) as engine,
+            caplog.at_level(logging.WARNING, "aragora_persist.slow"),
+        ):
             add(engine, "a")
             assert count(engine) == 1
         assert caplog.records == []

@@ -18,56 +18,13 @@ from aragora_persist.errors import (
     SchemaTooNewError,
     StorageError,
 )
-from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.storage.engine import open_engine
+from tests.unit.tokens import COUNT, INSERT, add, count, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-INSERT = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
-COUNT = "SELECT count(*) FROM token_blacklist"
-
-
-def settings(**environ: str) -> Settings:
-    """Return settings as this environment gives them."""
-    return Settings.from_env(environ)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the database will be."""
-    return tmp_path / "data" / "tokens.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    """Open a database in a new file."""
-    with open_engine(path, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
-        yield engine
-
-
-@pytest.fixture(params=["file", "memory"])
-def either(request: pytest.FixtureRequest, path: Path) -> Iterator[Engine]:
-    """Open a database in a new file, and one in memory."""
-    place = path if request.param == "file" else ":memory:"
-    with open_engine(place, "tokens", settings=settings(DB_TIMEOUT="0.2")) as engine:
-        yield engine
-
-
-def count(engine: Engine) -> object:
-    """Return how many tokens there are."""
-    with engine.read("count") as view:
-        row = view.one(COUNT)
-    assert row is not None
-    return row[0]
-
-
-def add(engine: Engine, *jtis: str) -> None:
-    """Add these tokens in one transaction."""
-    with engine.transaction("add") as tx:
-        for jti in jtis:
-            tx.execute(INSERT, (jti,))
+    from aragora_persist.storage.engine import Engine
 
 
 class TestOpening:

@@ -14,13 +14,14 @@ import pytest
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.storage.engine import open_engine
+from tests.unit.tokens import INSERT
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aragora_persist.storage.engine import Engine
 
-INSERT = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
 STARTERS = 16
 ROUNDS = 2
 
@@ -58,7 +59,7 @@ def test_many_starters_of_a_new_folder(tmp_path: Path, number: int) -> None:
         assert starter.stdin is not None
         starter.stdin.write("go\n")
         starter.stdin.flush()
-    outcomes = [(starter.communicate(timeout=60)[1], starter.returncode) for starter in starters]
+    outcomes = [(starter.communicate(timeout=PATIENCE_S)[1], starter.returncode) for starter in starters]
     assert [code for _, code in outcomes] == [0] * STARTERS, outcomes
     with open_engine(path, "users") as engine, engine.read("look") as view:
         assert view.one("SELECT count(*) FROM users") == (STARTERS,)
@@ -83,7 +84,7 @@ def test_a_killed_writer_leaves_all_or_nothing(tmp_path: Path) -> None:
     assert victim.stdout is not None
     assert victim.stdout.readline() == "now\n"
     victim.send_signal(signal.SIGKILL)
-    victim.communicate(timeout=10)
+    victim.communicate(timeout=PATIENCE_S)
     with open_engine(path, "tokens") as engine:
         assert tokens(engine) == ["whole"]
 
@@ -98,7 +99,7 @@ def test_a_process_that_forgets_to_close_leaves_no_wal(tmp_path: Path) -> None:
             view.one("SELECT 1")
     """
     forgetful = start(code, tmp_path / "tokens.db")
-    forgetful.communicate(timeout=10)
+    forgetful.communicate(timeout=PATIENCE_S)
     assert forgetful.returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["tokens.db"]
 
@@ -122,7 +123,7 @@ def test_a_forked_child_has_connections_of_its_own(tmp_path: Path, work: str) ->
             assert view.one("SELECT count(*) FROM token_blacklist") == (1,)
             child = multiprocessing.get_context("fork").Process(target=in_child, args=(work, engine))
             child.start()
-            child.join(30)
+            child.join(PATIENCE_S)
             assert child.exitcode == 0
             assert view.one("SELECT count(*) FROM token_blacklist") == (1,)
         with engine.transaction("parent") as tx:
@@ -157,6 +158,6 @@ def test_a_database_in_memory_does_not_survive_a_fork() -> None:
     with open_engine(":memory:", "tokens") as engine:
         process = multiprocessing.get_context("fork").Process(target=child, args=(engine,))
         process.start()
-        process.join(30)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
         assert tokens(engine) == []
