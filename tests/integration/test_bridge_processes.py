@@ -109,8 +109,8 @@ def test_killing_the_cli_leaves_no_process(plugin: Plugin, engine: DockerClient,
     """``kill -9`` of the CLI ends the plugin and the provider."""
     with busy(plugin, engine, tmp_path, f"{prefix}-cli") as run:
         run.signal(run.cli.pid, signal.SIGKILL)
-        assert not alive(run.plugin)
-        assert not alive(run.provider)
+        assert not is_running(run.plugin)
+        assert not is_running(run.provider)
 
 
 def test_killing_the_plugin_leaves_no_process(
