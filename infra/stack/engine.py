@@ -46,7 +46,7 @@ class StackOnEngine:
         """
         holders = {
             int(binding["HostPort"]): container
-            for container in self._client.containers.list()
+            for container in self._client.containers.list(ignore_removed=True)
             for port, bindings in container.ports.items()
             for binding in bindings or ()
             if port.endswith("/tcp") and binding["HostIp"] in _REACH_LOOPBACK
