@@ -54,11 +54,6 @@ def find(marker: str, *, above: int | None = None) -> list[int]:
     return found
 
 
-def wait_for_the_end(*pids: int) -> None:
-    """Wait until none of these processes runs."""
-    wait_until(lambda: not any(map(is_running, pids)), f"the end of {pids}")
-
-
 @dataclass
 class Busy:
     """A run in the middle of a creation, with its processes."""
@@ -72,7 +67,7 @@ class Busy:
         """Send a signal, wait until every process has ended, and answer what the CLI printed."""
         os.kill(pid, number)
         output, _ = self.cli.communicate(timeout=PATIENCE_S)
-        wait_for_the_end(self.plugin, self.provider)
+        wait_until(lambda: not is_running(self.plugin) and not is_running(self.provider), "the end of both")
         assert list((self.folder / "tmp").glob("aragora-bridge-*")) == []
         assert list((self.folder / "tmp").glob("plugin*")) == []
         return output
@@ -168,7 +163,7 @@ def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
     [provider] = find(str(plugin.provider), above=child)
     parent.kill()
     parent.communicate()
-    wait_for_the_end(child, provider)
+    wait_until(lambda: not is_running(child) and not is_running(provider), "the end of both")
 
 
 @pytest.mark.parametrize(
