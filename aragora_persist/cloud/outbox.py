@@ -39,6 +39,23 @@ class OutboxEntry:
     enqueued_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Records with their payloads as text: what ``prepare`` has made and ``enqueue`` takes."""
+
+    pairs: tuple[tuple[Record, str], ...]
+
+
+def prepare(records: Iterable[Record]) -> Prepared:
+    """Turn the payloads into text, so that a transaction that enqueues many of them need not hold the writer meanwhile.
+
+    Raises:
+        InvalidValueError: a payload holds what Supabase cannot store.
+
+    """
+    return Prepared(tuple((record, _payload(record)) for record in records))
+
+
 class Outbox:
     """The local half of the way to Supabase, in ``aragora_outbox.db``."""
 
@@ -65,7 +82,7 @@ class Outbox:
         """Open a transaction, in which several calls and what was imported change together or not at all."""
         return self._engine.transaction(operation)
 
-    def enqueue(self, records: Iterable[Record], *, tx: Transaction | None = None) -> int:
+    def enqueue(self, records: Iterable[Record] | Prepared, *, tx: Transaction | None = None) -> int:
         """Let these records wait, and return how many are new or newer than what waited.
 
         When it has returned without ``tx``, they survive a loss of power. A mutable record without a revision gets one
@@ -76,13 +93,13 @@ class Outbox:
             InvalidValueError: a payload holds what Supabase cannot store; nothing was enqueued.
 
         """
-        prepared = [(record, _payload(record)) for record in records]
-        if not prepared:
+        prepared = records if isinstance(records, Prepared) else prepare(records)
+        if not prepared.pairs:
             return 0
         if tx is not None:
-            return _insert(tx, prepared)
+            return _insert(tx, prepared.pairs)
         with self.transaction("outbox.enqueue") as own:
-            return _insert(own, prepared)
+            return _insert(own, prepared.pairs)
 
     def pending(self, *, limit: int = 1000, after: int = 0) -> list[OutboxEntry]:
         """Return the oldest waiting records whose id is above ``after``, in the order of their ids."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.cloud.models import AgentMetrics, DebateArtifact, StreamEvent
+from aragora_persist.cloud.outbox import prepare
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.importers import ledger
 from aragora_persist.storage import trace as traces
@@ -70,11 +71,13 @@ def import_replay(
     loop_id = f"replay:{trace.trace_id}"
     records = [model.to_record() for model in _models(trace, loop_id)]
     is_new = store.save(trace)
+    # Before the transaction: a large trace takes seconds, and the writer is everybody's.
+    prepared, digest = prepare(records), trace.digest()
     with outbox.transaction(_OPERATION) as tx:
-        if not ledger.note_replay(tx, trace.trace_id, trace.digest()):
-            records = []
-        outbox.enqueue(records, tx=tx)
-    tables = [record.table for record in records]
+        noted = ledger.note_replay(tx, trace.trace_id, digest)
+        if noted:
+            outbox.enqueue(prepared, tx=tx)
+    tables = [record.table for record in records] if noted else []
     return ReplayImport(
         trace_id=trace.trace_id,
         loop_id=loop_id,

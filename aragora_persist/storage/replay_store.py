@@ -15,7 +15,7 @@ from aragora_persist.storage.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from aragora_persist.settings import Settings
@@ -66,10 +66,13 @@ class ReplayStore:
             ConflictError: another content is stored under this trace id, and stays.
 
         """
+        # The most of the work: not while everybody waits for the writer.
+        digest, header = trace.digest(), json_text.encode(trace.header, operation="replay.save", field="trace")
+        events = [_event_row(trace.trace_id, position, event) for position, event in enumerate(trace.events)]
         if tx is not None:
-            return _insert(tx, trace)
+            return _insert(tx, trace, digest, header, events)
         with self._engine.transaction("replay.save") as own:
-            return _insert(own, trace)
+            return _insert(own, trace, digest, header, events)
 
     def get(self, trace_id: str) -> Trace | None:
         """Return a replay as it was saved, or None when there is none.
@@ -132,8 +135,7 @@ class ReplayStore:
             return [_summary(row) for row in view.all(_LIST, (after, limit))]
 
 
-def _insert(tx: Transaction, trace: Trace) -> bool:
-    digest = trace.digest()
+def _insert(tx: Transaction, trace: Trace, digest: str, header: str, events: Sequence[Row]) -> bool:
     stored = tx.one("SELECT digest FROM replays WHERE trace_id = ?", (trace.trace_id,))
     if stored is not None:
         if stored[0] != digest:
@@ -156,14 +158,14 @@ def _insert(tx: Transaction, trace: Trace) -> bool:
             len(trace.events),
             trace.checksum,
             digest,
-            json_text.encode(trace.header, operation="replay.save", field="trace"),
+            header,
             times.to_text(times.utc_now()),
         ),
     )
     tx.execute_many(
         "INSERT INTO replay_events (trace_id, position, event_id, event_type, occurred_at, round_num, agent, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (_event_row(trace.trace_id, position, event) for position, event in enumerate(trace.events)),
+        events,
     )
     return True
 

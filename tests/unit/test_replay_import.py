@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aragora_persist import json_text
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError, PersistError
 from aragora_persist.importers.replay import import_replay
 from aragora_persist.storage.replay_store import ReplayStore
-from aragora_persist.storage.trace import EVENT_TYPES
+from aragora_persist.storage.trace import EVENT_TYPES, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import FrameType
 
     from aragora_persist.cloud.outbox import OutboxEntry
 
@@ -123,6 +127,31 @@ def test_a_trace_is_saved_and_its_records_wait(tmp_path: Path, databases: Databa
     assert trace is not None
     assert [item.document for item in trace.events] == document()["events"]
     assert json.loads(databases.store.export("trace-1")) == document()
+
+
+def test_others_can_write_while_a_trace_is_turned_into_text(tmp_path: Path, databases: Databases) -> None:
+    """Encoding and hashing a large trace takes seconds: no lock is held meanwhile, on neither file."""
+    held: list[str] = []
+    working = {json_text.encode.__code__, Trace.digest.__code__}
+
+    def look(frame: FrameType, what: str, _argument: object) -> None:
+        if what != "call" or frame.f_code not in working:
+            return
+        for name in ("replay.db", "outbox.db"):
+            with closing(sqlite3.connect(tmp_path / name, timeout=0, isolation_level=None)) as other:
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    held.append(f"{name} in {frame.f_code.co_name}")
+
+    path = written(tmp_path, document())
+    sys.setprofile(look)
+    try:
+        done = import_replay(path, databases.store, databases.outbox)
+    finally:
+        sys.setprofile(None)
+    assert held == []
+    assert (done.stream_events, databases.outbox.count()) == (8, 12)
 
 
 def test_times_without_a_zone_are_utc(tmp_path: Path, databases: Databases) -> None:
