@@ -13,12 +13,14 @@ PATIENCE_S = 60.0
 """When a test gives up: far beyond what anything takes that works, even where other work has all the cores."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S, every_s: float = 0.05
+) -> None:
     """Return as soon as the condition holds; fail with what was waited for when it does not come about in time."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s:g} s in vain for {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def is_running(pid: int) -> bool:

@@ -67,7 +67,7 @@ restore("users", Settings.from_env())
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return settings for a folder of its own, with a live database and its first backup."""
-    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": "5"})
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data")})
     settings.nomic_dir.mkdir()
     with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -146,7 +146,7 @@ def test_idle_connections_survive_and_see_the_restored_rows(settings: Settings) 
 
 def test_an_open_store_goes_on_with_the_restored_rows(tmp_path: Path) -> None:
     """A store of ours that stays open over the restore finds the old user, not the later one, and can write."""
-    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path), "DB_TIMEOUT": "5"})
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path)})
     with UserStore(settings=settings) as users:
         users.create(email="first@example.com")
         entry = take_backup("users", settings)

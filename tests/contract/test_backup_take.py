@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return settings for a folder of its own."""
-    return Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": "5"})
+    return Settings.from_env({"NOMIC_DIR": str(tmp_path / "data")})
 
 
 def make_database(settings: Settings, name: str = "users", rows: int = 3) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from infra.naming import image_repository, labels_of, resource_name
 from infra.stack.engine import StackOnEngine
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class _Stack:
             network_mode="none",
         )
         if restart is None:
-            container.wait(timeout=30)
+            container.wait(timeout=PATIENCE_S)
         return container
 
     def network(self) -> str:
@@ -117,7 +118,7 @@ def test_a_container_that_keeps_failing_says_why(stacks: tuple[_Stack, _Stack]) 
     stack, _ = stacks
     stack.container("job", "pass")
     service = stack.container("service", "print('no such thing'); raise SystemExit(1)", restart="on-failure")
-    service.wait(timeout=30)
+    service.wait(timeout=PATIENCE_S)
     sick = dict(stack.on_engine.sick())
     assert list(sick) == [resource_name(stack.name, "service")]
     assert "no such thing" in sick[resource_name(stack.name, "service")]

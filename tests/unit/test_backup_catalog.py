@@ -12,6 +12,7 @@ import pytest
 from aragora_persist.backup.catalog import BackupEntry, Catalog, _line
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import BusyError
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def write(directory: Path, *numbers: int) -> Catalog:
     """Return a catalog to which these entries were added."""
     catalog = Catalog(directory)
     for number in numbers:
-        with catalog.writing(timeout_s=5) as writer:
+        with catalog.writing(timeout_s=PATIENCE_S) as writer:
             writer.add_backup(entry(number))
     return catalog
 
@@ -47,7 +48,7 @@ def write(directory: Path, *numbers: int) -> Catalog:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     """Entries come back equal and in order; a deletion moves one to the deleted."""
     catalog = write(tmp_path, 1, 2, 3)
-    with catalog.writing(timeout_s=5) as writer:
+    with catalog.writing(timeout_s=PATIENCE_S) as writer:
         writer.add_deletion(entry(2), at=datetime(2026, 3, 9, tzinfo=UTC), reason="older than 7 days")
     state = catalog.read()
     assert state.backups == (entry(1), entry(3))
@@ -149,7 +150,7 @@ def test_forgetting_keeps_a_last_line_without_its_newline(tmp_path: Path) -> Non
     """What a reader counts as a backup is not lost with those that are forgotten."""
     catalog = write(tmp_path, 1, 2)
     catalog.path.write_bytes(catalog.path.read_bytes()[:-1])
-    with catalog.writing(timeout_s=5) as writer:
+    with catalog.writing(timeout_s=PATIENCE_S) as writer:
         writer.forget([entry(1)])
     assert catalog.read().backups == (entry(2),)
 
@@ -169,6 +170,6 @@ def test_writers_do_not_interleave(tmp_path: Path) -> None:
 def test_a_held_catalog_is_busy(tmp_path: Path) -> None:
     """Whoever waits for the lock longer than the timeout gets a BusyError, and the catalog is as it was."""
     catalog = write(tmp_path, 1)
-    with catalog.writing(timeout_s=5), pytest.raises(BusyError), catalog.writing(timeout_s=0.1):
+    with catalog.writing(timeout_s=PATIENCE_S), pytest.raises(BusyError), catalog.writing(timeout_s=0.1):
         raise AssertionError("two writers at once")
     assert catalog.read().backups == (entry(1),)

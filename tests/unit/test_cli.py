@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,11 +10,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import aragora_persist
 from aragora_persist.cli import build_parser, main
+from tests.waiting import PATIENCE_S, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = Path(sys.executable).with_name("aragora-persist")
 VERBS = ("status", "migrate", "backup", "backups", "restore", "import", "sync", "doctor", "serve")
@@ -26,7 +32,7 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -168,19 +174,33 @@ def test_full_disk_behind_a_redirection_is_a_failure(migrated: Path) -> None:
     assert "No space left on device" in result.stderr
 
 
+@contextlib.contextmanager
+def reader_of(fifo: Path) -> Iterator[None]:
+    """Hold a pipe open for writing once somebody reads it."""
+    opened: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            opened.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    wait_until(is_read, "a reader")
+    yield
+    os.close(opened[0])
+
+
 def test_interrupt_exits_130(home: Path) -> None:
     """Ctrl-C ends a one-off command without a traceback, as shells expect."""
     home.mkdir()
     fifo = home / "trace.json"
-    os.mkfifo(fifo)  # opening it for reading waits, so that the command is surely in its middle
+    os.mkfifo(fifo)  # reading it waits, so that the command is surely in its middle
     with subprocess.Popen(
         [COMMAND, "--nomic-dir", home, "import", "replay", fifo], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        while not (home / "aragora_outbox.db").exists():
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
+        with reader_of(fifo):
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE_S)
 
         assert "Traceback" not in process.stderr.read()
     assert process.returncode == 130

@@ -19,6 +19,7 @@ from aragora_persist.databases import DATABASES
 from aragora_persist.migrations.command import main
 from aragora_persist.migrations.runner import status
 from tests.unit.workshop import Workshop
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [database.name for database in DATABASES]
@@ -144,11 +145,11 @@ class TestChanges:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "aragora_persist", tmp_path / "aragora_persist", ignore=ignored)
         created = start(tmp_path / "nomic", "--create", "Add user notes", "--db", "users", cwd=tmp_path)
-        out, err = created.communicate(timeout=30)
+        out, err = created.communicate(timeout=PATIENCE_S)
         path = tmp_path / "aragora_persist" / "migrations" / "users" / "003_add_user_notes.py"
         assert (out, err, created.returncode) == (f"users: created {path}\n", "", 0)
         shown = start(tmp_path / "nomic", "--status", "--db", "users", "--json", cwd=tmp_path)
-        assert json.loads(shown.communicate(timeout=30)[0])[0]["pending"][-1] == "003_add_user_notes"
+        assert json.loads(shown.communicate(timeout=PATIENCE_S)[0])[0]["pending"][-1] == "003_add_user_notes"
 
     def test_an_error_shows_its_cause_and_no_credential(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -216,10 +217,10 @@ def test_many_runners_at_once(tmp_path: Path, number: int) -> None:
     """Sixteen processes migrate the same new folder: all succeed, and each migration ran once."""
     place = tmp_path / str(number)
     runners = [start(place, "--migrate", "--db", "users", "--json") for _ in range(STARTERS)]
-    outcomes = [(*runner.communicate(timeout=60), runner.returncode) for runner in runners]
+    outcomes = [(*runner.communicate(timeout=PATIENCE_S), runner.returncode) for runner in runners]
     assert [code for _, _, code in outcomes] == [0] * STARTERS, outcomes
     applied = [name for out, _, _ in outcomes for name in json.loads(out)[0]["applied"]]
-    assert applied == ["001_initial", "002_add_lockout"]
+    assert sorted(applied) == ["001_initial", "002_add_lockout"]
     assert status(place / "aragora_users.db", "users").state == "current"
 
 
@@ -229,12 +230,13 @@ def test_a_killed_runner_is_repaired_by_the_next(tmp_path: Path) -> None:
     for number in range(KILLS):
         place = tmp_path / str(number)
         victim = start(place, "--migrate")
-        time.sleep(0.06 + number * 0.02)
+        wait_until(place.exists, "the first database", every_s=0.001)
+        time.sleep(number * 0.01)
         victim.send_signal(signal.SIGKILL)
-        victim.communicate(timeout=10)
+        victim.communicate(timeout=PATIENCE_S)
         killed += victim.returncode == -signal.SIGKILL
         again = start(place, "--migrate", "--json")
-        out, err = again.communicate(timeout=60)
+        out, err = again.communicate(timeout=PATIENCE_S)
         assert (again.returncode, err) == (0, ""), out
         for database in DATABASES:
             assert status(database.path(place), database.name).state == "current"

@@ -13,6 +13,7 @@ import pytest
 
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.storage.schema import DatabaseManager, get_wal_connection, safe_add_column
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +160,7 @@ class TestDatabaseManager:
         def hold() -> None:
             manager.get_connection()
             ready.set()
-            leave.wait(10)
+            leave.wait(PATIENCE_S)
 
         def child() -> None:
             theirs = manager.get_connection()
@@ -168,10 +169,10 @@ class TestDatabaseManager:
 
         holder = threading.Thread(target=hold)
         holder.start()
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE_S)
         process = multiprocessing.get_context("fork").Process(target=child)
         process.start()
-        process.join(30)
+        process.join(PATIENCE_S)
         leave.set()
         holder.join()
         assert process.exitcode == 0

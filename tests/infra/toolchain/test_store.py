@@ -13,6 +13,7 @@ import pytest
 
 from infra.toolchain.environment import REPOSITORY
 from infra.toolchain.store import TEMPORARY, Store
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,7 @@ def test_a_killed_publication_is_never_taken_for_whole_and_the_next_repairs_it(t
     assert not _entry(store).exists()
     assert list(tmp_path.glob(f"{TEMPORARY}*"))
     with _publisher(tmp_path, waits=False) as repairing:
-        assert repairing.communicate(timeout=30)[0] == "half\ndone\n"
+        assert repairing.communicate(timeout=PATIENCE_S)[0] == "half\ndone\n"
     assert store.origin_of(_entry(store)) == "test"
     assert not list(tmp_path.glob(f"{TEMPORARY}*"))
 
@@ -117,8 +118,8 @@ def test_a_second_bootstrap_waits_for_the_first(tmp_path: Path) -> None:
         with _publisher(tmp_path, waits=False) as second:
             assert second.stdout is not None
             assert second.stdout.readline() == "waiting\n"
-            assert first.communicate("go on\n", timeout=30)[0] == "done\n"
-            assert second.communicate(timeout=30)[0] == "half\ndone\n"
+            assert first.communicate("go on\n", timeout=PATIENCE_S)[0] == "done\n"
+            assert second.communicate(timeout=PATIENCE_S)[0] == "half\ndone\n"
 
 
 def test_a_link_is_the_file_of_the_entry_and_is_replaced_in_one_step(tmp_path: Path) -> None:
