@@ -72,38 +72,41 @@ _CHANGEABLE = frozenset(("email", *UserProfile.__annotations__))
 
 
 def from_row(row: Row) -> User:
-    """Return the record of a row of ``COLUMNS``.
+    """Return the record of a row of ``COLUMNS``; a NULL that the documented schema allows is its column's default.
 
     Raises:
-        DamagedError: the stored preferences are not a JSON object.
+        DamagedError: the stored preferences are not a JSON object, or a time is none.
 
     """
     values = cast(
-        "tuple[str, str, str, str | None, str, str, str, str | None, int, int, str | None, "
-        "str, str | None, int, str | None, str | None, str | None]",
+        "tuple[str, str, str | None, str | None, str | None, str, str, str | None, int, int, str | None, "
+        "str | None, str | None, int | None, str | None, str | None, str | None]",
         row,
     )
     (ident, email, name, org_id, role, created, updated, login, active, verified, avatar) = values[:11]
     (preferences, locked, failures, reason, activity, debate) = values[11:]
-    return User(
-        ident,
-        email,
-        name,
-        org_id,
-        role,
-        from_text(created),
-        from_text(updated),
-        None if login is None else from_text(login),
-        bool(active),
-        bool(verified),
-        avatar,
-        {} if preferences == "{}" else _object(preferences, ident),
-        None if locked is None else from_text(locked),
-        failures,
-        reason,
-        None if activity is None else from_text(activity),
-        None if debate is None else from_text(debate),
-    )
+    try:
+        return User(
+            ident,
+            email,
+            name or "",
+            org_id,
+            role or "member",
+            from_text(created),
+            from_text(updated),
+            None if login is None else from_text(login),
+            bool(active),
+            bool(verified),
+            avatar,
+            {} if preferences is None or preferences == "{}" else _object(preferences, ident),
+            None if locked is None else from_text(locked),
+            failures or 0,
+            reason,
+            None if activity is None else from_text(activity),
+            None if debate is None else from_text(debate),
+        )
+    except (InvalidValueError, TypeError) as error:
+        raise DamagedError("read user", ident, "a time of its row is not one", hint="correct the row") from error
 
 
 def normal_email(email: str) -> str:
@@ -145,14 +148,14 @@ def _to_json(preferences: dict[str, Any]) -> str:
         raise InvalidValueError("user", "preferences", "is not a dict")
     try:
         return json.dumps(preferences, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError("user", "preferences", f"is not JSON: {error}") from error
 
 
 def _object(text: str, ident: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedError("read user", ident, "preferences is not JSON") from error
     if not isinstance(value, dict):
         raise DamagedError("read user", ident, "preferences is not a JSON object")

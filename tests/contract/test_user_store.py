@@ -159,6 +159,15 @@ class TestCreate:
             store.create(EMAIL, **profile)
         assert store.get_by_email(EMAIL) is None
 
+    def test_refuses_preferences_that_are_nested_too_deeply(self, store: UserStore, user: User) -> None:
+        """Like any others that are not JSON; what was stored stays."""
+        nested: list[object] = []
+        for _ in range(100_000):
+            nested = [nested]
+        with pytest.raises(InvalidValueError, match="not JSON"):
+            store.update(user.id, preferences={"a": nested})
+        assert store.get(user.id) == user
+
     def test_refuses_an_empty_password(self, store: UserStore) -> None:
         """No password login is None, not an empty password."""
         with pytest.raises(InvalidValueError, match="empty"):
@@ -217,7 +226,25 @@ class TestFind:
             user.name = "other"  # type: ignore[misc]  # the test
         assert "argon2" not in repr(user)
 
-    @pytest.mark.parametrize("text", ["{", "[1]", ""])
+    def test_a_row_of_plain_sql_may_hold_nulls(self, store: UserStore, user: User) -> None:
+        """Where the documented schema allows them, they read as the defaults, and such a user can log in."""
+        nulls = ("name", "role", "preferences", "failed_login_count")
+        with engine_of(store).transaction("plain") as tx:
+            tx.execute(f"UPDATE users SET {', '.join(f'{column} = NULL' for column in nulls)}")
+        found = store.get(user.id)
+        assert found is not None
+        assert (found.name, found.role, found.preferences, found.failed_login_count) == ("", "member", {}, 0)
+        assert store.authenticate(EMAIL, PASSWORD) is not None
+
+    @pytest.mark.parametrize("text", [None, "yesterday", 5])
+    def test_a_damaged_time_is_said(self, store: UserStore, user: User, text: str | int | None) -> None:
+        """Stored data that is no time is not the caller's mistake."""
+        with engine_of(store).transaction("damage") as tx:
+            tx.execute("UPDATE users SET created_at = ?", (text,))
+        with pytest.raises(DamagedError, match="time"):
+            store.get(user.id)
+
+    @pytest.mark.parametrize("text", ["{", "[1]", "", "[" * 100_000])
     def test_damaged_preferences_are_said(self, store: UserStore, user: User, text: str) -> None:
         """A row that was damaged from outside is an error, not an empty dict."""
         with engine_of(store).transaction("damage") as tx:
