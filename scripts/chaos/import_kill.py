@@ -37,20 +37,24 @@ def _write_unprotected(outbox: Outbox, loop_id: str, batch: list[git.Commit]) ->
 
 
 def child(repository: Path, database: Path, batch: int, *, unprotected: bool) -> None:
-    """Import, with a line on stdout for each batch."""
+    """Import, with a line on stdout for each batch, and go on after a line on stdin or its end.
+
+    So it is never further than the one who kills it thinks, however busy the machine is.
+    """
     git._BATCH_COMMITS = batch  # noqa: SLF001 - small batches, so that a kill falls between and inside many
     if unprotected:
         git._write = _write_unprotected  # noqa: SLF001 - as above
     with Outbox(database) as outbox:
-        git.import_git(repository, outbox, progress=lambda done, _: print(done, flush=True))
+        git.import_git(repository, outbox, progress=lambda done, _: (print(done, flush=True), sys.stdin.readline()))
 
 
 def kill_once(command: list[str], batches: int, moment: float) -> bool:
     """Start an import, kill it at this moment (0 to 1) of the batch after so many, and return whether it still ran."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         for _ in range(batches):
             start = perf_counter()
             process.stdout.readline()
+            process.stdin.write(b"\n")
         sleep(moment * (perf_counter() - start))
         running = process.poll() is None
         process.kill()
@@ -93,7 +97,7 @@ def main() -> int:
                 print("the history is too short for so many kills", file=sys.stderr)
                 return 2
             landed.append(imported(database))
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         check = [sys.executable, str(_HISTORY), "compare", str(repository), str(database)]
         compared = subprocess.run(check, check=False, stdout=subprocess.PIPE)
     comparison = json.loads(compared.stdout)

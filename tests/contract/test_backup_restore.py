@@ -45,13 +45,15 @@ for number in range(10**9):
         print("writing", flush=True)
 """
 
-# Commits one number after the other and says each one when it is committed.
+# Commits one number after the other and says each one when it is committed. The rest between two commits is for those
+# who wait: SQLite looks for a free lock in growing steps, and would hardly ever meet one that is free for an instant.
 COUNTER = """
-import sqlite3, sys
+import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
 for number in range(10**9):
     connection.execute("INSERT INTO users (email) VALUES (?)", (f"number {number}",))
     print(number, flush=True)
+    time.sleep(0.002)
 """
 
 RESTORER = """
