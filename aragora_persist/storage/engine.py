@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import threading
 from typing import TYPE_CHECKING, Self
+from weakref import WeakValueDictionary
 
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, MisuseError
@@ -142,20 +143,35 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[Path, _Shared] = {}
+        self._gates: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
         watch(self)
 
     def open(self, path: Path, database: str, *, migrate: bool, settings: Settings) -> Engine:
         with self._lock:
+            gate = self._gates.setdefault(path, threading.Lock())
+        # A gate for each file: opening one can take a migration or a timeout long, and must not hold up the others.
+        with gate:
+            shared = self._share(path, database)
+            if shared is None:
+                shared = _open_file(path, database, migrate=migrate, settings=settings)
+                shared.handles = 1
+                with self._lock:
+                    self._open[path] = shared
+            return Engine(shared)
+
+    def _share(self, path: Path, database: str) -> _Shared | None:
+        """Count one handle more on the file where it is open already."""
+        with self._lock:
             shared = self._open.get(path)
             if shared is None:
-                shared = self._open[path] = _open_file(path, database, migrate=migrate, settings=settings)
-            elif shared.file != _identity(path):
+                return None
+            if shared.file != _identity(path):
                 problem = "was removed or replaced while this process has it open"
                 raise ConflictError("open database", path, problem, hint="close the stores that use the old file")
-            elif shared.database != database:
+            if shared.database != database:
                 raise ConflictError("open database", path, f"is open as {shared.database!r}, not as {database!r}")
             shared.handles += 1
-            return Engine(shared)
+            return shared
 
     def release(self, shared: _Shared) -> None:
         with self._lock:
@@ -173,8 +189,9 @@ class _Registry:
                 shared.close(0)
 
     def abandon(self) -> Iterable[sqlite3.Connection]:
-        """See ``forks.Holder``: another thread of the parent may have held the lock."""
+        """See ``forks.Holder``: another thread of the parent may have held a lock."""
         self._lock = threading.Lock()
+        self._gates = WeakValueDictionary()
         return ()
 
 

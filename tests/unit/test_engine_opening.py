@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -139,6 +141,23 @@ class TestOpening:
         engine.close()
         with open_engine(path, "tokens") as new:
             assert count(new) == 0
+
+    def test_one_file_that_takes_long_does_not_hold_up_another(self, path: Path, tmp_path: Path) -> None:
+        """While a thread waits for a locked file, the others open, and close, what they need."""
+        open_engine(path, "tokens").close()
+        opened: list[Engine] = []
+        patient = settings(DB_TIMEOUT="60")
+        waiting = threading.Thread(target=lambda: opened.append(open_engine(path, "tokens", settings=patient)))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode=DELETE")
+            other.execute("BEGIN EXCLUSIVE")
+            waiting.start()
+            time.sleep(0.2)  # a thread that starts later than this proves less, and breaks nothing
+            open_engine(tmp_path / "other.db", "tokens").close()
+            still_waiting = waiting.is_alive()
+        waiting.join()
+        opened[0].close()
+        assert still_waiting
 
     def test_memory_is_each_handles_own(self) -> None:
         """Two databases in memory share nothing."""
