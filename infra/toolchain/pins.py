@@ -15,8 +15,6 @@ from pathlib import Path
 
 TOOLCHAIN_SOURCE = Path(__file__).resolve().parent
 
-PYTHON_MINIMUM = (3, 11)
-
 BASE_IMAGE = "debian:trixie-slim"
 BASE_IMAGE_RELEASE = "trixie"
 

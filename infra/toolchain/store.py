@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aragora_persist.storage.files import sync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -60,7 +62,7 @@ class Store:
                 if entry.exists():  # it lost a file, or nobody would make it again
                     entry.rename(damaged / entry.name)
                 scratch.rename(entry)
-            _sync_folder(entry.parent)
+            sync_folder(entry.parent)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -84,7 +86,7 @@ class Store:
         with self.scratch() as scratch:
             (scratch / name).hardlink_to(target)
             (scratch / name).replace(self.bin_dir / name)
-        _sync_folder(self.bin_dir)
+        sync_folder(self.bin_dir)
 
     def unlink(self, name: str) -> None:
         """Remove ``bin/<name>``; nothing happens when it is not there."""
@@ -110,11 +112,3 @@ class Store:
                 fcntl.flock(handle, fcntl.LOCK_EX)
             self.sweep()
             yield
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

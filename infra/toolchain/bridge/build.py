@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from aragora_persist.errors import PersistError
+from aragora_persist.storage.files import sync_folder
 
 STUB_MODULES: Final = ("tfplugin6_pb2.py", "tfplugin6_pb2_grpc.py")
 _SOURCES: Final = Path(__file__).parent
@@ -152,7 +153,7 @@ def _write_directory(target: Path, files: dict[str, bytes]) -> None:
         scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _sync_directory(target.parent)
+    sync_folder(target.parent)
 
 
 def _write(target: Path, content: bytes, *, mode: int) -> None:
@@ -167,12 +168,4 @@ def _write(target: Path, content: bytes, *, mode: int) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)
