@@ -102,9 +102,12 @@ def complete(database: Path, *, timeout_s: float) -> Path | None:
 
 def _read(database: Path) -> Intent:
     try:
-        return Intent(**json.loads(restore_note(database).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        intent = Intent(**json.loads(restore_note(database).read_text(encoding="utf-8")))
+        for name in (intent.staged, intent.replaced):
+            database.with_name(name)  # refuses what is no name of a file in this folder
+    except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(_OPERATION, restore_note(database), "cannot be read", hint=_HINT) from error
+    return intent
 
 
 def _refuse_holders(database: Path, timeout_s: float) -> None:
