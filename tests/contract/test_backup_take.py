@@ -168,6 +168,17 @@ def test_a_ledger_of_another_program_is_no_version(settings: Settings, ledger: s
     assert take_backup("users", settings).content.schema_version is None
 
 
+def test_a_foreign_key_that_sqlite_cannot_check_does_not_end_backups(settings: Settings) -> None:
+    """One that names columns which are not unique: the rest is counted, and the table is in the backup."""
+    path = make_database(settings)
+    execute(path, "INSERT INTO notes VALUES (99, 'orphan')")
+    execute(path, "CREATE TABLE parent (a)")
+    execute(path, "CREATE TABLE child (a REFERENCES parent(a))")
+    execute(path, "INSERT INTO child VALUES (1)")
+    content = take_backup("users", settings).content
+    assert (content.foreign_key_violations, content.tables["child"].rows) == (1, 1)
+
+
 def test_rows_that_refer_to_nothing_are_counted_and_do_not_end_backups(settings: Settings) -> None:
     """A foreign key that is broken in the live database is in the entry."""
     execute(make_database(settings), "INSERT INTO notes VALUES (99, 'orphan')")
