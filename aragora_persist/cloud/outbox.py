@@ -9,10 +9,10 @@ the ids that it has sent.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from aragora_persist import json_text, times
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.store import Store
 
 if TYPE_CHECKING:
     import os
@@ -56,23 +56,13 @@ def prepare(records: Iterable[Record]) -> Prepared:
     return Prepared(tuple((record, _payload(record)) for record in records))
 
 
-class Outbox:
+class Outbox(Store):
     """The local half of the way to Supabase, in ``aragora_outbox.db``."""
 
     def __init__(
         self, db_path: str | os.PathLike[str] | None = None, *, migrate: bool = False, settings: Settings | None = None
     ) -> None:
-        self._engine = open_engine(db_path, "outbox", migrate=migrate, settings=settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the database back."""
-        self._engine.close()
+        super().__init__("outbox", db_path, migrate=migrate, settings=settings)
 
     def read(self, operation: str) -> AbstractContextManager[Reader]:
         """Open a view of the outbox's database."""

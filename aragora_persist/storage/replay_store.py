@@ -6,11 +6,11 @@ Leaves out: files (the importer reads them, the caller writes an export) and rep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from aragora_persist import json_text, times
 from aragora_persist.errors import ConflictError, DamagedError, NotFoundError, PersistError
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.store import Store
 from aragora_persist.storage.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
@@ -41,23 +41,13 @@ class ReplaySummary:
     saved_at: datetime
 
 
-class ReplayStore:
+class ReplayStore(Store):
     """Replays by their trace id, which is a key and never a path."""
 
     def __init__(
         self, db_path: str | os.PathLike[str] | None = None, *, migrate: bool = False, settings: Settings | None = None
     ) -> None:
-        self._engine = open_engine(db_path, "replay", migrate=migrate, settings=settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the database back."""
-        self._engine.close()
+        super().__init__("replay", db_path, migrate=migrate, settings=settings)
 
     def save(self, trace: Trace, *, tx: Transaction | None = None) -> bool:
         """Save a replay with all its events, and return whether it is new; the same one again changes nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from aragora_persist.errors import (
     AccountInactiveError,
@@ -18,8 +18,8 @@ from aragora_persist.errors import (
     NotFoundError,
 )
 from aragora_persist.storage import passwords
-from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.lockout import lock_after
+from aragora_persist.storage.store import Store
 from aragora_persist.storage.users import COLUMNS, User, UserChanges, UserProfile, from_row, normal_email, to_columns
 from aragora_persist.times import from_text, to_text, utc_now
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import datetime
-    from types import TracebackType
     from typing import Unpack
 
     from aragora_persist.settings import Settings
@@ -37,7 +36,7 @@ _BY_ID = f"SELECT {COLUMNS} FROM users WHERE id = ?"  # noqa: S608 - constants o
 _BY_EMAIL = f"SELECT {COLUMNS} FROM users WHERE email = ?"  # noqa: S608 - as above
 
 
-class UserStore:
+class UserStore(Store):
     """The users of one database. ``db_path`` None is ``aragora_users.db`` under ``NOMIC_DIR``.
 
     Methods that write take a transaction of the same database as ``tx``; without one, each is its own.
@@ -51,7 +50,7 @@ class UserStore:
         settings: Settings | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._engine = open_engine(db_path, "users", migrate=migrate, settings=settings)
+        super().__init__("users", db_path, migrate=migrate, settings=settings)
         self._clock = clock
 
     def create(
@@ -162,18 +161,6 @@ class UserStore:
             passwords.hash_password(password) if right and passwords.needs_rehash(password_hash) else password_hash
         )
         return self._attempted(user_id, password_hash, renewed if right else None)
-
-    def close(self) -> None:
-        """Give the database back; closing twice does nothing."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _attempted(self, user_id: str, checked: str, renewed: str | None) -> User | None:
         """Write the outcome of an attempt against the hash ``checked``; ``renewed`` None is a failure.
