@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 _not_run: list[str] = []
+
+# The same examples in every run, and no time limit for each of them: a busy machine is no finding.
+hypothesis.settings.load_profile("ci")
 
 
 @functools.cache

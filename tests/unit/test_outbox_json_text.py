@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_persist import json_text
@@ -26,7 +26,6 @@ def looped() -> dict[str, Any]:
     return value
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), STORABLE))
 def test_what_is_taken_comes_back(value: dict[str, Any]) -> None:
     """An object is returned as it went in, or refused for a NUL or a lone surrogate that it does hold."""
