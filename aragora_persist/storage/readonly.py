@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+import time
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ATTEMPTS = 20
+_MOVED_ATTEMPTS = 5
+_RETRY_S = 0.01
 
 
 @contextmanager
@@ -35,25 +38,42 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
         BusyError: it kept changing while it was looked at.
 
     """
+    with ExitStack() as stack:
+        try:
+            yield _opened(path, stack)
+        except DRIVER_ERRORS as error:
+            raise translate(error, "read database", path) from error
+
+
+def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Return a connection that has read once: from then on nobody takes the files away from it."""
+    for left in reversed(range(_MOVED_ATTEMPTS)):
+        with ExitStack() as attempt:
+            try:
+                connection = attempt.enter_context(closing(_connected(path, attempt)))
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            except (sqlite3.OperationalError, FileNotFoundError) as error:
+                # The last one who had it open has closed it between our look at its side files and our opening them.
+                moved = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF == sqlite3.SQLITE_CANTOPEN
+                if not (moved and left and path.exists()):
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                stack.push(attempt.pop_all())
+                return connection
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Connect in the way that leaves no trace; what is needed for it lives as long as ``stack``."""
     wal, shm = Path(f"{path}-wal"), Path(f"{path}-shm")
     if not wal.exists():
-        with _connected(path, "immutable=1") as connection:
-            yield connection
+        how = "&immutable=1"
     elif shm.exists():
-        with _connected(path, "readonly_shm=1") as connection:
-            yield connection
+        how = "&readonly_shm=1"
     else:
-        with _copied(path, wal) as copy, _connected(copy, "") as connection:
-            yield connection
-
-
-@contextmanager
-def _connected(path: Path, how: str) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&{how}", uri=True, isolation_level=None)) as connection:
-            yield connection
-    except DRIVER_ERRORS as error:
-        raise translate(error, "read database", path) from error
+        path, how = stack.enter_context(_copied(path, wal)), ""
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro{how}", uri=True, isolation_level=None)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from aragora_persist.storage.slow import report_slow
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
 MOUNTS = [
     "22 27 0:21 / /proc rw,nosuid shared:12 - proc proc rw",
@@ -178,6 +179,31 @@ class TestOpenReadonly:
         for name in ("tokens.db", "tokens.db-wal"):
             shutil.copy(path.parent / name, tmp_path / "copy")
         assert self.look(tmp_path / "copy" / "tokens.db") == [("a",), ("b",)]
+
+    @pytest.mark.parametrize("seen", ["wal", "wal and shm"])
+    def test_one_that_is_closed_while_it_is_opened(self, path: Path, seen: str) -> None:
+        """Side files that were there a moment ago, and went with the last one who had it open, are no error."""
+        self.killed(path)
+        if seen == "wal":
+            path.with_name("tokens.db-shm").unlink()
+        gone: list[sqlite3.Connection] = []
+
+        def close(frame: FrameType, what: str, argument: object) -> None:
+            copying = what == "call" and frame.f_code.co_name == "_stamps"
+            connecting = what == "c_call" and argument is sqlite3.connect
+            if (copying or connecting) and not gone:
+                gone.append(sqlite3.connect(path))
+                gone[0].execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                gone[0].close()
+
+        sys.setprofile(close)
+        try:
+            with open_readonly(path) as connection:
+                rows = connection.execute("SELECT jti FROM token_blacklist").fetchall()
+        finally:
+            sys.setprofile(None)
+        assert gone
+        assert rows == [("a",), ("b",)]
 
     def test_it_cannot_write(self, path: Path) -> None:
         """The connection refuses to change the file."""
