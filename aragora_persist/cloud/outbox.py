@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist import json_text, times
+from aragora_persist.errors import DamagedError, InvalidValueError
 from aragora_persist.storage.store import Store
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.cloud.models import Record
     from aragora_persist.settings import Settings
-    from aragora_persist.storage.port import Reader, Transaction
+    from aragora_persist.storage.port import Reader, Row, Transaction
 
 _COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
 
@@ -92,27 +93,39 @@ class Outbox(Store):
             return _insert(own, prepared.pairs)
 
     def pending(self, *, limit: int = 1000, after: int = 0) -> list[OutboxEntry]:
-        """Return the oldest waiting records whose id is above ``after``, in the order of their ids."""
+        """Return the oldest waiting records whose id is above ``after``, in the order of their ids.
+
+        Raises:
+            DamagedError: what is stored of one is not what was enqueued.
+
+        """
         sql = f"SELECT {_COLUMNS} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - a constant of this module
         with self.read("outbox.pending") as view:
             rows = view.all(sql, (after, limit))
-        return [
-            OutboxEntry(
-                id=int(id_ or 0),
-                table=str(table),
-                key=str(key),
-                revision=int(revision or 0),
-                payload=json_text.decode(str(payload)),
-                enqueued_at=times.from_text(str(enqueued_at)),
-            )
-            for id_, table, key, revision, payload, enqueued_at in rows
-        ]
+        return [_entry(row) for row in rows]
 
     def count(self) -> int:
         """Return how many records wait."""
         with self.read("outbox.count") as view:
             row = view.one("SELECT COUNT(*) FROM outbox")
         return int(row[0] or 0) if row else 0
+
+
+def _entry(row: Row) -> OutboxEntry:
+    id_, table, key, revision, payload, enqueued_at = row
+    try:
+        return OutboxEntry(
+            id=int(id_ or 0),
+            table=str(table),
+            key=str(key),
+            revision=int(revision or 0),
+            payload=json_text.decode(str(payload)),
+            enqueued_at=times.from_text(str(enqueued_at)),
+        )
+    except (ValueError, InvalidValueError) as error:
+        raise DamagedError(
+            "outbox.pending", f"record {id_!r}", "is not what was enqueued", hint="restore the database from a backup"
+        ) from error
 
 
 def _payload(record: Record) -> str:

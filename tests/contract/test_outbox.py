@@ -16,7 +16,7 @@ import pytest
 from aragora_persist import times
 from aragora_persist.cloud.models import NomicCycle, Record, StreamEvent
 from aragora_persist.cloud.outbox import Outbox
-from aragora_persist.errors import InvalidValueError
+from aragora_persist.errors import DamagedError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,6 +155,18 @@ def test_a_record_that_supabase_cannot_store_is_refused(outbox: Outbox, value: o
 
     assert caught.value.target == f"stream_events {bad.key}.event_data.x[0]"
     assert outbox.count() == 0
+
+
+@pytest.mark.parametrize("change", ["payload = '{'", "payload = '[]'", "enqueued_at = 'yesterday'"])
+def test_a_damaged_record_is_said(outbox: Outbox, change: str) -> None:
+    """The error names the record, and it stays."""
+    outbox.enqueue([event(1), event(2)])
+    with outbox.transaction("damage") as tx:
+        tx.execute(f"UPDATE outbox SET {change} WHERE id = 2")
+    with pytest.raises(DamagedError) as caught:
+        outbox.pending()
+    assert caught.value.target == "record 2"
+    assert (len(outbox.pending(limit=1)), outbox.count()) == (1, 2)
 
 
 def test_a_transaction_that_fails_enqueues_nothing(outbox: Outbox) -> None:
