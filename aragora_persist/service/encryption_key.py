@@ -40,7 +40,8 @@ def check_encryption_key(key_file: Path, nomic_dir: Path) -> None:
     record = nomic_dir / RECORD
     if not record.exists():
         _write(record, key)
-    salt, _, digest = record.read_text().strip().partition(" ")
+    # Bytes: whatever the file holds can be compared.
+    salt, _, digest = record.read_bytes().strip().partition(b" ")
     if not hmac.compare_digest(digest, _digest(key, salt)):
         raise ConflictError(
             _OPERATION,
@@ -52,14 +53,14 @@ def check_encryption_key(key_file: Path, nomic_dir: Path) -> None:
 
 def _write(record: Path, key: bytes) -> None:
     make_directory(record.parent)
-    salt = secrets.token_hex(16)
+    salt = secrets.token_hex(16).encode()
     with partial(record) as file:
-        file.path.write_text(f"{salt} {_digest(key, salt)}\n")
+        file.path.write_bytes(salt + b" " + _digest(key, salt) + b"\n")
         try:
             file.publish(record, operation=_OPERATION)
         except ConflictError:
             return  # another process was first: its record is compared like any other
 
 
-def _digest(key: bytes, salt: str) -> str:
-    return hmac.new(key, f"aragora-persist {salt}".encode(), hashlib.sha256).hexdigest()
+def _digest(key: bytes, salt: bytes) -> bytes:
+    return hmac.new(key, b"aragora-persist " + salt, hashlib.sha256).hexdigest().encode()

@@ -41,6 +41,15 @@ def test_another_key_is_refused_and_the_record_stays(tmp_path: Path) -> None:
     assert (tmp_path / RECORD).read_text() == before
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", "ab é".encode()])
+def test_a_damaged_record_fits_no_key(tmp_path: Path, content: bytes) -> None:
+    """Whatever the record holds, the key is refused and the record stays."""
+    (tmp_path / RECORD).write_bytes(content)
+    with pytest.raises(ConflictError, match="another encryption key"):
+        check_encryption_key(_key_file(tmp_path, "a" * 44), tmp_path)
+    assert (tmp_path / RECORD).read_bytes() == content
+
+
 @pytest.mark.parametrize("content", ["", "short"])
 def test_a_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
     """An empty or truncated secret never becomes the data's key."""
