@@ -20,7 +20,7 @@ def run(arguments: Namespace) -> int:
         read_settings(arguments),
         backup_id=arguments.backup,
         at=arguments.at,
-        to=Path(arguments.to).expanduser() if arguments.to else None,
+        to=Path(arguments.to) if arguments.to else None,
     )
     if arguments.json:
         print_json(

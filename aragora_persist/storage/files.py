@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aragora_persist.errors import StorageError, UnsupportedError
+from aragora_persist.errors import InvalidValueError, StorageError, UnsupportedError
 
 MEMORY = ":memory:"
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -21,8 +21,16 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """Return the one name of this file in this process: absolute, without ``~`` and symbolic links."""
-    return Path(os.path.realpath(Path(path).expanduser()))
+    """Return the one name of this file in this process: absolute, without ``~`` and symbolic links.
+
+    Raises:
+        InvalidValueError: there is no such home directory, or the text cannot be a path.
+
+    """
+    try:
+        return Path(os.path.realpath(Path(path).expanduser()))
+    except (RuntimeError, ValueError) as error:
+        raise InvalidValueError("open database", repr(os.fspath(path)), f"is no path here: {error}") from error
 
 
 def make_ready(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import DamagedError, UnsupportedError
+from aragora_persist.errors import DamagedError, InvalidValueError, UnsupportedError
 from aragora_persist.storage.connecting import warn_of_wal_reset_bug
 from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.files import file_system, refuse_network, resolve
@@ -64,6 +64,14 @@ def test_a_path_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOME", str(tmp_path))
     expected = tmp_path.resolve() / "x.db"
     assert [resolve(path) for path in ("x.db", "link/x.db", "~/x.db", expected)] == [expected] * 4
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x.db", "x\0.db"])
+def test_what_cannot_be_a_path_is_refused(path: str) -> None:
+    """The error shows it."""
+    with pytest.raises(InvalidValueError) as refused:
+        resolve(path)
+    assert refused.value.target == repr(path)
 
 
 @pytest.mark.parametrize(("spent_s", "lines"), [(0.5, 0), (0.5231, 1), (0.4999, 0)])
