@@ -155,9 +155,10 @@ class _Reader:
         kind = "a whole number" if whole else "a number"
         try:
             value = int(text) if whole else float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < least:
+            usable = math.isfinite(value) and value >= least
+        except (ValueError, OverflowError):
+            usable = False
+        if not usable:
             raise InvalidValueError("read environment", name, f"{text!r} is not {kind} of at least {least}")
         return value
 

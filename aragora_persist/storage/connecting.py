@@ -27,8 +27,8 @@ _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))
 
 
 def busy_timeout_ms(timeout_s: float) -> int:
-    """Return SQLite's form of a timeout."""
-    return max(0, min(int(timeout_s * 1000), _LONGEST_BUSY_TIMEOUT_MS))
+    """Return SQLite's form of a timeout; one that is longer than SQLite knows, or infinite, is its longest."""
+    return int(min(max(0.0, timeout_s) * 1000, _LONGEST_BUSY_TIMEOUT_MS))
 
 
 def connect_writer(path: Path, timeout_s: float) -> sqlite3.Connection:

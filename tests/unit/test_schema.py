@@ -41,6 +41,12 @@ class TestGetWalConnection:
         with closing(get_wal_connection(str(tmp_path / "a.db"))) as conn:
             assert conn.execute("PRAGMA busy_timeout").fetchone() == (250,)
 
+    @pytest.mark.parametrize(("timeout_s", "milliseconds"), [(float("inf"), 2**31 - 1), (1e308, 2**31 - 1), (-1.0, 0)])
+    def test_any_timeout_has_its_nearest_form(self, tmp_path: Path, timeout_s: float, milliseconds: int) -> None:
+        """For ever is as long as SQLite can say, and less than nothing is nothing."""
+        with closing(get_wal_connection(tmp_path / "a.db", timeout=timeout_s)) as conn:
+            assert conn.execute("PRAGMA busy_timeout").fetchone() == (milliseconds,)
+
     def test_its_transactions_take_the_write_lock_first(self, tmp_path: Path) -> None:
         """An implicit transaction cannot fail halfway, because it begins IMMEDIATE; without a commit it is gone."""
         path = tmp_path / "a.db"

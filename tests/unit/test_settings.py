@@ -62,6 +62,7 @@ def test_every_variable_is_read() -> None:
         ("ARAGORA_AUDIT_RETENTION_DAYS", "-1"),
         ("ARAGORA_BACKUP_INTERVAL_SECONDS", "0"),
         ("ARAGORA_BACKUP_RETENTION_DAYS", "0"),
+        ("ARAGORA_BACKUP_RETENTION_DAYS", "1" + "0" * 400),
         ("ARAGORA_DURABILITY", "maybe"),
     ],
 )
