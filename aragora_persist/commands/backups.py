@@ -54,7 +54,7 @@ def _problems(inventory: Inventory, listed: list[Listed]) -> Iterator[str]:
 def _notes(inventory: Inventory) -> Iterator[str]:
     """Say what is no backup and no mistake either, but takes space or will change."""
     for name in inventory.uncatalogued:
-        yield f"{name} is not in the catalog: it is neither restored nor ever removed; delete it yourself"
+        yield f"{name} is not in the catalog: it is neither restored nor ever removed"
     if inventory.torn:
         yield "the catalog's last line is incomplete, as a crash leaves it; the next backup removes it"
 
