@@ -20,6 +20,9 @@ from infra.toolchain.environment import REPOSITORY as ROOT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# The SDK's mocks ask for the thread's current event loop, which newer Pythons make with a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
+
 _CARRIER = "sqlite-secrets-carrier"
 """Is made and never started, so nothing in it has to be restricted."""
 
