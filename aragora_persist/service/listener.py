@@ -78,7 +78,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             self.address_family = family
             super().__init__(address, _Handler)  # type: ignore[arg-type]  # a stream socket's address is (host, port, …)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: it cannot even be a host's name
             raise _listen_error(host, port, error) from error
 
     @property
@@ -177,15 +177,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         _log.debug(format, *args)
 
 
-def _listen_error(host: str, port: int, error: OSError) -> PersistError:
+def _listen_error(host: str, port: int, error: OSError | UnicodeError) -> PersistError:
     target = f"{host}:{port}"
-    if error.errno == errno.EADDRINUSE:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
         return PersistError(
             "serve", target, f"port {port} is in use", hint="stop what listens there, or choose another with --port"
         )
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return PersistError("serve", target, f"port {port} needs more rights", hint="choose one above 1023 with --port")
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror | UnicodeError) or number == errno.EADDRNOTAVAIL:
         return PersistError(
             "serve", target, "is not an address of this machine", hint="choose one with --host, such as 127.0.0.1"
         )

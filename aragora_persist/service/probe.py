@@ -21,7 +21,7 @@ def probe(host: str, port: int, *, timeout_s: float = 2.0) -> None:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         body = response.read(4096).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise PersistError(
             "probe", f"{host}:{port}", f"does not answer: {error}", hint="is `aragora-persist serve` running there?"
         ) from error

@@ -156,6 +156,7 @@ def test_slow_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         ("127.0.0.1", "is in use", "--port"),
         ("192.0.2.1", "is not an address of this machine", "--host"),
         ("no such host", "is not an address of this machine", "--host"),
+        ("no-label-is-so-long-" * 4, "is not an address of this machine", "--host"),
     ],
 )
 def test_address_that_cannot_be_had_names_the_option(host: str, problem: str, hint: str) -> None:

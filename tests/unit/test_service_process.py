@@ -244,6 +244,12 @@ def test_probe_answers_by_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "way out: is `aragora-persist serve` running there?" in captured.err
 
 
+def test_probe_of_what_is_no_host_is_refused() -> None:
+    """A name that cannot even be asked for answers like one that nobody has."""
+    with pytest.raises(PersistError, match="does not answer"):
+        probe("no-label-is-so-long-" * 4, 1)
+
+
 def test_probe_does_not_wait_for_ever() -> None:
     """A port that takes connections and says nothing is an error; without the timeout this test would not end."""
     with (
