@@ -160,7 +160,7 @@ def _restore(verbs: Verbs) -> None:
     parser = _verb(verbs, "restore", "put a backup in the place of a database")
     parser.add_argument("database", metavar="DB", type=_database, help="name of the database, such as users")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--backup", metavar="ID", help="this backup (default: the newest verified one)")
+    which.add_argument("--backup", metavar="ID", type=_text, help="this backup (default: the newest verified one)")
     which.add_argument(
         "--at", metavar="TIME", type=_moment, help="the newest one taken at or before this ISO 8601 time"
     )

@@ -88,6 +88,7 @@ def test_version_is_the_package_version() -> None:
         ["backup", "--every", "nan"],
         ["backup", "--every", "60", "--json"],
         ["restore"],
+        ["restore", "users", "--backup", ""],
         ["restore", "users", "--at", "yesterday"],
         ["restore", "users", "--at", "0001-01-01T00:00:00+10:00"],
         ["restore", "users", "--at", "2026-01-01", "--backup", "x"],
