@@ -48,7 +48,8 @@ def run(arguments: Namespace) -> int:
 
 def _problems(inventory: Inventory, listed: list[Listed]) -> Iterator[str]:
     yield from (f"{one.entry.id}: its file is {one.state.value}" for one in listed if one.state is not FileState.INTACT)
-    yield from (f"the catalog's line {number} is damaged" for number in inventory.damaged_lines)
+    for number in inventory.damaged_lines:
+        yield f"the catalog's line {number} is damaged: the backup that it named is not offered; remove the line"
 
 
 def _notes(inventory: Inventory) -> Iterator[str]:

@@ -229,6 +229,21 @@ def test_backups_check_finds_a_changed_byte(shell: Shell) -> None:
     assert shell.err == f"aragora-persist: {backup['id']}: its file is damaged\n"
 
 
+def test_backups_names_a_damaged_line_and_the_way_out(shell: Shell) -> None:
+    """What follows from it, and what ends the complaint."""
+    shell("migrate", "--db", "tokens")
+    shell("backup")
+    catalog = shell.home / "backups" / "catalog.jsonl"
+    sound = catalog.read_bytes()
+    catalog.write_bytes(sound + b"damage\n")
+    shell("backups")
+    assert shell.code == 1
+    assert "line 2 is damaged: the backup that it named is not offered; remove the line" in shell.err
+    catalog.write_bytes(sound)
+    shell("backups")
+    assert (shell.code, shell.err) == (0, "")
+
+
 def test_backups_check_names_what_is_in_no_catalog(shell: Shell) -> None:
     """A snapshot from before a migration, and a line that a crash tore: told, and no failure."""
     shell("migrate", "--db", "tokens")
