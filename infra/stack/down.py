@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 
 from aragora_persist.errors import InvalidValueError, PersistError
 from infra.stack.engine import StackOnEngine, engine
 from infra.stack.files import StackFiles, state_dir
 from infra.stack.pulumi import Pulumi
 from infra.stack.recovery import clear_dead_locks
-from infra.stack.up import ROOT
+from infra.stack.up import INTERRUPTED, ROOT
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     except PersistError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
+    except KeyboardInterrupt:
+        print(f"\n{INTERRUPTED}", file=sys.stderr)  # noqa: T201 - as above
+        return 130
     return 0
 
 
@@ -78,7 +82,8 @@ def _confirm(stack: str, given: str | None) -> None:
 
     """
     if given is None and sys.stdin.isatty():
-        given = input(f"This deletes all data and all backups of stack {stack}. Its name, to go on: ")
+        with suppress(EOFError):
+            given = input(f"This deletes all data and all backups of stack {stack}. Its name, to go on: ")
     if given != stack:
         raise InvalidValueError(
             "down", "--delete-data", f"needs the stack's name, not {given!r}", hint=f"--delete-data --yes {stack}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist.errors import PersistError
@@ -53,16 +52,20 @@ class Pulumi:
         """Run a command whose progress is for the user's eyes.
 
         Raises:
-            PersistError: it failed; it has said why.
+            PersistError: it failed, and has said why; or it was interrupted.
 
         """
         unattended = () if sys.stdout.isatty() else ("--non-interactive",)
         with subprocess.Popen(self._command((*arguments, *unattended)), env=environment(self._files)) as running:
-            code = None
+            code, interrupted = None, False
             while code is None:
                 # An interrupt reaches Pulumi as well, which then ends what it has begun: killing it would lose track.
-                with suppress(KeyboardInterrupt):
+                try:
                     code = running.wait()
+                except KeyboardInterrupt:
+                    interrupted = True
+        if interrupted:  # whatever its exit code: early on it is 0, with nothing done
+            raise PersistError(f"pulumi {arguments[0]}", self._files.name, "was interrupted", hint="repeat to go on")
         if code:
             raise PersistError(f"pulumi {arguments[0]}", self._files.name, "failed; its reasons are above")
 

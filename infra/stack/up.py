@@ -19,6 +19,7 @@ from infra.stack.recovery import clear_dead_locks
 from infra.stack.report import report
 
 ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = "stopped; the same command goes on from here"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     except PersistError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
+    except KeyboardInterrupt:
+        print(f"\n{INTERRUPTED}", file=sys.stderr)  # noqa: T201 - as above
+        return 130
     return 0
 
 

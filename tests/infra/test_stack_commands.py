@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import ConflictError
+from aragora_persist.errors import ConflictError, PersistError
 from infra.settings import ServiceSettings, StackSettings
 from infra.stack import down, up
 from infra.stack.engine import engine, is_free
 from infra.stack.files import StackFiles, state_dir
+from infra.stack.pulumi import Pulumi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import docker
@@ -39,6 +42,52 @@ def test_data_is_deleted_only_by_its_stack_s_name(
     assert down.main(["dev", "--delete-data", *arguments]) == 1
     assert "--delete-data --yes dev" in capsys.readouterr().err
     assert not (tmp_path / "state").exists()
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Whoever starts the tests in the background of a shell has them, and what they start, ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize(("interrupted", "code"), [(False, 1), (True, 130)])
+def test_a_question_that_is_not_answered_ends_in_a_sentence(*, interrupted: bool, code: int, tmp_path: Path) -> None:
+    """Neither the end of the input nor an interrupt shows a traceback, and nothing was looked at."""
+    terminal, its_stdin = os.openpty()
+    command = [sys.executable, "-m", "infra.stack.down", "dev", "--delete-data"]
+    with subprocess.Popen(
+        command, cwd=up.ROOT, stdin=its_stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as asking:
+        os.close(its_stdin)
+        assert asking.stdout is not None
+        assert asking.stdout.read(12) == b"This deletes"
+        if interrupted:
+            asking.send_signal(signal.SIGINT)
+            os.write(terminal, b"\n")  # one that comes before it reads is seen when the reading ends
+        else:
+            os.write(terminal, b"\x04")
+        said = asking.communicate(timeout=60)[1].decode()
+    os.close(terminal)
+    assert asking.returncode == code
+    assert said.strip()
+    assert "Traceback" not in said
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_interrupted_command_never_counts_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi's exit code is 0 where it was interrupted before it began."""
+    command = tmp_path / "tools" / "bin" / "pulumi"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\nkill -INT $PPID\nsleep 0.5\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("ARAGORA_TOOLCHAIN_DIR", str(tmp_path / "tools"))
+    files = StackFiles("unit-interrupted", root=up.ROOT, state=state_dir())
+    with pytest.raises(PersistError, match="was interrupted"):
+        Pulumi(files).show("up")
 
 
 def test_a_checkout_without_its_environment_says_what_makes_it(tmp_path: Path) -> None:
