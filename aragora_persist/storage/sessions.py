@@ -40,10 +40,11 @@ class ReadSource(Protocol):
 
 
 class WriteSource(Protocol):
-    """Where a transaction takes its connection from."""
+    """Where a transaction takes its connection from; ``present`` is the one that has it."""
 
     target: str
     slow_query_ms: float
+    present: WriteTransaction | None
 
     def begin(self, operation: str, durability: Durability | None) -> sqlite3.Connection:
         """Return the connection, with a write transaction open."""
@@ -67,7 +68,26 @@ class _Ended:
     executemany = execute
 
 
+class _Inherited(_Ended):
+    """Stands where the connection was, in a child that was forked inside the block.
+
+    What the child wrote through the parent's connection would fall into the parent's write-ahead log, over what the
+    parent has committed since.
+    """
+
+    def execute(self, *_: object) -> NoReturn:
+        raise MisuseError(
+            "use transaction",
+            "this block",
+            "belongs to the parent of this forked process",
+            hint="begin a transaction of the child's own",
+        )
+
+    executemany = execute
+
+
 _ENDED = _Ended()
+_INHERITED = _Inherited()
 
 
 class _Session:
@@ -161,15 +181,23 @@ class WriteTransaction(_Session):
 
     def __enter__(self) -> Self:
         self._connection = self._source.begin(self._operation, self._durability)
+        self._source.present = self
         return self
+
+    def disown(self) -> None:
+        """Refuse everything from now on, as a forked child of the process that began this transaction."""
+        self._connection = _INHERITED
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         connection = self._connection
         self._end()
+        if connection is _INHERITED and kind is None:
+            _INHERITED.execute()  # the child's block has done nothing, and must not seem to have
         if isinstance(connection, _Ended):
             return
+        self._source.present = None
         if kind is not None:
             self._source.rollback(connection)
         else:

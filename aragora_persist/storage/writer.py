@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aragora_persist.settings import Settings
+    from aragora_persist.storage.sessions import WriteTransaction
 
 _TIDY_WAIT_S = 0.25
 _SYNCHRONOUS = {Durability.DURABLE: "FULL", Durability.COMMITTED: "NORMAL"}
@@ -40,6 +41,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._level: Durability | None = None
         self._busy_ms = -1
+        self.present: WriteTransaction | None = None
 
     def take(self, operation: str) -> sqlite3.Connection:
         """Wait for the turn and return the connection, with no transaction open.
@@ -154,6 +156,9 @@ class Writer:
         inherited = [] if self._connection is None else [self._connection]
         self._connection = None
         self._turns = Turns()
+        if self.present is not None:
+            self.present.disown()
+            self.present = None
         return inherited
 
     def _opened(self, operation: str) -> sqlite3.Connection:

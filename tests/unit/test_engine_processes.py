@@ -132,6 +132,24 @@ def test_a_forked_child_has_connections_of_its_own(tmp_path: Path, work: str) ->
         assert tokens(engine) == (["child", *expected] if work == "write" else expected)
 
 
+@pytest.mark.parametrize("method", ["execute", "execute_many", "one", "all"])
+def test_a_child_forked_inside_a_transaction_cannot_write_through_it(tmp_path: Path, method: str) -> None:
+    """What it wrote would fall over what the parent commits later; the child is refused, the parent loses nothing."""
+    with open_engine(tmp_path / "tokens.db", "tokens") as engine:
+        with engine.transaction("parent") as tx:
+            tx.execute(INSERT, ("parent",))
+            process = os.fork()
+            if process == 0:  # pragma: no cover -- runs in the child
+                try:
+                    parameters = [("child",)] if method == "execute_many" else ("child",)
+                    getattr(tx, method)(INSERT, parameters)
+                except MisuseError as error:
+                    os._exit(0 if "forked" in error.problem else 2)
+                os._exit(1)
+            assert os.waitpid(process, 0)[1] == 0
+        assert tokens(engine) == ["parent"]
+
+
 def test_a_child_forked_inside_a_transaction_cannot_end_it(tmp_path: Path) -> None:
     """The child's way out of the block touches nothing and says so; the parent commits."""
     with open_engine(tmp_path / "tokens.db", "tokens") as engine:
