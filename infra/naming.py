@@ -11,6 +11,8 @@ PROJECT_LABEL = "io.aragora.project"
 STACK_LABEL = "io.aragora.stack"
 PART_LABEL = "io.aragora.part"
 IMAGE_LABEL = "io.aragora.image"
+CONTENTS = ("data", "backups")
+"""What a service's protected volumes hold, as the ends of their names."""
 
 
 def resource_name(stack: str, *parts: str) -> str:

@@ -147,7 +147,7 @@ def _service(name: str, value: object) -> ServiceSettings:
     if not _NAME.fullmatch(name):
         raise _invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
     databases = value.get("databases") if isinstance(value, dict) and set(value) == {"port", "databases"} else None
-    if not isinstance(value, dict) or not isinstance(databases, list):
+    if not isinstance(value, dict) or not isinstance(databases, list) or not databases:
         raise _invalid("services", f"{name} needs a port and a list of databases, and nothing else", _EXAMPLE)
     port = _whole(value, "port", least=1, most=_LAST_PORT)
     return ServiceSettings(name=name, port=port, databases=tuple(map(str, databases)))

@@ -62,6 +62,7 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
         if delete_data:
             _remove_rest(on_engine)
             files.forget_overrides()
+            _say(f"Nothing of stack {files.name} is left on the engine; its secrets stay in {files.folder}.")
 
 
 def _remove_rest(on_engine: StackOnEngine) -> None:

@@ -90,7 +90,12 @@ class StackOnEngine:
         """Remove what still carries the stack's label, its data included; return the names."""
         removed = self.remove_leftovers(())
         for name in self.volumes():
-            self._client.api.remove_volume(name)
+            try:
+                self._client.api.remove_volume(name)
+            except APIError as error:
+                raise ConflictError(
+                    "remove", f"volume {name}", str(error.explanation), hint="remove what uses it, then repeat"
+                ) from error
             removed.append(name)
         for image in self._client.images.list(name=image_repository(self._stack)):
             for tag in image.tags:

@@ -7,16 +7,21 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aragora_persist.errors import PersistError
-from infra.settings import read_settings
+from aragora_persist.errors import ConflictError, PersistError
+from infra.naming import CONTENTS, PROJECT, resource_name
+from infra.settings import StackSettings, read_settings
 from infra.stack.engine import StackOnEngine, engine
 from infra.stack.files import StackFiles, state_dir
 from infra.stack.pulumi import Pulumi
 from infra.stack.recovery import clear_dead_locks
 from infra.stack.report import report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERRUPTED = "stopped; the same command goes on from here"
@@ -46,9 +51,11 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
     started = time.monotonic()
     pulumi = Pulumi(files)
     with files.locked(), engine(files.name) as on_engine:
-        on_engine.check_ports(read_settings(files.configured(overrides), files.name))
+        wanted = read_settings(files.configured(overrides), files.name)
+        on_engine.check_ports(wanted)
+        files.write({})
+        check_services_stay(prepare(files, pulumi, on_engine), wanted)
         files.write(overrides)
-        prepare(files, pulumi, on_engine)
         try:
             pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)
         except PersistError:
@@ -58,8 +65,29 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         print(report(pulumi.outputs(), on_engine, seconds=time.monotonic() - started))  # noqa: T201 - as above
 
 
-def prepare(files: StackFiles, pulumi: Pulumi, on_engine: StackOnEngine) -> None:
-    """Leave a stack that exists, has its secrets, and bears no traces of a killed command."""
+def check_services_stay(state: Mapping[str, Any], wanted: StackSettings) -> None:
+    """Refuse to leave out a service that has volumes with data.
+
+    Pulumi would find that out after it has removed the service's containers and made others, and then refuse the
+    services before as well as those after.
+
+    Raises:
+        ConflictError: one is left out.
+
+    """
+    protected = {one["outputs"]["name"] for one in state.get("resources", ()) if one.get("protect")}
+    stay = {resource_name(wanted.stack, each.name, content) for each in wanted.services for content in CONTENTS}
+    if orphans := sorted(protected - stay):
+        raise ConflictError(
+            "up",
+            f"{PROJECT}:services",
+            f"no service keeps {', '.join(orphans)}, which would lose their service",
+            hint="a service keeps its data under its name: keep that name in the setting `services`",
+        )
+
+
+def prepare(files: StackFiles, pulumi: Pulumi, on_engine: StackOnEngine) -> dict[str, Any]:
+    """Leave a stack that exists, has its secrets, and bears no traces of a killed command; return what it recorded."""
     if clear_dead_locks(files):
         _say("cleared the lock of a command that was killed")
     if not pulumi.exists():
@@ -71,6 +99,7 @@ def prepare(files: StackFiles, pulumi: Pulumi, on_engine: StackOnEngine) -> None
     if state.get("pending_operations"):
         _say("a command was killed in the middle: looking at what is there")
         pulumi.show("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", files.name)
+    return state
 
 
 def _say(text: str) -> None:

@@ -63,6 +63,7 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("services", {"Not a name": _service(1, ALL)}, "lower-case name"),
         ("services", {"a": ALL}, "a needs a port and a list"),
         ("services", {"a": _service(1, "users")}, "a needs a port and a list"),
+        ("services", {"a": _service(1, ALL), "b": _service(2, [])}, "b needs a port and a list"),
         ("services", {"a": {"databases": ALL}}, "a needs a port and a list"),
         ("services", ["users"], "mapping"),
         ("services", "{", "mapping"),

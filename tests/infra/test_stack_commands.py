@@ -82,7 +82,7 @@ def test_an_interrupted_command_never_counts_as_done(tmp_path: Path, monkeypatch
     """Pulumi's exit code is 0 where it was interrupted before it began."""
     command = tmp_path / "tools" / "bin" / "pulumi"
     command.parent.mkdir(parents=True)
-    command.write_text("#!/bin/sh\nkill -INT $PPID\nsleep 0.5\n")
+    command.write_text("#!/bin/sh\nsleep 1\nkill -INT $PPID\nsleep 1\n")
     command.chmod(0o755)
     monkeypatch.setenv("ARAGORA_TOOLCHAIN_DIR", str(tmp_path / "tools"))
     files = StackFiles("unit-interrupted", root=up.ROOT, state=state_dir())
@@ -116,6 +116,17 @@ def test_an_invalid_setting_creates_nothing(capsys: pytest.CaptureFixture[str]) 
     assert "aragora-persist:memoryMb" in capsys.readouterr().err
     files = StackFiles("unit-refused", root=up.ROOT, state=state_dir())
     assert files.configured({})["memoryMb"] != 1
+
+
+def test_a_service_that_has_data_is_not_left_out() -> None:
+    """Refused before Pulumi begins: it would have removed the service's containers by the time it refuses."""
+    names = [f"aragora-unit-ports-sqlite-{content}" for content in ("data", "backups")]
+    volumes = [{"protect": True, "outputs": {"name": name}} for name in names]
+    state = {"resources": [*volumes, {"outputs": {"name": "aragora-unit-ports-library"}}, {"type": "component"}]}
+    up.check_services_stay(state, _settings(sqlite=1, more=2))
+    up.check_services_stay({}, _settings(other=1))
+    with pytest.raises(ConflictError, match=f"{names[1]}, {names[0]}"):
+        up.check_services_stay(state, _settings(other=1))
 
 
 @pytest.mark.parametrize("command", [up.main, down.main])
