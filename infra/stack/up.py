@@ -81,7 +81,7 @@ def check_services_stay(state: Mapping[str, Any], wanted: StackSettings) -> None
         raise ConflictError(
             "up",
             f"{PROJECT}:services",
-            f"no service keeps {', '.join(orphans)}, which would lose their service",
+            f"would leave no service for {', '.join(orphans)}",
             hint="a service keeps its data under its name: keep that name in the setting `services`",
         )
 
