@@ -34,8 +34,10 @@ def require_schema(
     """
     target = path or MEMORY
     try:
+        # In this order: another process may make the database between the two, tables and ledger at once, and what was
+        # looked at in the other order would be taken for an old one.
+        fresh = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
         applied = ledger.read(connection)
-        fresh = not applied and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
     except DRIVER_ERRORS as error:
         raise translate(error, "open database", target) from error
     version, latest = len(applied), latest_version(database)

@@ -20,7 +20,10 @@ from aragora_persist.errors import (
     SchemaTooNewError,
     StorageError,
 )
+from aragora_persist.migrations.runner import migrate
 from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.opening import require_schema
+from aragora_persist.storage.schema import get_wal_connection
 from tests.unit.tokens import COUNT, INSERT, add, count, settings
 
 if TYPE_CHECKING:
@@ -31,6 +34,26 @@ if TYPE_CHECKING:
 
 class TestOpening:
     """What opening makes, refuses and shares."""
+
+    @pytest.mark.parametrize("moment", ["sqlite_master LIMIT 1", "table_info"])
+    def test_a_database_made_meanwhile_is_not_taken_for_an_old_one(self, tmp_path: Path, moment: str) -> None:
+        """Another process may make the database at any moment between two looks at it."""
+        path = tmp_path / "tokens.db"
+        made: list[str] = []
+
+        def make(statement: str) -> None:
+            if moment in statement and not made:
+                made.append(statement)
+                migrate(path, "tokens", settings=settings(NOMIC_DIR=str(tmp_path)))
+
+        with closing(get_wal_connection(path)) as connection:
+            connection.set_trace_callback(make)
+            require_schema(connection, path, "tokens", migrate=False, settings=settings(NOMIC_DIR=str(tmp_path)))
+            connection.set_trace_callback(None)
+            versions = connection.execute("SELECT version FROM schema_version").fetchall()
+
+        assert made
+        assert versions == [(1,)]
 
     def test_makes_private_folder_and_file(self, engine: Engine, path: Path) -> None:
         """Nobody but the owner can read a new database, its WAL included."""
