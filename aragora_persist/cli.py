@@ -54,15 +54,23 @@ def exit_code_of(run: Callable[[], int], *, verbose: bool) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # What is still buffered has nowhere to go; without this, the interpreter would complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
     except Exception as error:  # noqa: BLE001 - whatever it is, its text must reach the user redacted
         from aragora_persist.commands.console import print_error  # noqa: PLC0415 - only a failure needs it
 
         print_error(error, verbose=verbose)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return 1
     return code
+
+
+def _drop_output() -> None:
+    """Drop what is still buffered and has nowhere to go: the interpreter would complain of it, or fail, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -92,13 +92,7 @@ class GitHistory:
             raise PersistError(_OPERATION, self.path, f"git left out {missing}")
 
     def _refuse_what_is_not_whole(self) -> None:
-        try:
-            shallow = self._text("rev-parse", "--is-shallow-repository").strip()
-        except PersistError as error:
-            if "not a git repository" in error.problem:
-                raise InvalidValueError(_OPERATION, self.path, "is not a git repository") from error
-            raise
-        if shallow == "true":
+        if self._text("rev-parse", "--is-shallow-repository").strip() == "true":
             raise InvalidValueError(
                 _OPERATION,
                 self.path,
@@ -147,6 +141,8 @@ class GitHistory:
             problem = "is a partial clone: parts of its history are missing"
             hint = f"git -C {shlex.quote(str(self.path))} fetch --refetch --no-filter"
             return InvalidValueError(_OPERATION, self.path, problem, hint=hint)
+        if any("not a git repository" in line for line in said):
+            return InvalidValueError(_OPERATION, self.path, "is not a git repository")
         return PersistError(_OPERATION, self.path, said[-1])
 
 
