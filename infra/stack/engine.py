@@ -52,9 +52,10 @@ class StackOnEngine:
             if port.endswith("/tcp") and binding["HostIp"] in _REACH_LOOPBACK
         }
         one = len(settings.services) == 1
+        mine = self._own_ports()
         for service in settings.services:
             holder = holders.get(service.port)
-            if holder is not None and holder.labels.get(STACK_LABEL) == self._stack:
+            if service.port in mine:
                 continue
             by = f"container {holder.name}" if holder is not None else "another program"
             if holder is not None or (self._is_local() and not is_free(service.port)):
@@ -66,6 +67,19 @@ class StackOnEngine:
                     f"the port of service {service.name} is in use by {by}",
                     hint=f"scripts/up {self._stack} --config {way_out if one else other}",
                 )
+
+    def _own_ports(self) -> set[int]:
+        """Return the ports of this stack's own containers.
+
+        One that the engine is just starting counts: its port is taken before it is said to run.
+        """
+        return {
+            int(binding["HostPort"])
+            for container in self._containers()
+            if container.status in {"created", "running", "restarting"}
+            for bindings in (container.attrs["HostConfig"]["PortBindings"] or {}).values()
+            for binding in bindings or ()
+        }
 
     def remove_leftovers(self, recorded: Collection[str]) -> list[str]:
         """Remove containers and networks that no state knows, and jobs that failed; return their names.

@@ -105,7 +105,7 @@ class RunningStack:
             while stream._sock.recv(65536):
                 pass
         finally:
-            stream._sock.close()
+            stream._response.close()  # before the socket below it, or newer Pythons complain of a flush
             stream.close()
         assert api.exec_inspect(started["Id"])["ExitCode"] == 0
 

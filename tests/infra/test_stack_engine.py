@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import yaml
 
+from aragora_persist.errors import ConflictError
 from infra.naming import image_repository, labels_of, resource_name
+from infra.settings import StackSettings, read_settings
 from infra.stack.engine import StackOnEngine
+from infra.toolchain.environment import REPOSITORY as ROOT
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -45,6 +50,16 @@ class _Stack:
         if restart is None:
             container.wait(timeout=PATIENCE_S)
         return container
+
+    def starting(self, port: int) -> None:
+        """Make a container that is to have this port of the loopback."""
+        self._client.containers.create(
+            self._image,
+            ["true"],
+            name=resource_name(self.name, "starting"),
+            labels=labels_of(self.name, "starting"),
+            ports={"8787/tcp": ("127.0.0.1", port)},
+        )
 
     def network(self) -> str:
         """Make the stack's network; return its id."""
@@ -111,6 +126,26 @@ def test_everything_of_a_stack_is_removed_and_nothing_of_another(
     assert not docker_engine.images.list(name=image_repository(stack.name))
     assert docker_engine.images.get(f"{image_repository(other.name)}:abc").id
     assert len(other.on_engine.remove_everything()) == 4
+
+
+def test_a_port_that_its_own_container_is_about_to_take_is_the_stacks_own(stacks: tuple[_Stack, _Stack]) -> None:
+    """The engine takes a container's port before it says that it runs; for another stack the port is in use."""
+    stack, other = stacks
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ConflictError, match=f"127.0.0.1:{port}: .*in use by another program"):
+            stack.on_engine.check_ports(_settings(stack.name, port))
+        stack.starting(port)
+        stack.on_engine.check_ports(_settings(stack.name, port))
+        with pytest.raises(ConflictError, match=f"127.0.0.1:{port}: "):
+            other.on_engine.check_ports(_settings(other.name, port))
+
+
+def _settings(stack: str, port: int) -> StackSettings:
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    return read_settings({**{key: value["default"] for key, value in project.items()}, "port": port}, stack)
 
 
 def test_a_container_that_keeps_failing_says_why(stacks: tuple[_Stack, _Stack]) -> None:
