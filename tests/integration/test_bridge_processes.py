@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,43 +62,45 @@ class Busy:
     cli: subprocess.Popen[str]
     plugin: int
     provider: int
-    folder: Path
+    scratch: Path
 
     def signal(self, pid: int, number: signal.Signals) -> str:
         """Send a signal, wait until every process has ended, and answer what the CLI printed."""
         os.kill(pid, number)
         output, _ = self.cli.communicate(timeout=PATIENCE_S)
         wait_until(lambda: not is_running(self.plugin) and not is_running(self.provider), "the end of both")
-        assert list((self.folder / "tmp").glob("aragora-bridge-*")) == []
-        assert list((self.folder / "tmp").glob("plugin*")) == []
+        assert list(self.scratch.glob("aragora-bridge-*")) == []
+        assert list(self.scratch.glob("plugin*")) == []
         return output
 
 
 @contextmanager
 def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Iterator[Busy]:
     """Start a run and give it when its container runs."""
-    (folder / "tmp").mkdir()
     (folder / "state").mkdir()
     (folder / "Pulumi.yaml").write_text("name: bridge-processes\nruntime: python\n")
     (folder / "__main__.py").write_text(PROGRAM.format(name=name, image=BASE_IMAGE))
-    environment = {
-        **plugin.environment,
-        "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
-        "TMPDIR": str(folder / "tmp"),
-    }
-    subprocess.run(["pulumi", "stack", "init", "test"], cwd=folder, env=environment, check=True, capture_output=True)
-    command = ["pulumi", "up", "--yes", "--skip-preview", "--color=never", "--non-interactive"]
-    cli = subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), "the container")
-        [plugin_pid] = find(str(plugin.script.parent), above=cli.pid)
-        [provider_pid] = find(str(plugin.provider), above=plugin_pid)
-        yield Busy(cli, plugin_pid, provider_pid, folder)
-    finally:
-        cli.kill()
-        cli.communicate()
+    with tempfile.TemporaryDirectory() as scratch:  # its path is short enough for the provider's socket
+        environment = {
+            **plugin.environment,
+            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+            "TMPDIR": scratch,
+        }
+        subprocess.run(
+            ["pulumi", "stack", "init", "test"], cwd=folder, env=environment, check=True, capture_output=True
+        )
+        command = ["pulumi", "up", "--yes", "--skip-preview", "--color=never", "--non-interactive"]
+        cli = subprocess.Popen(
+            command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), "the container")
+            [plugin_pid] = find(str(plugin.script.parent), above=cli.pid)
+            [provider_pid] = find(str(plugin.provider), above=plugin_pid)
+            yield Busy(cli, plugin_pid, provider_pid, Path(scratch))
+        finally:
+            cli.kill()
+            cli.communicate()
 
 
 def test_killing_the_cli_leaves_no_process(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path) -> None:
@@ -136,11 +139,10 @@ def test_an_interrupt_cancels_what_is_under_way(
         assert engine.containers.get(f"{prefix}-interrupt").id in recorded
 
 
-def started(command: list[str], plugin: Plugin) -> subprocess.Popen[str]:
+def started(command: list[str], plugin: Plugin, **environment: str) -> subprocess.Popen[str]:
     """Start the plugin, or something that starts it, and wait until it serves."""
-    process = subprocess.Popen(
-        command, env=plugin.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    variables = {**plugin.environment, **environment}
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert int(process.stdout.readline()) > 0
     return process
@@ -153,6 +155,16 @@ def test_the_plugin_ends_when_its_standard_input_does(plugin: Plugin) -> None:
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert not is_running(provider)
+
+
+def test_a_temporary_folder_with_a_long_path_is_no_obstacle(plugin: Plugin, tmp_path: Path) -> None:
+    """A socket's path is limited to about a hundred bytes, which a TMPDIR may use up by itself."""
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    process = started([str(plugin.script)], plugin, TMPDIR=str(folder))
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert list(folder.iterdir()) == []
 
 
 def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:

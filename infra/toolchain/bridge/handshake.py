@@ -40,6 +40,11 @@ _CHANNEL_OPTIONS: Final = [
 ]
 
 
+_SOCKET_DIR: Final = "aragora-bridge-"
+_SOCKET_PATH_BYTES: Final = 103  # the shortest limit of a unix socket's path, macOS's; Linux takes 107
+_NAMES_BYTES: Final = len(f"/{_SOCKET_DIR}12345678/plugin1234567890")
+
+
 class ChildError(Exception):
     """The Terraform provider could not be started, or has ended."""
 
@@ -48,7 +53,7 @@ class Child:
     """The running provider. Must be started in the main thread, before any other thread: it forks."""
 
     def __init__(self, binary: Path) -> None:
-        self._socket_dir = tempfile.mkdtemp(prefix="aragora-bridge-")
+        self._socket_dir = _make_socket_dir()
         try:
             self._process = _start(binary, self._socket_dir)
         except OSError as error:
@@ -120,6 +125,13 @@ class Child:
                 crashing = crashing or line.startswith(_CRASH_STARTS)
                 if crashing and len(self._crash) < _CRASH_LINES and line:
                     self._crash.append(line)
+
+
+def _make_socket_dir() -> str:
+    """Make the folder of the provider's socket; below /tmp where a socket's path in the configured one is too long."""
+    configured = tempfile.gettempdir()
+    fits = len(os.fsencode(configured)) + _NAMES_BYTES <= _SOCKET_PATH_BYTES
+    return tempfile.mkdtemp(prefix=_SOCKET_DIR, dir=configured if fits else "/tmp")  # noqa: S108 - mkdtemp makes it private
 
 
 def _start(binary: Path, socket_dir: str) -> subprocess.Popen[bytes]:
