@@ -25,4 +25,4 @@ docs:
 
 # After a change of uv.lock: what the image installs.
 requirements:
-	uv export --frozen --no-default-groups --no-emit-project --no-header --format requirements.txt -q -o docker/persist/requirements.txt
+	uv export --frozen --all-extras --no-default-groups --no-emit-project --no-header --format requirements.txt -q -o docker/persist/requirements.txt

@@ -89,7 +89,16 @@ def test_the_engine_gets_exactly_these_files(docker_engine: docker.DockerClient,
 
 def test_the_locked_requirements_are_those_of_the_lock() -> None:
     """The image installs what `uv.lock` holds; `make requirements` writes the file anew."""
-    command = ["uv", "export", "--frozen", "--offline", "--no-default-groups", "--no-emit-project", "--no-header"]
+    command = [
+        "uv",
+        "export",
+        "--frozen",
+        "--offline",
+        "--all-extras",
+        "--no-default-groups",
+        "--no-emit-project",
+        "--no-header",
+    ]
     exported = subprocess.run(
         [*command, "--format", "requirements.txt"],
         cwd=ROOT,

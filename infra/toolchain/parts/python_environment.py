@@ -52,7 +52,7 @@ def sync(context: Context) -> None:
 
 
 def _sync(context: Context) -> tuple[str, ...]:
-    return (str(uv.program(context)), "sync", "--locked", "--no-progress")
+    return (str(uv.program(context)), "sync", "--locked", "--all-extras", "--no-progress")
 
 
 STEP = Step(
