@@ -10,7 +10,7 @@ import pulumi_docker as docker
 from aragora_persist.errors import PersistError
 from infra.components.backup_sidecar import BackupSidecar
 from infra.components.data_volumes import DataVolumes
-from infra.components.images import PersistImage
+from infra.components.images import BuiltImage
 from infra.components.library_volume import LibraryVolume
 from infra.components.secret_files import SecretFiles
 from infra.components.sqlite_service import SqliteService
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def declare(settings: StackSettings, key: pulumi.Output[str]) -> None:
     """Declare everything that the stack consists of."""
     stack, memory_mb = settings.stack, settings.memory_mb
-    image = PersistImage("persist", stack=stack, root=ROOT, base_image=settings.base_image).image_id
+    image = BuiltImage("persist", stack=stack, root=ROOT, base_image=settings.base_image).image_id
     library = LibraryVolume("library", stack=stack, image=image, memory_mb=memory_mb)
     network = docker.Network(
         "network",

@@ -1,36 +1,71 @@
-"""What an image is built from: exactly the files that the builder is sent, and one digest over them.
+"""What the images are built from: for each one its Dockerfile, the files that it copies, and one digest over them.
 
-The `.dockerignore` decides; it is read here with the same rules as the engine's own clients use. Leaves out: building.
+The context of every build is the whole tree as `.dockerignore` lets it through, read here with the same rules as the
+engine's own clients use; which of those files are an image's own, its Dockerfile says. So an edit of one image's files
+rebuilds that image only. Leaves out: building.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-DOCKERFILE = "docker/persist/Dockerfile"
+IMAGES = ("persist", "postgres", "postgrest", "gateway")
+"""The images of the tier, each with a folder in `docker/`."""
+
 IGNORE_FILE = ".dockerignore"
 
 
-def context_files(root: Path) -> list[Path]:
-    """Return the files below ``root`` that are part of the build, relative to it and in order."""
+@dataclass(frozen=True, slots=True)
+class ImageBuild:
+    """What one image is built from; paths are relative to the context and in order."""
+
+    dockerfile: str
+    files: tuple[Path, ...]
+    digest: str
+
+
+def image_build(root: Path, image: str) -> ImageBuild:
+    """Return what ``image``, one of ``IMAGES``, is built from in the tree at ``root``.
+
+    The digest is a SHA-256 over names, execute bits and contents; times do not count.
+    """
+    dockerfile = f"docker/{image}/Dockerfile"
+    own = {root / dockerfile, *(match for source in _copied(root / dockerfile) for match in root.glob(source))}
+    files = tuple(path for path in sent_files(root) if not own.isdisjoint({root / path, *(root / path).parents}))
+    return ImageBuild(dockerfile, files, _digest(root, files))
+
+
+def sent_files(root: Path) -> list[Path]:
+    """Return the files below ``root`` that every build is sent, relative to it and in order."""
     patterns = [
         line.strip()
         for line in (root / IGNORE_FILE).read_text().splitlines()
         if line.strip() and not line.startswith("#")
     ]
-    paths = exclude_paths(str(root), patterns, dockerfile=DOCKERFILE)
+    paths = exclude_paths(str(root), patterns)
     # The ignore file goes along to the engine, but into no image.
     return sorted(Path(path) for path in paths - {IGNORE_FILE} if (root / path).is_file())
 
 
-def context_digest(root: Path) -> str:
-    """Return the SHA-256 over names, execute bits and contents of the build's files; times do not count."""
+def _copied(dockerfile: Path) -> list[str]:
+    """Return the sources of a Dockerfile's `COPY`s from the context; each of these stands on a line of its own."""
+    instructions = (line.split() for line in dockerfile.read_text().splitlines())
+    return [
+        source
+        for words in instructions
+        if words[:1] == ["COPY"] and not words[1].startswith("--from=")
+        for source in words[1:-1]
+    ]
+
+
+def _digest(root: Path, files: tuple[Path, ...]) -> str:
     total = hashlib.sha256()
-    for path in context_files(root):
+    for path in files:
         file = root / path
         content = file.read_bytes()
         total.update(f"{path}\0{os.access(file, os.X_OK)}\0{len(content)}\0".encode())

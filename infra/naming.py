@@ -25,6 +25,6 @@ def labels_of(stack: str, *parts: str) -> dict[str, str]:
     return {PROJECT_LABEL: PROJECT, STACK_LABEL: stack, PART_LABEL: "-".join(parts)}
 
 
-def image_repository(stack: str) -> str:
-    """Return the name under which the images of ``stack`` are tagged; each stack has tags of its own."""
-    return f"{resource_name(stack)}-persist"
+def image_repository(stack: str, image: str) -> str:
+    """Return the name under which ``stack`` tags its builds of ``image``; each stack has tags of its own."""
+    return resource_name(stack, image)

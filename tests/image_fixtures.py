@@ -1,6 +1,6 @@
-"""The image that `up` deploys, for tests that start it without Pulumi: same Dockerfile, same files, built when needed.
+"""The images that `up` deploys, for tests that start them without Pulumi: same Dockerfiles, built when needed.
 
-Its name holds the digest of its files, so an unchanged tree builds nothing; the image stays as the next run's cache.
+A name holds the digest of the image's files, so an unchanged tree builds nothing; images stay as the next run's cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import docker
 import pytest
 from docker.errors import APIError, ImageNotFound
 
-from infra.build_context import DOCKERFILE, context_digest
+from infra.build_context import image_build
 from infra.toolchain.environment import REPOSITORY as ROOT
 
 if TYPE_CHECKING:
@@ -32,24 +32,27 @@ def docker_engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def persist_image(docker_engine: docker.DockerClient) -> str:
     """Give the name of the image of the tier."""
-    return _built(docker_engine, "persist", None)
+    return built_image(docker_engine, "persist")
 
 
 @pytest.fixture(scope="session")
 def python_image(docker_engine: docker.DockerClient) -> str:
     """Give the name of an image with the tier's Python and SQLite and nothing of the tier itself."""
-    return _built(docker_engine, "python", "python")
+    return built_image(docker_engine, "persist", target="python")
 
 
-def _built(client: docker.DockerClient, name: str, target: str | None) -> str:
-    tag = f"{_REPOSITORY}:{name}-{context_digest(ROOT)[:12]}"
+def built_image(client: docker.DockerClient, image: str, target: str | None = None) -> str:
+    """Return the name of one of the tier's images, or of one of its stages, after building it if need be."""
+    build = image_build(ROOT, image)
+    name = target or image
+    tag = f"{_REPOSITORY}:{name}-{build.digest[:12]}"
     try:
         client.images.get(tag)
     except ImageNotFound:
-        client.images.build(path=str(ROOT), dockerfile=DOCKERFILE, tag=tag, target=target, rm=True, forcerm=True)
-    for image in client.images.list(name=_REPOSITORY):
-        for old in image.tags:
-            if old.startswith(f"{_REPOSITORY}:{name}-") and old != tag:
+        client.images.build(path=str(ROOT), dockerfile=build.dockerfile, tag=tag, target=target, rm=True, forcerm=True)
+    for old in client.images.list(name=_REPOSITORY):
+        for other in old.tags:
+            if other.startswith(f"{_REPOSITORY}:{name}-") and other != tag:
                 with suppress(APIError):  # another run is using it
-                    client.images.remove(old)
+                    client.images.remove(other)
     return tag

@@ -1,4 +1,4 @@
-"""The image of the tier, built on the stack's engine.
+"""The images of the tier, built on the stack's engine.
 
 Deliberately does not push anywhere, and does not remove what it built before: a stack that goes down comes up again
 without a build, and an engine keeps the image that a running container came from.
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.build_context import DOCKERFILE, context_digest
+from infra.build_context import image_build
 from infra.naming import image_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class PersistImage(pulumi.ComponentResource):
-    """`aragora-persist` as an image; ``image_id`` names exactly this build."""
+class BuiltImage(pulumi.ComponentResource):
+    """The image ``name``, one of ``infra.build_context.IMAGES``; ``image_id`` names exactly this build."""
 
     image_id: pulumi.Output[str]
 
@@ -33,14 +33,14 @@ class PersistImage(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("aragora:persist:Image", name, None, opts)
-        digest = context_digest(root)
+        build = image_build(root, name)
         image = docker.RemoteImage(
             name,
-            name=f"{image_repository(stack)}:{digest[:12]}",
+            name=f"{image_repository(stack, name)}:{build.digest[:12]}",
             build=docker.RemoteImageBuildArgs(
-                context=str(root), dockerfile=DOCKERFILE, build_args={"BASE_IMAGE": base_image}
+                context=str(root), dockerfile=build.dockerfile, build_args={"BASE_IMAGE": base_image}
             ),
-            triggers={"context": digest},
+            triggers={"context": build.digest},
             keep_locally=True,
             # Where the tree lies is no reason to build again: what it holds is in the digest.
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["build.context"]),

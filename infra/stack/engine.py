@@ -15,6 +15,7 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 
 from aragora_persist.errors import ConflictError, PersistError
+from infra.build_context import IMAGES
 from infra.naming import IMAGE_LABEL, STACK_LABEL, image_repository
 
 if TYPE_CHECKING:
@@ -111,18 +112,27 @@ class StackOnEngine:
                     "remove", f"volume {name}", str(error.explanation), hint="remove what uses it, then repeat"
                 ) from error
             removed.append(name)
-        for image in self._client.images.list(name=image_repository(self._stack)):
-            for tag in image.tags:
-                if tag.startswith(f"{image_repository(self._stack)}:"):
-                    # Only the name goes while another stack has one for the same image.
-                    self._client.images.remove(tag)
-                    removed.append(tag)
+        for tag in self.image_tags():
+            # Only the name goes while another stack has one for the same image.
+            self._client.images.remove(tag)
+            removed.append(tag)
         self._remove_untagged()
         return removed
 
     def volumes(self) -> list[str]:
         """Return the names of the stack's volumes."""
         return sorted(str(volume.name) for volume in self._client.volumes.list(filters=self._mine))
+
+    def image_tags(self) -> list[str]:
+        """Return the names that the stack gave to its builds."""
+        repositories = tuple(image_repository(self._stack, image) for image in IMAGES)
+        return sorted(
+            tag
+            for repository in repositories
+            for image in self._client.images.list(name=repository)
+            for tag in image.tags
+            if tag.startswith(f"{repository}:")
+        )
 
     def sick(self) -> Iterator[tuple[str, str]]:
         """Yield the containers that should run and are not healthy, with the last lines that they wrote."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import NotFound
 from pulumi import automation
 
-from infra.naming import STACK_LABEL, image_repository, resource_name
+from infra.naming import STACK_LABEL, resource_name
 from infra.stack.engine import StackOnEngine
 from infra.stack.files import StackFiles
 from infra.stack.pulumi import environment
@@ -123,12 +123,11 @@ class RunningStack:
     def left(self) -> dict[str, list[str]]:
         """Return everything on the engine that belongs to the stack."""
         mine: dict[str, str | list[str] | bool] = {"label": f"{STACK_LABEL}={self.name}"}
-        images = self.client.images.list(name=image_repository(self.name))
         return {
             "containers": sorted(str(each.name) for each in self.client.containers.list(all=True, filters=mine)),
             "volumes": sorted(str(each.name) for each in self.client.volumes.list(filters=mine)),
             "networks": sorted(str(each.name) for each in self.client.networks.list(filters=mine)),
-            "images": sorted(tag for image in images for tag in image.tags),
+            "images": StackOnEngine(self.client, self.name).image_tags(),
         }
 
     def remove(self) -> None:

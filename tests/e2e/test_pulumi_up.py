@@ -14,7 +14,7 @@ import pytest
 from pulumi import automation
 
 from aragora_persist.databases import DATABASES
-from infra.build_context import IGNORE_FILE, context_files
+from infra.build_context import IGNORE_FILE, sent_files
 from infra.naming import resource_name
 from infra.toolchain.environment import REPOSITORY as ROOT
 from tests.e2e import records
@@ -185,7 +185,7 @@ def _copy_of_tree(tmp_path: Path) -> Path:
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
     projects = (each.relative_to(ROOT) for each in ROOT.glob("Pulumi*.yaml"))
-    for path in (Path(IGNORE_FILE), *context_files(ROOT), *projects):
+    for path in (Path(IGNORE_FILE), *sent_files(ROOT), *projects):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, tree / path)
     (tree / ".venv").symlink_to(ROOT / ".venv")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from infra.build_context import IGNORE_FILE, context_digest, context_files
+from infra.build_context import IGNORE_FILE, IMAGES, image_build, sent_files
 from infra.toolchain.environment import REPOSITORY as ROOT
 from infra.toolchain.environment import pulumi_environment
 
@@ -26,48 +26,75 @@ pytest_plugins = ("tests.image_fixtures",)
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Give a copy of what the image is made of."""
-    for path in (Path(IGNORE_FILE), *context_files(ROOT)):
+    """Give a copy of what the images are made of."""
+    for path in (Path(IGNORE_FILE), *sent_files(ROOT)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, tmp_path / path)
     return tmp_path
 
 
-def test_only_what_the_image_is_made_of_counts(tree: Path) -> None:
-    """Documentation, tests, the program and compiled files neither are sent nor change the digest."""
-    before = context_digest(tree)
-    assert before == context_digest(ROOT)
+def _digests(root: Path) -> dict[str, str]:
+    return {image: image_build(root, image).digest for image in IMAGES}
+
+
+def _append(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        opened.write("# new\n")
+
+
+def test_only_what_an_image_is_made_of_counts(tree: Path) -> None:
+    """Documentation, tests, the program and compiled files neither are sent nor change a digest."""
+    before = _digests(tree)
+    assert before == _digests(ROOT)
+    assert len(set(before.values())) == len(IMAGES)
     for name in ("README.md", "infra/settings.py", "tests/x.py", "aragora_persist/__pycache__/x.pyc", "docker/certs/x"):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text("new")
+        _append(tree / name)
     os.utime(tree / "aragora_persist" / "__init__.py", (1, 1))
-    assert context_digest(tree) == before
+    assert _digests(tree) == before
 
 
 @pytest.mark.parametrize(
-    "name", ["aragora_persist/new.py", "aragora_persist/errors.py", "docker/persist/Dockerfile", "docker/certs/a.crt"]
+    ("name", "made_of_it"),
+    [
+        ("aragora_persist/new.py", {"persist"}),
+        ("aragora_persist/errors.py", {"persist"}),
+        ("docker/certs/a.crt", {"persist", "postgrest"}),
+        *((f"docker/{image}/Dockerfile", {image}) for image in IMAGES),
+    ],
 )
-def test_what_the_image_is_made_of_changes_the_digest(tree: Path, name: str) -> None:
-    """A new file, an edited one, and a certificate count."""
-    before = context_digest(tree)
-    with (tree / name).open("a") as file:
-        file.write("# new\n")
-    assert context_digest(tree) != before
+def test_an_edit_changes_the_digests_of_the_images_made_of_it(tree: Path, name: str, made_of_it: set[str]) -> None:
+    """A new file, an edited one, and a certificate count; an edit of one image's files rebuilds no other."""
+    before = _digests(tree)
+    _append(tree / name)
+    after = _digests(tree)
+    assert {image for image in IMAGES if after[image] != before[image]} == made_of_it
 
 
 def test_moved_content_changes_the_digest(tree: Path) -> None:
     """A rename, a moved border between two files and an execute bit are not overlooked."""
+
+    def digest() -> str:
+        return image_build(tree, "persist").digest
+
     (tree / "aragora_persist/a.py").write_text("xy")
-    first = context_digest(tree)
+    first = digest()
     (tree / "aragora_persist/a.py").rename(tree / "aragora_persist/b.py")
-    second = context_digest(tree)
+    second = digest()
     (tree / "aragora_persist/b.py").chmod(0o755)
-    assert len({first, second, context_digest(tree)}) == 3
+    assert len({first, second, digest()}) == 3
+
+
+def test_everything_that_is_sent_belongs_to_an_image() -> None:
+    """No file that the ignore file lets through is unused, and every source of a COPY exists in the context."""
+    sent = {path for path in sent_files(ROOT) if path.suffix != ".crt"}
+    used = {path for image in IMAGES for path in image_build(ROOT, image).files if path.suffix != ".crt"}
+    assert sent == used
 
 
 @pytest.mark.engine
 def test_the_engine_gets_exactly_these_files(docker_engine: docker.DockerClient, tree: Path) -> None:
-    """What a build copies of its whole context is what the digest is over."""
+    """What a build copies of its whole context is what the digests are over."""
     (tree / "README.md").write_text("not sent")
     (tree / "Dockerfile.all").write_text("FROM scratch\nCOPY . /\n")
     with (tree / ".dockerignore").open("a") as file:
@@ -84,7 +111,7 @@ def test_the_engine_gets_exactly_these_files(docker_engine: docker.DockerClient,
         docker_engine.images.remove(str(image.id))
     # The engine puts its own files into every container, and the build's two are always sent.
     made_by_engine = {path for path in sent if path.parts[0] in {"etc", "dev", "proc", "sys", ".dockerenv"}}
-    assert sent - made_by_engine - {Path("Dockerfile.all")} == set(context_files(tree)) - {Path("Dockerfile.all")}
+    assert sent - made_by_engine - {Path("Dockerfile.all")} == set(sent_files(tree)) - {Path("Dockerfile.all")}
 
 
 def test_the_locked_requirements_are_those_of_the_lock() -> None:

@@ -73,8 +73,8 @@ class _Stack:
 
     def tag(self) -> str:
         """Give the image a name of this stack."""
-        self._client.images.get(self._image).tag(image_repository(self.name), "abc")
-        return f"{image_repository(self.name)}:abc"
+        self._client.images.get(self._image).tag(image_repository(self.name, "persist"), "abc")
+        return f"{image_repository(self.name, 'persist')}:abc"
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_everything_of_a_stack_is_removed_and_nothing_of_another(
     assert not docker_engine.containers.list(all=True, filters=mine)
     assert not docker_engine.networks.list(filters=mine)
     assert not docker_engine.volumes.list(filters=mine)
-    assert not docker_engine.images.list(name=image_repository(stack.name))
-    assert docker_engine.images.get(f"{image_repository(other.name)}:abc").id
+    assert not docker_engine.images.list(name=image_repository(stack.name, "persist"))
+    assert docker_engine.images.get(f"{image_repository(other.name, 'persist')}:abc").id
     assert len(other.on_engine.remove_everything()) == 4
 
 
