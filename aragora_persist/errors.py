@@ -76,3 +76,15 @@ class AccountLockedError(PersistError):
 
 class AccountInactiveError(PersistError):
     """The password is right, but the account was switched off."""
+
+
+class UnreachableError(PersistError):
+    """No usable answer came, after several attempts: nothing was lost, and the call may be repeated later."""
+
+
+class AccessDeniedError(PersistError):
+    """A key is wrong or may not do this; ``hint`` names what is missing."""
+
+
+class RejectedError(PersistError):
+    """The records themselves are refused: a type, a constraint, a size. Sending them again cannot help."""

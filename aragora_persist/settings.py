@@ -46,10 +46,46 @@ class Secret:
     __str__ = __repr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
+        return type(other) is type(self) and other._value == self._value
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+class FileSecret(Secret):
+    """A secret that stands in a file, which is read whenever the secret is revealed and not before.
+
+    So a file that cannot be read troubles only what needs the secret, and a key that was changed is taken up.
+    """
+
+    __slots__ = ("_variable",)
+
+    def __init__(self, path: Path, variable: str) -> None:
+        super().__init__(os.fspath(path))
+        self._variable = variable
+
+    def reveal(self) -> str:
+        """Return what the file holds, without the spaces and line ends around it.
+
+        Raises:
+            InvalidValueError: the file cannot be read or holds no secret; ``target`` is the variable that names it.
+
+        """
+        path = Path(self._value)
+        try:
+            # A pipe or a terminal would be waited for.
+            text = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise self._unusable(f"cannot be read: {reason}") from error
+        if not text:
+            raise self._unusable("is empty" if text is not None else "is not there, or is not a file")
+        return text
+
+    def _unusable(self, problem: str) -> InvalidValueError:
+        return InvalidValueError(
+            "read secret", self._variable, f"{self._value} {problem}", hint="write the secret into this file"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +101,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NOMIC_DIR", "~/.aragora", "Database directory"),
     Variable("SUPABASE_URL", "", "Supabase project URL"),
     Variable("SUPABASE_KEY", "", "Supabase service key"),
+    Variable("SUPABASE_KEY_FILE", "", "File that holds the Supabase service key, in place of `SUPABASE_KEY`"),
+    Variable("SUPABASE_DB_URL", "", "Address of Supabase's database with its password, where the schema is applied"),
+    Variable("SUPABASE_DB_URL_FILE", "", "File that holds that address, in place of `SUPABASE_DB_URL`"),
     Variable("ARAGORA_SLOW_QUERY_MS", "500", "Slow query threshold, in milliseconds"),
     Variable("ARAGORA_AUDIT_RETENTION_DAYS", "90", "Audit log retention, in days"),
     Variable("DB_TIMEOUT", "30", "SQLite connection timeout, in seconds; fractions are allowed"),
@@ -87,6 +126,7 @@ class Settings:
     nomic_dir: Path
     supabase_url: str
     supabase_key: Secret | None
+    supabase_db_url: Secret | None
     slow_query_ms: float
     audit_retention_days: int
     db_timeout_s: float
@@ -102,7 +142,8 @@ class Settings:
     ) -> Settings:
         """Return the settings that ``environ`` (default: ``os.environ``) holds.
 
-        An empty variable counts as unset. ``nomic_dir`` takes the place of ``NOMIC_DIR``.
+        An empty variable counts as unset. ``nomic_dir`` takes the place of ``NOMIC_DIR``. A file that holds a secret is
+        not opened here, but when the secret is revealed.
 
         Raises:
             InvalidValueError: a variable's text is not what it should be; ``target`` is the variable's name.
@@ -113,11 +154,11 @@ class Settings:
             source = {**source, "NOMIC_DIR": os.fspath(nomic_dir)}
         read = _Reader(source)
         nomic_dir = read.path("NOMIC_DIR")
-        key = read.text("SUPABASE_KEY")
         return cls(
             nomic_dir=nomic_dir,
             supabase_url=read.text("SUPABASE_URL"),
-            supabase_key=Secret(key) if key else None,
+            supabase_key=read.secret("SUPABASE_KEY"),
+            supabase_db_url=read.secret("SUPABASE_DB_URL"),
             slow_query_ms=read.number("ARAGORA_SLOW_QUERY_MS", least=0),
             audit_retention_days=int(read.number("ARAGORA_AUDIT_RETENTION_DAYS", least=0, whole=True)),
             db_timeout_s=read.number("DB_TIMEOUT", least=0),
@@ -149,6 +190,15 @@ class _Reader:
 
     def path_or(self, name: str, otherwise: _Otherwise) -> Path | _Otherwise:
         return self.path(name) if self._source.get(name, "").strip() else otherwise
+
+    def secret(self, name: str) -> Secret | None:
+        text, file = self.text(name), f"{name}_FILE"
+        if not self.text(file):
+            return Secret(text) if text else None
+        if text:
+            problem = f"is set, and {file} too"
+            raise InvalidValueError("read environment", name, problem, hint="unset one of them")
+        return FileSecret(self.path(file), file)
 
     def number(self, name: str, *, least: float, whole: bool = False) -> float:
         text = self.text(name)

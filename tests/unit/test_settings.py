@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aragora_persist.errors import InvalidValueError
-from aragora_persist.settings import VARIABLES, Durability, Secret, Settings
+from aragora_persist.settings import VARIABLES, Durability, FileSecret, Secret, Settings
 
 
 def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch, t
     for environ in ({}, {variable.name: "" for variable in VARIABLES}, {variable.name: "  " for variable in VARIABLES}):
         settings = Settings.from_env(environ)
         assert settings.nomic_dir == tmp_path / ".aragora"
-        assert (settings.supabase_url, settings.supabase_key) == ("", None)
+        assert (settings.supabase_url, settings.supabase_key, settings.supabase_db_url) == ("", None, None)
         assert (settings.slow_query_ms, settings.audit_retention_days, settings.db_timeout_s) == (500.0, 90, 30.0)
         assert settings.durability is Durability.DURABLE
         assert settings.backup_dir == tmp_path / ".aragora" / "backups"
@@ -31,6 +31,9 @@ def test_every_variable_is_read() -> None:
         "NOMIC_DIR": "/data",
         "SUPABASE_URL": "https://project.supabase.co",
         "SUPABASE_KEY": "key",
+        "SUPABASE_KEY_FILE": "/secrets/supabase_key",
+        "SUPABASE_DB_URL": "postgresql://postgres@127.0.0.1/postgres",
+        "SUPABASE_DB_URL_FILE": "/secrets/supabase_db_url",
         "ARAGORA_SLOW_QUERY_MS": "0.5",
         "ARAGORA_AUDIT_RETENTION_DAYS": "30",
         "DB_TIMEOUT": "60",
@@ -44,7 +47,7 @@ def test_every_variable_is_read() -> None:
     plain = Settings.from_env({})
     for name, value in values.items():
         assert Settings.from_env({name: value}) != plain, name
-    settings = Settings.from_env(values)
+    settings = Settings.from_env({name: value for name, value in values.items() if not name.startswith("SUPABASE")})
     assert (settings.db_timeout_s, settings.slow_query_ms) == (60.0, 0.5)
     assert settings.backup_dir == Path("/backups")
 
@@ -98,3 +101,50 @@ def test_a_secret_does_not_show() -> None:
     assert settings.supabase_key is not None
     assert settings.supabase_key.reveal() == "very-secret"
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+
+
+@pytest.mark.parametrize("name", ["SUPABASE_KEY", "SUPABASE_DB_URL"])
+def test_a_secret_may_stand_in_a_file(name: str, tmp_path: Path) -> None:
+    """Its line end is no part of it, it does not show either, and one that is changed is taken up."""
+    file = tmp_path / "secret"
+    file.write_text("very-secret\n")
+    settings = Settings.from_env({f"{name}_FILE": str(file)})
+    secret = settings.supabase_key or settings.supabase_db_url
+    assert secret is not None
+    assert secret.reveal() == "very-secret"
+    file.write_text("another")
+    assert secret.reveal() == "another"
+    assert "another" not in f"{settings!r} {secret} {secret!r}"
+    assert secret != Secret(str(file))
+
+
+def test_a_file_without_a_secret_is_told_when_the_secret_is_needed(tmp_path: Path) -> None:
+    """Commands that need no secret go on; who needs it learns which variable names which file, and why it is no use."""
+    file = tmp_path / "secret"
+    secret = Settings.from_env({"SUPABASE_KEY_FILE": str(file)}).supabase_key
+    assert secret is not None
+    problems = []
+    for content in (None, b"", b" \n", b"\xff"):
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(InvalidValueError) as refused:
+            secret.reveal()
+        assert refused.value.target == "SUPABASE_KEY_FILE"
+        problems.append(refused.value.problem.removeprefix(f"{file} "))
+    assert problems == ["is not there, or is not a file", "is empty", "is empty", "cannot be read: it is not text"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A secret's file is a file: reading anything else might never end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidValueError, match="is not a file"):
+        FileSecret(pipe, "SUPABASE_KEY_FILE").reveal()
+
+
+@pytest.mark.parametrize("name", ["SUPABASE_KEY", "SUPABASE_DB_URL"])
+def test_a_secret_has_one_source(name: str) -> None:
+    """Given in both ways, it is refused: which one is meant would be a guess."""
+    with pytest.raises(InvalidValueError, match=f"{name}_FILE too") as refused:
+        Settings.from_env({name: "very-secret", f"{name}_FILE": "/secrets/one"})
+    assert "very-secret" not in str(refused.value)
