@@ -1,9 +1,7 @@
 """The outbox: records that wait, durably, for their way to Supabase.
 
 Enqueueing is safe to repeat. A record of an immutable kind that waits already is left as it is; one of a mutable kind
-replaces an older revision that waits, under a new id. Leaves out: sending; the worker takes pages of ``pending`` in the
-order of their ids, sends each as the payload plus ``id`` (the key) and, where it is not 0, ``revision``, and removes
-the ids that it has sent.
+replaces an older revision that waits, under a new id. Leaves out: what the sender does with them (``delivery``).
 """
 
 from __future__ import annotations
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
     from aragora_persist.storage.port import Reader, Row, Transaction
 
-_COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
+COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
+"""What ``to_entry`` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,10 @@ class Outbox(Store):
             DamagedError: what is stored of one is not what was enqueued.
 
         """
-        sql = f"SELECT {_COLUMNS} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - a constant of this module
+        sql = f"SELECT {COLUMNS} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - a constant of this module
         with self.read("outbox.pending") as view:
             rows = view.all(sql, (after, limit))
-        return [_entry(row) for row in rows]
+        return [to_entry(row) for row in rows]
 
     def count(self) -> int:
         """Return how many records wait."""
@@ -111,7 +110,13 @@ class Outbox(Store):
         return int(row[0] or 0) if row else 0
 
 
-def _entry(row: Row) -> OutboxEntry:
+def to_entry(row: Row) -> OutboxEntry:
+    """Return what a row of ``COLUMNS`` holds.
+
+    Raises:
+        DamagedError: it is not what was enqueued.
+
+    """
     id_, table, key, revision, payload, enqueued_at = row
     try:
         return OutboxEntry(

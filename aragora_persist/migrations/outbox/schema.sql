@@ -50,3 +50,14 @@ CREATE TABLE schema_version (
     package_version TEXT NOT NULL,
     min_reader TEXT NOT NULL
 );
+
+CREATE TABLE sync_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    last_success_at TEXT,
+    problem TEXT NOT NULL,
+    problem_since TEXT
+);
+
+CREATE UNIQUE INDEX dead_letters_by_record ON dead_letters (record_key, table_name);
+
+CREATE INDEX outbox_by_table ON outbox (table_name, id);

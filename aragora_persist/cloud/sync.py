@@ -1,0 +1,189 @@
+"""Sends what waits in the outbox to Supabase, and removes what has arrived.
+
+A crash loses nothing, since a record is removed after the server has answered, and doubles nothing, since it carries
+its own key and is sent again as the same row. What keeps one table from being delivered does not hold up the others.
+Leaves out: who may send (``lease``) and when (the service, or ``sync --once``).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from aragora_persist.cloud.backoff import Backoff
+from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
+from aragora_persist.errors import AccessDeniedError, PersistError, RejectedError, UnreachableError
+from aragora_persist.redaction import redact
+from aragora_persist.wording import count_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aragora_persist.cloud.connection import CloudConnection
+    from aragora_persist.cloud.delivery import Damaged
+    from aragora_persist.cloud.outbox import Outbox, OutboxEntry
+
+_EVERY_TABLE = ""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Why and until when a table is left alone."""
+
+    backoff: Backoff
+    retry_at: float
+    problem: str
+
+
+class Sender:
+    """Sends from one outbox, in one thread; to be used in a ``with``, which closes its connection.
+
+    ``connect`` is called for the first connection, and for another one after the key was refused: it may have been
+    changed. ``stopping`` is asked between two requests.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Callable[[], CloudConnection],
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.sent = 0
+        self.refused = 0
+        """How many records this sender has delivered, and how many became dead letters."""
+        self._outbox = outbox
+        self._connect = connect
+        self._stopping = stopping
+        self._clock = clock
+        self._chance = chance
+        self._connection: CloudConnection | None = None
+        self._holds: dict[str, _Hold] = {}
+        self._last_table = ""
+        self._noted: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._disconnect()
+
+    @property
+    def problem(self) -> str:
+        """What keeps records from being delivered, or ''."""
+        outage = self._holds.get(_EVERY_TABLE)
+        tables: dict[str, list[str]] = {}
+        for table, hold in self._holds.items():
+            if outage is None or hold.problem != outage.problem:
+                tables.setdefault(hold.problem, []).append(table)
+        named = [f"{', '.join(names)}: {problem}" for problem, names in tables.items()]
+        return "; ".join([outage.problem, *named] if outage else named)
+
+    def round(self) -> bool:
+        """Send one batch for each table that may be tried, and say whether any record moved.
+
+        What fails is tried again in a later round, after a while that grows with each failure.
+
+        Raises:
+            PersistError: the outbox itself cannot be worked with.
+
+        """
+        before = self.sent + self.refused
+        tables = waiting_tables(self._outbox)
+        self._holds = {table: hold for table, hold in self._holds.items() if table in {_EVERY_TABLE, *tables}}
+        # First those after the last one tried: a table that times out again and again keeps none from its turn.
+        for table in sorted(tables, key=lambda name: (name <= self._last_table, name)):
+            if self._stopping() or not self._may_try(_EVERY_TABLE):
+                break
+            if self._may_try(table) and (connection := self._connected()):
+                self._last_table = table
+                self._try(table, connection)
+        self._note(self.problem)
+        return self.sent + self.refused > before
+
+    def _may_try(self, table: str) -> bool:
+        hold = self._holds.get(table)
+        return hold is None or self._clock() >= hold.retry_at
+
+    def _connected(self) -> CloudConnection | None:
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except PersistError as error:
+                self._hold(_EVERY_TABLE, error)
+        return self._connection
+
+    def _try(self, table: str, connection: CloudConnection) -> None:
+        refused = self.refused
+        try:
+            batch = next_batch(self._outbox, table)
+            for entry in batch.damaged:
+                self._set_aside(entry, entry.problem)
+            self._deliver(connection, batch.entries)
+        except PersistError as error:
+            self._hold(table, error)
+            if isinstance(error, UnreachableError):
+                self._hold(_EVERY_TABLE, error)
+            elif isinstance(error, AccessDeniedError):
+                self._disconnect()
+        else:
+            self._holds.pop(table, None)
+            self._holds.pop(_EVERY_TABLE, None)
+        if self.refused > refused:
+            _log.error("%s: %s", table, count_text(self.refused - refused, "new dead letter"))
+
+    def _deliver(self, connection: CloudConnection, entries: Sequence[OutboxEntry]) -> None:
+        """Send records of one table in one request, or in ever smaller ones until what is refused stands alone."""
+        if not entries or self._stopping():
+            return
+        try:
+            connection.write(entries[0].table, [_row(entry) for entry in entries])
+        except RejectedError as error:
+            if len(entries) == 1:
+                self._set_aside(entries[0], error.problem)
+                return
+            middle = len(entries) // 2
+            self._deliver(connection, entries[:middle])
+            self._deliver(connection, entries[middle:])
+        else:
+            remove_delivered(self._outbox, entries)
+            self.sent += len(entries)
+
+    def _set_aside(self, entry: OutboxEntry | Damaged, reason: str) -> None:
+        set_aside(self._outbox, entry, redact(reason))
+        self.refused += 1
+
+    def _hold(self, table: str, error: PersistError) -> None:
+        held = self._holds.get(table)
+        backoff = held.backoff if held else Backoff(self._chance)
+        problem = redact(f"{error.problem} ({error.hint})" if error.hint else error.problem)
+        self._holds[table] = _Hold(backoff, self._clock() + backoff.next_s(), problem)
+
+    def _note(self, problem: str) -> None:
+        """Tell whoever looks at the outbox, and the log, what is wrong: once, not at every attempt."""
+        if problem == self._noted:
+            return
+        if problem:
+            _log.error("records wait: %s", problem)
+        elif self._noted:
+            _log.info("records are delivered again")
+        note_problem(self._outbox, problem)
+        self._noted = problem
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _row(entry: OutboxEntry) -> dict[str, object]:
+    row = {**entry.payload, "id": entry.key}
+    if entry.revision:  # 0 is an immutable kind, whose table has no such column
+        row["revision"] = entry.revision
+    return row
