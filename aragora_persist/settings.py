@@ -136,6 +136,11 @@ class Settings:
     backup_interval_s: float
     backup_retention_days: int
 
+    @property
+    def supabase_configured(self) -> bool:
+        """Whether it is said where Supabase is and which key opens it; not whether that is true."""
+        return bool(self.supabase_url) and self.supabase_key is not None
+
     @classmethod
     def from_env(
         cls, environ: Mapping[str, str] | None = None, *, nomic_dir: str | os.PathLike[str] | None = None
