@@ -1,4 +1,4 @@
-"""Whoever is killed, no process stays: the CLI, the plugin, the Terraform provider below it.
+"""Whoever is killed, no process stays: the CLI, the host with its program, the plugins with what is below them.
 
 The CLI runs a program that waits for a container which does not end, so that every process is busy when it is killed.
 """
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from infra.toolchain import bootstrap
 from infra.toolchain.bridge import build
+from infra.toolchain.parts import pulumi
+from infra.toolchain.process import Console
 from tests.waiting import PATIENCE_S, is_running, wait_until
 
 from .bridge_support import BASE_IMAGE
@@ -39,19 +42,43 @@ pulumi_docker.Container(
     "waits", name={name!r}, image={image!r}, command=["sleep", "600"], network_mode="bridge", attach=True
 )
 """
+# A resource that a plugin in Python serves, and a program that does not notice that its engine is gone.
+DYNAMIC = """
+import pathlib, threading, time
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+class Waiting(ResourceProvider):
+    def create(self, props):
+        pathlib.Path({mark!r}).touch()
+        time.sleep(600)
+        return CreateResult("waited", props)
+class Waits(Resource):
+    pass
+Waits(Waiting(), "waits-too", {{}})
+threading.Thread(target=time.sleep, args=[600]).start()
+"""
 
 
-def find(marker: str, *, above: int | None = None) -> list[int]:
-    """Find the processes with this text in their command line, below a process if one is given."""
-    found = []
+def below(pid: int) -> dict[int, str]:
+    """Return the command lines of all running processes below this one, at whatever depth."""
+    commands, parents = {}, {}
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue  # no process, or one that has just ended
-        if marker in command and above in {None, parent} and is_running(int(entry.name)):
-            found.append(int(entry.name))
+        commands[int(entry.name)] = command
+    found: dict[int, str] = {}
+    generation = {pid}
+    while generation:
+        generation = {child for child, parent in parents.items() if parent in generation}
+        found.update((child, commands[child]) for child in generation if is_running(child))
+    return found
+
+
+def find(marker: str, *, above: int) -> int:
+    """Find the one process below another with this text in its command line."""
+    [found] = (pid for pid, command in below(above).items() if marker in command)
     return found
 
 
@@ -64,22 +91,29 @@ class Busy:
     provider: int
     scratch: Path
 
+    def bound_to_the_cli(self) -> dict[int, str]:
+        """Return all that must end with the CLI; a host that somebody put on PATH is not ours to bind to it."""
+        found = pulumi.find_host(bootstrap.context_of(os.environ, Console(sys.stderr)))
+        assert found is not None
+        return below(self.plugin if found.origin == "PATH" else self.cli.pid) | {self.plugin: "the plugin"}
+
     def signal(self, pid: int, number: signal.Signals) -> str:
         """Send a signal, wait until every process has ended, and answer what the CLI printed."""
+        bound = self.bound_to_the_cli()
         os.kill(pid, number)
         output, _ = self.cli.communicate(timeout=PATIENCE_S)
-        wait_until(lambda: not is_running(self.plugin) and not is_running(self.provider), "the end of both")
+        wait_until(lambda: not any(map(is_running, bound)), f"the end of all of {bound}")
         assert list(self.scratch.glob("aragora-bridge-*")) == []
         assert list(self.scratch.glob("plugin*")) == []
         return output
 
 
 @contextmanager
-def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Iterator[Busy]:
-    """Start a run and give it when its container runs."""
+def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str, more: str = "") -> Iterator[Busy]:
+    """Start a run, of a program with these lines more, and give it when its container runs."""
     (folder / "state").mkdir()
     (folder / "Pulumi.yaml").write_text("name: bridge-processes\nruntime: python\n")
-    (folder / "__main__.py").write_text(PROGRAM.format(name=name, image=BASE_IMAGE))
+    (folder / "__main__.py").write_text(PROGRAM.format(name=name, image=BASE_IMAGE) + more)
     with tempfile.TemporaryDirectory() as scratch:  # its path is short enough for the provider's socket
         environment = {
             **plugin.environment,
@@ -95,8 +129,8 @@ def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Itera
         )
         try:
             wait_until(lambda: bool(engine.containers.list(filters={"name": f"^/{name}$"})), "the container")
-            [plugin_pid] = find(str(plugin.script.parent), above=cli.pid)
-            [provider_pid] = find(str(plugin.provider), above=plugin_pid)
+            plugin_pid = find(str(plugin.script.parent), above=cli.pid)
+            provider_pid = find(str(plugin.provider), above=plugin_pid)
             yield Busy(cli, plugin_pid, provider_pid, Path(scratch))
         finally:
             cli.kill()
@@ -104,8 +138,12 @@ def busy(plugin: Plugin, engine: DockerClient, folder: Path, name: str) -> Itera
 
 
 def test_killing_the_cli_leaves_no_process(plugin: Plugin, engine: DockerClient, prefix: str, tmp_path: Path) -> None:
-    """``kill -9`` of the CLI ends the plugin and the provider."""
-    with busy(plugin, engine, tmp_path, f"{prefix}-cli") as run:
+    """``kill -9`` of the CLI ends the host, the program, and every plugin, whatever they are at."""
+    mark = tmp_path / "waits too"
+    with busy(plugin, engine, tmp_path, f"{prefix}-cli", DYNAMIC.format(mark=str(mark))) as run:
+        wait_until(mark.exists, "the dynamic resource")
+        for part in ("pulumi-language-python", "pulumi-language-python-exec", "-m pulumi.dynamic"):
+            assert any(part in command for command in below(run.cli.pid).values()), part
         run.signal(run.cli.pid, signal.SIGKILL)
         assert not is_running(run.plugin)
         assert not is_running(run.provider)
@@ -151,7 +189,7 @@ def started(command: list[str], plugin: Plugin, **environment: str) -> subproces
 def test_the_plugin_ends_when_its_standard_input_does(plugin: Plugin) -> None:
     """The sign that every platform has."""
     process = started([str(plugin.script)], plugin)
-    [provider] = find(str(plugin.provider), above=process.pid)
+    provider = find(str(plugin.provider), above=process.pid)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert not is_running(provider)
@@ -171,8 +209,8 @@ def test_the_plugin_ends_when_its_parent_is_killed(plugin: Plugin) -> None:
     """The kernel's sign, where standard input says nothing."""
     script = f"import subprocess; subprocess.run([{str(plugin.script)!r}], stdin=subprocess.DEVNULL)"
     parent = started([sys.executable, "-c", script], plugin)
-    [child] = find(str(plugin.script.parent), above=parent.pid)
-    [provider] = find(str(plugin.provider), above=child)
+    child = find(str(plugin.script.parent), above=parent.pid)
+    provider = find(str(plugin.provider), above=child)
     parent.kill()
     parent.communicate()
     wait_until(lambda: not is_running(child) and not is_running(provider), "the end of both")

@@ -4,6 +4,9 @@ What ``pulumi_environment`` would run is what is found: a link in the store's ``
 archive is taken only with the pinned hash. The host brings two scripts with it: the one that starts a Python program
 and the plugin of dynamic resources. The host finds the first only beside itself, and the CLI says so at every call when
 it finds a host elsewhere than beside itself.
+
+After a ``kill -9`` of the CLI the host would go on for minutes, that plugin for good. So ``bin`` holds
+``end_with_cli.sh`` under their names, and them with ``.bin`` at the end. Those on PATH stay as their owner has them.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ SCRIPTS = {
     "pulumi-resource-pulumi-python": "python/dist/pulumi-resource-pulumi-python",
 }
 HOST_FILES = (HOST, *SCRIPTS)
+STARTED_BY_CLI = (HOST, "pulumi-resource-pulumi-python")
+ENDING = pins.TOOLCHAIN_SOURCE / "end_with_cli.sh"
 VARIABLES = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
 DOWNLOAD_TIMEOUT_S = 15.0
 CHUNK_BYTES = 1 << 20
@@ -45,9 +50,10 @@ def download_entry(context: Context) -> Path:
 
 def find_cli(context: Context) -> Found | None:
     """Find the CLI that would be run, if its version will do."""
-    found = _linked(context, (CLI,), (download_entry(context), go.entry_of(context, pins.PULUMI)))
-    if found:
-        return Found(pins.PULUMI.version, found)
+    for entry in (download_entry(context), go.entry_of(context, pins.PULUMI)):
+        if context.store.links(CLI, entry / CLI):
+            origin = context.store.origin_of(entry)
+            return Found(pins.PULUMI.version, origin) if origin else None
     on_path = shutil.which(CLI, path=context.environment.get("PATH"))
     if on_path is None or context.store.links(CLI):
         return None
@@ -57,23 +63,27 @@ def find_cli(context: Context) -> Found | None:
 
 def find_host(context: Context) -> Found | None:
     """Find the language host with its scripts, from one origin."""
-    found = _linked(context, HOST_FILES, (download_entry(context),))
-    if found:
-        return Found(pins.PULUMI.version, found)
-    found = _linked(context, HOST_FILES, (go.entry_of(context, pins.LANGUAGE_HOST),))
-    if found:
-        return Found(pins.LANGUAGE_HOST.version, found)
+    for pinned, entry in (
+        (pins.PULUMI, download_entry(context)),
+        (pins.LANGUAGE_HOST, go.entry_of(context, pins.LANGUAGE_HOST)),
+    ):
+        if all(context.store.links(name, target) for name, target in _host_links(context, entry).items()):
+            origin = context.store.origin_of(entry)
+            return Found(pinned.version, origin) if origin and context.store.origin_of(_ending(context)) else None
     if any(context.store.links(name) for name in HOST_FILES) or not _all_on_path(context):
         return None
     return Found("of that CLI", "PATH")
 
 
-def _linked(context: Context, names: tuple[str, ...], entries: tuple[Path, ...]) -> str | None:
-    """Return the origin of the entry that all these names are linked to, or None."""
-    for entry in entries:
-        if all(context.store.links(name, entry / name) for name in names):
-            return context.store.origin_of(entry)
-    return None
+def _host_links(context: Context, entry: Path) -> dict[str, Path]:
+    """Return what ``bin`` holds when the host is this entry's: each name with its file."""
+    files = {f"{name}.bin" if name in STARTED_BY_CLI else name: entry / name for name in HOST_FILES}
+    return {**files, **dict.fromkeys(STARTED_BY_CLI, _ending(context) / ENDING.name)}
+
+
+def _ending(context: Context) -> Path:
+    """Return the entry of the script that ends what the CLI has started."""
+    return context.store.entry("end-with-cli", "1", pins.key_of(ENDING.read_text()))
 
 
 def _version(context: Context, program: str) -> tuple[int, ...]:
@@ -105,7 +115,7 @@ def use_host_on_path(context: Context) -> None:
     """Use the language host that came with the CLI on PATH."""
     if context.store.links(CLI) or not _all_on_path(context):
         raise UnavailableError("the CLI on PATH is not used, or came without it")
-    for name in HOST_FILES:
+    for name in _host_links(context, download_entry(context)):
         context.store.unlink(name)
 
 
@@ -157,8 +167,17 @@ def use_host_of_download(context: Context) -> None:
     entry = download_entry(context)
     if not context.store.links(CLI, entry / CLI) or context.store.origin_of(entry) is None:
         raise UnavailableError("the CLI is not from there")
-    for name in HOST_FILES:
-        context.store.link(name, entry / name)
+    _link_host(context, entry)
+
+
+def _link_host(context: Context, entry: Path) -> None:
+    """Link the host of this entry, those that it is found by last."""
+    if context.store.origin_of(_ending(context)) is None:
+        with context.store.publish(_ending(context), "this checkout", (ENDING.name,)) as whole:
+            shutil.copyfile(ENDING, whole / ENDING.name)
+            (whole / ENDING.name).chmod(0o755)
+    for name, target in _host_links(context, entry).items():
+        context.store.link(name, target)
 
 
 def build_cli(context: Context) -> None:
@@ -175,9 +194,7 @@ def build_host(context: Context) -> None:
             shutil.copyfile(sdk / source, folder / name)
             (folder / name).chmod(0o755)
 
-    entry = go.build(context, pins.LANGUAGE_HOST, tuple(SCRIPTS), add_scripts)
-    for name in HOST_FILES:
-        context.store.link(name, entry / name)
+    _link_host(context, go.build(context, pins.LANGUAGE_HOST, tuple(SCRIPTS), add_scripts))
 
 
 CLI_STEP = Step(

@@ -121,6 +121,25 @@ def test_the_vendors_archive_gives_the_cli_and_its_host(machine: Machine, monkey
     pulumi.download(machine.context)
 
 
+def test_what_the_cli_starts_of_its_host_is_started_to_end_with_it(machine: Machine) -> None:
+    """A host that is linked without that counts as missing; it is linked again, not built or fetched again."""
+    store, entry = machine.context.store, go.entry_of(machine.context, pins.LANGUAGE_HOST)
+    with store.publish(entry, "Go modules", pulumi.HOST_FILES) as whole:
+        for name in pulumi.HOST_FILES:
+            (whole / name).write_text(name)
+    for name in pulumi.HOST_FILES:
+        store.link(name, entry / name)
+    assert pulumi.find_host(machine.context) is None
+    pulumi.build_host(machine.context)
+    assert pulumi.find_host(machine.context) == Found(pins.LANGUAGE_HOST.version, "Go modules")
+    for name in ("pulumi-language-python", "pulumi-resource-pulumi-python"):
+        assert (store.bin_dir / name).read_text() == pulumi.ENDING.read_text()
+        assert os.access(store.bin_dir / name, os.X_OK)
+        assert (store.bin_dir / f"{name}.bin").read_text() == name
+    (store.bin_dir / "pulumi-language-python").write_text("")
+    assert pulumi.find_host(machine.context) is None
+
+
 def test_an_archive_with_another_hash_is_not_unpacked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer names both hashes; the store holds nothing of it."""
     altered = _archive() + b"x"
