@@ -1,0 +1,10 @@
+"""The cloud half's schema: applying `supabase/migrations` to a project's database, and telling what differs there.
+
+Needs the extra `supabase`. Leaves out: the rows (`cloud/connection`), and the databases of the SQLite half
+(`aragora_persist.migrations`).
+"""
+
+from aragora_persist.cloud.schema.apply import apply_schema, inspect_schema
+from aragora_persist.cloud.schema.plan import SchemaState
+
+__all__ = ["SchemaState", "apply_schema", "inspect_schema"]

@@ -1,0 +1,121 @@
+"""Connections to a project's database, and what its errors mean. The URL holds a password: it is in no error.
+
+Everything runs through a transaction pooler too: no prepared statements, no state that outlives a transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from aragora_persist.errors import (
+    AccessDeniedError,
+    InvalidValueError,
+    NotFoundError,
+    UnreachableError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from aragora_persist.errors import PersistError
+    from aragora_persist.settings import Secret
+
+# A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
+_URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
+_CONNECT = "connect to the database"
+_VARIABLE = "SUPABASE_DB_URL"
+_TIMEOUT_S = 10
+_DENIED = (
+    "password authentication failed",
+    "no password supplied",
+    "sasl",
+    "tenant or user not found",
+    "wrong password",
+)
+_URL_HINT = (
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, as the project's page shows it under Connect; in the password "
+    "write %40 for @, %2F for /, %3F for ?, %23 for #"
+)
+_POOLER_HINT = (
+    "the direct host of a project has an IPv6 address only: use the URL of the session or transaction pooler, or a "
+    "network with IPv6"
+)
+
+
+@contextmanager
+def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
+    """Open a connection, with the name of its database as errors say it: `host:port/database`.
+
+    Raises:
+        InvalidValueError: it is no URL of a PostgreSQL database.
+        AccessDeniedError: user or password are wrong.
+        NotFoundError: the server has no such database.
+        UnreachableError: no server answers, or the connection broke.
+        UnsupportedError: psycopg is not installed.
+
+    """
+    try:
+        import psycopg  # noqa: PLC0415 - an extra; the command line must start without it
+    except ImportError as error:
+        raise UnsupportedError(
+            _CONNECT, "psycopg", "is not installed", hint="pip install 'aragora-persist[supabase]'"
+        ) from error
+
+    target = _target(db_url)
+    try:
+        connection = psycopg.connect(
+            db_url.reveal(),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_TIMEOUT_S,
+            application_name="aragora-persist",
+        )
+    except psycopg.OperationalError as error:
+        raise _refusal(error, target) from error
+    try:
+        with connection:
+            yield connection, target
+    except psycopg.OperationalError as error:
+        if not connection.broken:
+            raise
+        raise UnreachableError(
+            _CONNECT,
+            target,
+            f"the connection broke: {_first_line(error)}",
+            hint="run it again: what was done is recorded",
+        ) from error
+
+
+def _target(db_url: Secret) -> str:
+    import psycopg  # noqa: PLC0415 - as above
+
+    invalid = InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
+    if not _URL.fullmatch(db_url.reveal()):
+        raise invalid
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal())
+    except psycopg.ProgrammingError:
+        raise invalid from None  # its text quotes the URL
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _refusal(error: psycopg.OperationalError, target: str) -> PersistError:
+    text = str(error).lower()
+    problem = _first_line(error)
+    if any(sign in text for sign in _DENIED):
+        return AccessDeniedError(_CONNECT, target, problem, hint=f"correct user and password in {_VARIABLE}")
+    if "does not exist" in text and 'database "' in text:
+        return NotFoundError(_CONNECT, target, problem, hint=f"correct the database in {_VARIABLE}")
+    direct = target.startswith("db.") and ".supabase." in target
+    return UnreachableError(
+        _CONNECT, target, problem, hint=_POOLER_HINT if direct else "is it running, and the URL right?"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
