@@ -1,0 +1,219 @@
+"""The way to Supabase's REST interface: writes that may be repeated, reads page by page, errors with a way out.
+
+Every request is bounded in time and tried a few times. Repeating a write is safe, because each row carries the key that
+its client made. Leaves out: what rows mean (``rows``), and waiting for the end of an outage (the outbox).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from aragora_persist import json_text
+from aragora_persist.cloud.answers import Answer, Call
+from aragora_persist.cloud.batches import batches, measured
+from aragora_persist.cloud.models import MODELS
+from aragora_persist.cloud.pages import Query
+from aragora_persist.errors import InvalidValueError, MisuseError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from aragora_persist.cloud.transport import Row, Transport
+    from aragora_persist.settings import Secret
+
+_MUTABLE = {model.TABLE for model in MODELS if model.MUTABLE}
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+_HEADER_TEXT = re.compile(r"[!-~]+")
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
+
+
+class CloudConnection:
+    """Connections to one Supabase project, for any number of threads; the network is first used by the first request.
+
+    ``timeout_s`` bounds each step of a request (connecting, sending, waiting for the answer, reading it), ``attempts``
+    how often one is sent.
+
+    Raises:
+        InvalidValueError: the URL is not that of a project.
+
+    """
+
+    def __init__(self, url: str, key: Secret, *, timeout_s: float = 10.0, attempts: int = 3) -> None:
+        self._url, self.host = _checked_url(url)
+        self._key = key
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._transport: Transport | None = None
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.host})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; a request that waits for its next attempt gives up."""
+        self._closed.set()
+        with self._lock:
+            if self._transport is not None and self._pid == os.getpid():
+                self._transport.close()
+            self._transport = None
+
+    def write(self, table: str, rows: Sequence[Mapping[str, object]], *, operation: str = "supabase.write") -> None:
+        """Store rows, each with its ``id`` and, for a mutable kind, its ``revision``; doing it again changes nothing.
+
+        Of an immutable kind the first row of an id stays, of a mutable one the row of the highest revision. Large
+        numbers go in batches, each of which is stored whole or not at all; after an error some of them may be stored.
+
+        Raises:
+            UnreachableError: no usable answer came; nothing is lost by trying later.
+            AccessDeniedError: the key is wrong, or may not write here.
+            SchemaOutdatedError: the table or a column is not there.
+            RejectedError: at least one of the rows cannot be stored.
+
+        """
+        call = self._table_call(operation, table, writes=True)
+        for batch in batches(table, rows, operation):
+            self._store(call, batch)
+
+    def merge(self, table: str, row: Mapping[str, object], *, operation: str = "supabase.write") -> bool:
+        """Store one row of a mutable kind as ``write`` does; return False when a newer revision was stored already."""
+        measured(table, row, operation)
+        call = self._table_call(operation, table, writes=True)
+        if self._ask(call, lambda transport: transport.merge(table, row)):
+            return True
+        # Dropped for being older than what is stored, or stored by an attempt whose answer was lost.
+        stored = self.find(table, str(row["id"]), ("revision",), operation=operation)
+        return stored is not None and stored["revision"] == row["revision"]
+
+    def pages(self, query: Query, *, operation: str) -> Iterator[list[Row]]:
+        """Yield the rows of a query in pages, none of them empty, until there are no more."""
+        call = self._table_call(operation, query.table, writes=False)
+        json_text.encode(dict(query.equal), operation=operation, field=query.table)
+        while page := self._page(call, query):
+            yield page
+            query = query.following(page[-1])
+
+    def find(self, table: str, key: str, columns: tuple[str, ...], *, operation: str) -> Row | None:
+        """Return the row with this id, or None when there is none."""
+        query = Query(table=table, columns=columns, equal={"id": key}, order="inserted_at", page_rows=1)
+        return next((page[0] for page in self.pages(query, operation=operation)), None)
+
+    def call(self, function: str, arguments: Mapping[str, str | None], *, operation: str) -> list[Row]:
+        """Return the rows that a function of the database gives; its arguments are texts."""
+        types = ", ".join("text" for _ in arguments)
+        grant = f"GRANT EXECUTE ON FUNCTION public.{function}({types}) TO service_role;"
+        call = Call(operation, self.host, f"{function}()", grant)
+        json_text.encode(dict(arguments), operation=operation, field=function)
+        rows: list[Row] = []
+
+        def rest(transport: Transport) -> list[Row] | Answer:
+            return transport.call(function, arguments, len(rows))
+
+        while page := self._ask(call, rest):
+            rows.extend(page)
+        return rows
+
+    def _table_call(self, operation: str, table: str, *, writes: bool) -> Call:
+        rights = ["SELECT", *(["INSERT"] if writes else []), *(["UPDATE"] if writes and table in _MUTABLE else [])]
+        return Call(operation, self.host, table, f"GRANT {', '.join(rights)} ON public.{table} TO service_role;")
+
+    def _store(self, call: Call, batch: Sequence[Mapping[str, object]]) -> None:
+        replace = call.target in _MUTABLE
+        answer = self._try(call, lambda transport: transport.upsert(call.target, batch, replace=replace))
+        if not isinstance(answer, Answer):
+            return
+        if not answer.is_too_much or len(batch) == 1:
+            raise answer.error(call)
+        middle = len(batch) // 2
+        self._store(call, batch[:middle])
+        self._store(call, batch[middle:])
+
+    def _page(self, call: Call, query: Query) -> list[Row]:
+        return self._ask(call, lambda transport: transport.select(query))
+
+    def _ask(self, call: Call, send: Callable[[Transport], list[Row] | Answer]) -> list[Row]:
+        answer = self._try(call, send)
+        if isinstance(answer, Answer):
+            raise answer.error(call)
+        return answer
+
+    def _try(self, call: Call, send: Callable[[Transport], list[Row] | Answer]) -> list[Row] | Answer:
+        """Send a request until it succeeds, another attempt would change nothing, or there were enough of them."""
+        transport = self._open(call.operation)
+        for attempt in range(1, self._attempts + 1):
+            answer = send(transport)
+            if not isinstance(answer, Answer) or not answer.is_passing or attempt == self._attempts:
+                break
+            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
+            if answer.retry_after_s is not None:
+                wait_s = max(wait_s, answer.retry_after_s)
+            if wait_s > _LONGEST_WAIT_S or self._closed.wait(wait_s):
+                break
+        return answer
+
+    def _open(self, operation: str) -> Transport:
+        """Return the transport of this process: sockets that a fork has copied would mix up two processes' answers."""
+        transport = self._transport
+        if transport is None or self._pid != os.getpid():
+            with self._lock:
+                if self._transport is None or self._pid != os.getpid():
+                    self._transport, self._pid = self._connect(operation), os.getpid()
+                transport = self._transport
+        if self._closed.is_set():
+            raise MisuseError(operation, self.host, "the connection is closed", hint="make another one")
+        return transport
+
+    def _connect(self, operation: str) -> Transport:
+        try:
+            from aragora_persist.cloud.transport import Transport  # noqa: PLC0415 - slow to import, and of an extra
+        except ModuleNotFoundError as error:
+            if error.name not in {"httpx", "postgrest", "supabase"}:
+                raise
+            hint = "pip install 'aragora-persist[supabase]'"
+            raise UnsupportedError(operation, "supabase", f"{error.name} is not installed", hint=hint) from error
+        return Transport(self._url, _checked_key(self._key), self._timeout_s)
+
+
+def _checked_url(url: str) -> tuple[str, str]:
+    """Return the URL of a project and its host, with the port where it has one."""
+    problem = ""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        netloc = f"{host}:{parts.port}" if parts.port else host
+    except ValueError:
+        problem = "is no URL"
+    else:
+        if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
+            problem = "is no URL of the web"
+        elif parts.username is not None or parts.query or parts.fragment:
+            problem = "holds more than an address"
+        elif re.search(r"/rest/v1/?$", parts.path):
+            problem = "names the REST interface"
+    if problem:
+        hint = "give the project's address alone, such as https://yourproject.supabase.co"
+        raise InvalidValueError("supabase.connect", "SUPABASE_URL", problem, hint=hint)
+    return url.rstrip("/"), netloc
+
+
+def _checked_key(key: Secret) -> Secret:
+    if not _HEADER_TEXT.fullmatch(key.reveal()):
+        problem = "holds spaces or characters that no key has"
+        raise InvalidValueError("supabase.connect", "SUPABASE_KEY", problem, hint="copy the service key once more")
+    return key
