@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(nomic_dir=None, verbose=False)
     _add_shared(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_status, _migrate, _backup, _backups, _restore, _import, _sync, _doctor, _serve):
+    for add in (_status, _migrate, _backup, _backups, _restore, _import, _sync, _supabase, _doctor, _serve):
         add(verbs)
     return parser
 
@@ -192,8 +192,28 @@ def _import(verbs: Verbs) -> None:
 
 
 def _sync(verbs: Verbs) -> None:
-    parser = _verb(verbs, "sync", "show the records on their way to Supabase")
-    parser.add_argument("--status", action="store_true", required=True, help="count what waits and what was refused")
+    parser = _verb(verbs, "sync", "send records to Supabase, or show those on their way")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--status", action="store_true", help="count what waits and what was refused, with the reasons")
+    way.add_argument(
+        "--once",
+        action="store_true",
+        help="send what waits; fail when something still waits, or was refused, at the end",
+    )
+    way.add_argument("--redrive", action="store_true", help="put the dead letters back on their way")
+
+
+def _supabase(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "supabase", help="bring the project's database to this release's schema", description="The project's database."
+    )
+    _add_shared(parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    apply = _verb(actions, "apply", "apply the migrations that are pending", module="supabase")
+    apply.add_argument("--dry-run", action="store_true", help="show what would be applied; change nothing")
+    _verb(
+        actions, "status", "show what is applied, what is pending and what differs; changes nothing", module="supabase"
+    )
 
 
 def _doctor(verbs: Verbs) -> None:

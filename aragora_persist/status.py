@@ -61,11 +61,45 @@ class DatabaseStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Records of one table that were refused for one reason."""
+
+    table: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStatus:
     """Records on their way to Supabase."""
 
     pending: int
     dead_letters: int
+    refusals: tuple[Refusal, ...]
+    """Why there are dead letters, the most frequent reasons first, and not more than ten."""
+    oldest_at: datetime | None
+    """When the record that waits longest was enqueued."""
+    last_success_at: datetime | None
+    """When records were delivered last."""
+    problem: str
+    """What keeps records from being delivered, or ''."""
+    problem_since: datetime | None
+
+    def oldest_age_s(self, now: datetime) -> float:
+        """How long the oldest record has been waiting, in seconds; 0 where none waits."""
+        return max(0.0, (now - self.oldest_at).total_seconds()) if self.oldest_at else 0.0
+
+    def to_json(self, now: datetime) -> dict[str, object]:
+        """Return the record as plain JSON values."""
+        return {
+            "pending": self.pending,
+            "dead_letters": self.dead_letters,
+            "refusals": [{"table": one.table, "reason": one.reason, "count": one.count} for one in self.refusals],
+            "oldest_age_s": round(self.oldest_age_s(now), 3) if self.oldest_at else None,
+            "last_success_at": self.last_success_at and times.to_text(self.last_success_at),
+            "problem": self.problem or None,
+            "problem_since": self.problem_since and times.to_text(self.problem_since),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +111,7 @@ class Status:
     nomic_dir: Path
     backup_dir: Path
     databases: tuple[DatabaseStatus, ...]
+    supabase_configured: bool
     outbox: OutboxStatus | None
     catalog_problem: str
     """What is wrong with the catalog of backups, or ''."""
@@ -89,7 +124,8 @@ class Status:
             "nomic_dir": str(self.nomic_dir),
             "backup_dir": str(self.backup_dir),
             "databases": [_database_json(database, self.taken_at) for database in self.databases],
-            "outbox": self.outbox and {"pending": self.outbox.pending, "dead_letters": self.outbox.dead_letters},
+            "supabase_configured": self.supabase_configured,
+            "outbox": self.outbox and self.outbox.to_json(self.taken_at),
             "catalog_problem": self.catalog_problem or None,
         }
 
@@ -123,7 +159,8 @@ def collect_status(
         nomic_dir=settings.nomic_dir,
         backup_dir=settings.backup_dir,
         databases=found,
-        outbox=next((_count_outbox(one.path) for one in found if one.name == "outbox" and one.schema_version), None),
+        supabase_configured=settings.supabase_configured,
+        outbox=next((_outbox(one.path, settings) for one in found if one.name == "outbox" and _is_current(one)), None),
         catalog_problem=backups.problem,
     )
 
@@ -178,15 +215,37 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _count_outbox(path: Path) -> OutboxStatus | None:
+def _is_current(database: DatabaseStatus) -> bool:
+    return database.schema_version > 0 and not database.schema_pending
+
+
+def _outbox(path: Path, settings: Settings) -> OutboxStatus | None:
     try:
         with open_readonly(path) as connection:
-            pending, dead_letters = connection.execute(
-                "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters)"
+            pending, dead_letters, oldest_at, last_success_at, problem, problem_since = connection.execute(
+                "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters),"
+                " (SELECT enqueued_at FROM outbox ORDER BY id LIMIT 1), last_success_at, problem, problem_since"
+                " FROM sync_state"
             ).fetchone()
+            refusals = connection.execute(
+                "SELECT table_name, reason, count(*) FROM dead_letters GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10"
+            ).fetchall()
+        return OutboxStatus(
+            pending=pending,
+            dead_letters=dead_letters,
+            refusals=tuple(Refusal(table=table, reason=reason, count=count) for table, reason, count in refusals),
+            oldest_at=_moment(oldest_at),
+            last_success_at=_moment(last_success_at),
+            # Where nothing is to be sent any more, what once kept it back is none.
+            problem=problem if settings.supabase_configured else "",
+            problem_since=_moment(problem_since) if settings.supabase_configured else None,
+        )
     except PersistError:
         return None  # the database's own entry says what is wrong
-    return OutboxStatus(pending=pending, dead_letters=dead_letters)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return times.from_text(text) if text else None
 
 
 def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
-from aragora_persist.errors import AccessDeniedError, PersistError, RejectedError, UnreachableError
+from aragora_persist.errors import AccessDeniedError, InvalidValueError, PersistError, RejectedError, UnreachableError
 from aragora_persist.redaction import redact
 from aragora_persist.wording import count_text
 
@@ -25,9 +25,37 @@ if TYPE_CHECKING:
     from aragora_persist.cloud.connection import CloudConnection
     from aragora_persist.cloud.delivery import Damaged
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
+    from aragora_persist.settings import Secret, Settings
 
+OPERATION = "sync"
 _EVERY_TABLE = ""
 _log = logging.getLogger(__name__)
+
+
+def require_configured(settings: Settings) -> Secret:
+    """Return the key of the configured project.
+
+    Raises:
+        InvalidValueError: address or key are not set.
+
+    """
+    if not settings.supabase_url or settings.supabase_key is None:
+        missing = "SUPABASE_KEY" if settings.supabase_url else "SUPABASE_URL"
+        raise InvalidValueError(OPERATION, missing, "is not set", hint="set SUPABASE_URL and SUPABASE_KEY")
+    return settings.supabase_key
+
+
+def connect(settings: Settings) -> CloudConnection:
+    """Return a connection to the configured project, with the key as it is now.
+
+    Raises:
+        InvalidValueError: address or key are not set, or not what they should be.
+
+    """
+    key = require_configured(settings)
+    from aragora_persist.cloud.connection import CloudConnection  # noqa: PLC0415 - its libraries take long to load
+
+    return CloudConnection(settings.supabase_url, key)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from aragora_persist.wording import count_text, size_text, span_text
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from aragora_persist.status import DatabaseStatus
+    from aragora_persist.status import DatabaseStatus, OutboxStatus
 
 
 def run(arguments: Namespace) -> int:
@@ -32,12 +32,26 @@ def _print(status: Status) -> None:
     print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
     if status.outbox is not None:
         pending = count_text(status.outbox.pending, "record")
-        print(f"Outbox:    {pending} waiting, {count_text(status.outbox.dead_letters, 'dead letter')}")
+        oldest = (
+            f" for up to {span_text(status.outbox.oldest_age_s(status.taken_at))}" if status.outbox.oldest_at else ""
+        )
+        print(f"Outbox:    {pending} waiting{oldest}, {count_text(status.outbox.dead_letters, 'dead letter')}")
+        print(f"Supabase:  {_supabase(status, status.outbox)}")
     for one in status.databases:
         if one.problem:
             print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
+
+
+def _supabase(status: Status, outbox: OutboxStatus) -> str:
+    if not status.supabase_configured:
+        return "not configured"
+    if outbox.problem:
+        return outbox.problem
+    if outbox.last_success_at is None:
+        return "nothing delivered yet"
+    return f"last delivery {span_text((status.taken_at - outbox.last_success_at).total_seconds())} ago"
 
 
 def _size(database: DatabaseStatus) -> str:

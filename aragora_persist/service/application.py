@@ -1,7 +1,7 @@
 """The process in the SQLite container: it keeps the databases, and shows their state over HTTP until it is stopped.
 
 It listens at once, so that whoever asks is told "alive, not ready yet" instead of being refused, and is ready when
-every database is open and migrated.
+every database is open and migrated. Where Supabase is configured, it sends what waits in the outbox.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.service import metrics, page
+from aragora_persist.service import courier, metrics, page
 from aragora_persist.service.encryption_key import check_encryption_key
 from aragora_persist.service.keeper import Keeper
 from aragora_persist.service.listener import Listener, Response, text_response
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aragora_persist.status import DatabaseStatus, NewestBackups
 
 _STOP_SECONDS = 1.5
-"""How long a stop waits for the databases to close; a container engine kills after 10 s."""
+"""How long a stop waits for each of its parts; a container engine kills after 10 s."""
 _READY_SECONDS = 1.0
 """For how long one look at the databases answers: however often is asked, they are read once in this time at most."""
 _NOT_READY_SECONDS = 0.1
@@ -64,6 +64,8 @@ def serve(
         check_encryption_key(settings.encryption_key_file, settings.nomic_dir)
     stop = Stop()
     keeper = Keeper(settings, databases, on_end=stop.ask)
+    sends = courier.DATABASE in databases and settings.supabase_configured
+    sender = courier.Courier(settings, lambda: courier.DATABASE not in keeper.problems()) if sends else None
     service = Service(replace(settings, backup_dir=backups), databases, keeper)
     with Listener(host, port, service.respond) as listener:
         answering = True
@@ -78,11 +80,15 @@ def serve(
 
         threading.Thread(target=answer, name="listener", daemon=True).start()
         keeper.start()
+        if sender is not None:
+            sender.start()
         announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.port}/")
         stop.wait()
         failed = keeper.failed or not answering
         listener.shutdown()
         service.stop_looking()
+        if sender is not None and not sender.stop(_STOP_SECONDS):
+            _log.info("stopped in the middle of a request to Supabase; its records are sent again by the next start")
         if not keeper.stop(_STOP_SECONDS):
             _log.warning("stopped in the middle of opening a database; the next start repeats it")
     return 1 if failed or keeper.failed else 0

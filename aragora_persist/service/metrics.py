@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aragora_persist.service.state import ServiceState
-    from aragora_persist.status import DatabaseStatus
+    from aragora_persist.status import DatabaseStatus, OutboxStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -45,9 +45,14 @@ def _families(state: ServiceState) -> Iterator[_Family]:
         "Maintenance runs since the start, by result.",
         [({"result": result}, count) for result, count in state.maintenance_runs.items()],
     )
+    yield _Family(
+        "supabase_configured",
+        "gauge",
+        "1 when address and key of Supabase are set.",
+        [({}, state.status.supabase_configured)],
+    )
     if (outbox := state.status.outbox) is not None:
-        yield _Family("outbox_pending", "gauge", "Records on their way to Supabase.", [({}, outbox.pending)])
-        yield _Family("outbox_dead_letters", "gauge", "Records set aside after a refusal.", [({}, outbox.dead_letters)])
+        yield from _outbox_families(outbox)
     for name, help_, value in _DATABASE_METRICS:
         samples = [
             ({"database": database.name}, sample)
@@ -55,6 +60,20 @@ def _families(state: ServiceState) -> Iterator[_Family]:
             if (sample := value(database)) is not None
         ]
         yield _Family(name, "gauge", help_, samples)
+
+
+def _outbox_families(outbox: OutboxStatus) -> Iterator[_Family]:
+    yield _Family("outbox_pending", "gauge", "Records on their way to Supabase.", [({}, outbox.pending)])
+    yield _Family("outbox_dead_letters", "gauge", "Records set aside after a refusal.", [({}, outbox.dead_letters)])
+    yield _Family(
+        "outbox_problem", "gauge", "1 while something keeps records from being delivered.", [({}, bool(outbox.problem))]
+    )
+    for name, help_, moment in (
+        ("oldest", "When the record that waits longest was enqueued, in Unix time.", outbox.oldest_at),
+        ("last_success", "When records were delivered last, in Unix time.", outbox.last_success_at),
+    ):
+        if moment:
+            yield _Family(f"outbox_{name}_timestamp_seconds", "gauge", help_, [({}, moment.timestamp())])
 
 
 _DATABASE_METRICS: tuple[tuple[str, str, Callable[[DatabaseStatus], float | None]], ...] = (

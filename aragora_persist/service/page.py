@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.service.state import ServiceState
-    from aragora_persist.status import BackupStatus, DatabaseStatus
+    from aragora_persist.status import BackupStatus, DatabaseStatus, Status
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -77,15 +77,9 @@ def _problems(state: ServiceState) -> str:
 
 
 def _facts(state: ServiceState) -> str:
-    outbox = state.status.outbox
-    dead = outbox.dead_letters if outbox else 0
     facts = (
-        (
-            "Outbox",
-            "—" if outbox is None else f"{outbox.pending:,}",
-            f"waiting for Supabase; {count_text(dead, 'dead letter')}" if outbox else "not there yet",
-            "bad" if dead else "",
-        ),
+        _outbox(state.status),
+        _supabase(state.status),
         ("Uptime", span_text(state.uptime_s), f"since {_moment(state.started_at)}", ""),
         ("Version", state.status.version, "aragora-persist", ""),
         ("Data", str(state.status.nomic_dir), f"backups in {state.status.backup_dir}", "path"),
@@ -94,6 +88,27 @@ def _facts(state: ServiceState) -> str:
         f'<div class="{mark}"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>'
         for name, value, note, mark in facts
     )
+
+
+def _outbox(status: Status) -> tuple[str, str, str, str]:
+    outbox = status.outbox
+    if outbox is None:
+        return ("Outbox", "—", "not there yet", "")
+    oldest = f", the oldest for {span_text(outbox.oldest_age_s(status.taken_at))}" if outbox.oldest_at else ""
+    note = f"waiting for Supabase{oldest}; {count_text(outbox.dead_letters, 'dead letter')}"
+    return ("Outbox", f"{outbox.pending:,}", note, "bad" if outbox.dead_letters else "")
+
+
+def _supabase(status: Status) -> tuple[str, str, str, str]:
+    outbox = status.outbox
+    if not status.supabase_configured:
+        return ("Supabase", "—", "not configured: records wait on this machine", "")
+    if outbox and outbox.problem:
+        since = f" (since {_moment(outbox.problem_since)})" if outbox.problem_since else ""
+        return ("Supabase", "Problem", outbox.problem + since, "bad")
+    if outbox and outbox.last_success_at:
+        return ("Supabase", _ago(outbox.last_success_at, status.taken_at), "last delivery", "")
+    return ("Supabase", "—", "nothing delivered yet", "")
 
 
 def _database_row(database: DatabaseStatus, now: datetime) -> str:
@@ -126,7 +141,11 @@ def _size(database: DatabaseStatus) -> str:
 def _backup(backup: BackupStatus | None, now: datetime) -> str:
     if backup is None:
         return '<span class="faint">none yet</span>'
-    return f"{span_text(backup.age_s(now))} ago<small>{escape(backup.id)}</small>"
+    return f"{_ago(backup.taken_at, now)}<small>{escape(backup.id)}</small>"
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{span_text((now - moment).total_seconds())} ago"
 
 
 def _moment(moment: datetime) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,16 @@ STATE = ServiceState(
         nomic_dir=Path("/data"),
         backup_dir=Path("/data/backups"),
         databases=(USERS,),
-        outbox=OutboxStatus(pending=1234, dead_letters=0),
+        supabase_configured=True,
+        outbox=OutboxStatus(
+            pending=1234,
+            dead_letters=0,
+            refusals=(),
+            oldest_at=NOW - timedelta(minutes=7),
+            last_success_at=NOW - timedelta(seconds=9),
+            problem="",
+            problem_since=None,
+        ),
         catalog_problem="",
     ),
     problems=(),
@@ -91,6 +101,41 @@ def test_page_tells_why_it_is_not_ready() -> None:
     assert "version 1 1 pending" in text
 
 
+def with_outbox(**changes: Any) -> ServiceState:  # noqa: ANN401 - the fields of the outbox, whatever they are
+    """Return the state with another outbox."""
+    assert STATE.status.outbox is not None
+    return replace(STATE, status=replace(STATE.status, outbox=replace(STATE.status.outbox, **changes)))
+
+
+def test_page_tells_how_records_reach_supabase() -> None:
+    """How long the oldest waits and when records were delivered last; before that, that nothing was."""
+    fresh = text_of(page(with_outbox(pending=0, oldest_at=None, last_success_at=None)))
+
+    assert "1,234 waiting for Supabase, the oldest for 7 minutes; 0 dead letters" in text_of(page(STATE))
+    assert "Supabase 9 seconds ago last delivery" in text_of(page(STATE))
+    assert "0 waiting for Supabase; 0 dead letters" in fresh
+    assert "nothing delivered yet" in fresh
+
+
+def test_page_tells_what_keeps_records_from_supabase() -> None:
+    """A problem is marked and named, and is no reason to call the service unready."""
+    state = with_outbox(problem="does not answer", problem_since=NOW - timedelta(hours=1))
+    document = page(state)
+
+    assert "Supabase Problem does not answer (since 2026-03-01 11:00:00 UTC)" in text_of(document)
+    assert '<div class="bad"><dt>Supabase</dt>' in document
+    assert state.ready
+    assert "aragora_persist_outbox_problem 1" in metrics_text(state).splitlines()
+
+
+def test_page_tells_that_supabase_is_not_configured() -> None:
+    """Without address and key, waiting is no fault."""
+    state = replace(STATE, status=replace(STATE.status, supabase_configured=False))
+
+    assert "Supabase — not configured: records wait on this machine" in text_of(page(state))
+    assert "aragora_persist_supabase_configured 0" in metrics_text(state).splitlines()
+
+
 def test_page_shows_an_empty_machine() -> None:
     """No files, no backups and no outbox are shown as such, not as zeros."""
     absent = replace(USERS, present=False, newest_backup=None, schema_version=0, size_bytes=0)
@@ -113,12 +158,14 @@ def test_page_escapes_everything_from_outside() -> None:
         newest_backup=BackupStatus(id=evil, taken_at=NOW, size_bytes=1),
     )
     state = with_database(database, evil)
-    state = replace(state, status=replace(state.status, nomic_dir=Path(evil), backup_dir=Path(evil), version=evil))
+    outbox = with_outbox(problem=evil).status.outbox
+    status = replace(state.status, nomic_dir=Path(evil), backup_dir=Path(evil), version=evil, outbox=outbox)
+    state = replace(state, status=status)
 
     document = page(state)
 
     assert "<script" not in document
-    assert document.count("&lt;script&gt;") >= 6
+    assert document.count("&lt;script&gt;") >= 7
 
 
 def test_page_needs_nothing_from_elsewhere() -> None:
@@ -157,7 +204,12 @@ def test_metrics_are_well_formed() -> None:
         'aragora_persist_database_schema_version{database="users"} 2',
         'aragora_persist_database_size_bytes{database="users"} 40960',
         'aragora_persist_backup_newest_timestamp_seconds{database="users"} 1772366100',
+        "aragora_persist_supabase_configured 1",
         "aragora_persist_outbox_pending 1234",
+        "aragora_persist_outbox_dead_letters 0",
+        "aragora_persist_outbox_problem 0",
+        "aragora_persist_outbox_oldest_timestamp_seconds 1772365980",
+        "aragora_persist_outbox_last_success_timestamp_seconds 1772366391",
         'aragora_persist_maintenance_runs_total{result="done"} 4',
     ],
 )
@@ -181,5 +233,14 @@ def test_json_adds_readiness_to_the_status() -> None:
 
     assert record["ready"] is True
     assert record["uptime_s"] == 10800
-    assert record["outbox"] == {"pending": 1234, "dead_letters": 0}
+    assert record["supabase_configured"] is True
+    assert record["outbox"] == {
+        "pending": 1234,
+        "dead_letters": 0,
+        "refusals": [],
+        "oldest_age_s": 420.0,
+        "last_success_at": "2026-03-01T11:59:51.000000Z",
+        "problem": None,
+        "problem_since": None,
+    }
     assert record["databases"] == STATE.status.to_json()["databases"]
