@@ -1,0 +1,73 @@
+"""``supabase``: the schema of the project's database, applied and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from aragora_persist.cloud.schema import apply_schema, inspect_schema
+from aragora_persist.commands.console import print_json, print_table, read_settings
+from aragora_persist.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from aragora_persist.settings import Secret
+
+
+def run(arguments: Namespace) -> int:
+    """Apply what is pending, or show how the database stands; whatever that is, showing it is a success.
+
+    Raises:
+        InvalidValueError: no database is configured.
+
+    """
+    db_url = read_settings(arguments).supabase_db_url
+    if db_url is None:
+        raise InvalidValueError(
+            "supabase",
+            "SUPABASE_DB_URL",
+            "is not set",
+            hint="the URL of the project's database, from its page under Connect, or SUPABASE_DB_URL_FILE with it in",
+        )
+    if arguments.action == "status":
+        _show(db_url, json=arguments.json)
+    elif arguments.dry_run:
+        _rehearse(db_url, json=arguments.json)
+    else:
+        _apply(db_url, json=arguments.json)
+    return 0
+
+
+def _show(db_url: Secret, *, json: bool) -> None:
+    state = inspect_schema(db_url)
+    if json:
+        print_json(asdict(state))
+        return
+    rows = [(title, "edited since" if title in state.edited else "applied") for title in state.applied]
+    rows += [(title, "pending, but too old" if title in state.late else "pending") for title in state.pending]
+    rows += [(title, "applied, not in this release") for title in state.unknown]
+    print_table(("MIGRATION", "STATE"), rows)
+    print(f"\nDatabase: {state.database}")
+    for line in state.drift:
+        print(f"Drift:    {line}")
+
+
+def _rehearse(db_url: Secret, *, json: bool) -> None:
+    state = inspect_schema(db_url)
+    state.check()
+    if json:
+        print_json({"would_apply": state.pending})
+        return
+    for title in state.pending:
+        print(f"would apply {title}")
+    if not state.pending:
+        print("nothing to do")
+
+
+def _apply(db_url: Secret, *, json: bool) -> None:
+    done = apply_schema(db_url, on_applied=lambda title: None if json else print(f"applied {title}", flush=True))
+    if json:
+        print_json({"applied": done})
+    elif not done:
+        print("nothing to do")
