@@ -3,54 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
-import pulumi_docker as docker
 
 from aragora_persist.errors import PersistError
 from infra.components.backup_sidecar import BackupSidecar
 from infra.components.data_volumes import DataVolumes
 from infra.components.images import BuiltImage
 from infra.components.library_volume import LibraryVolume
+from infra.components.networks import stack_network
 from infra.components.secret_files import SecretFiles
-from infra.components.sqlite_service import SqliteService
-from infra.naming import labels_of, resource_name
-from infra.settings import StackSettings, encryption_key, settings_of_program
+from infra.components.sqlite_service import ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
+from infra.components.supabase_stack import URL_IN_NETWORK, SupabaseImages, SupabaseStack
+from infra.settings import encryption_key, settings_of_program, supabase_secrets
+
+if TYPE_CHECKING:
+    from infra.settings import ServiceSettings, StackSettings, SupabaseSecrets, SupabaseSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+_OUTBOX = "outbox"
 
 
-def declare(settings: StackSettings, key: pulumi.Output[str]) -> None:
-    """Declare everything that the stack consists of."""
-    stack, memory_mb = settings.stack, settings.memory_mb
-    image = BuiltImage("persist", stack=stack, root=ROOT, base_image=settings.base_image).image_id
-    library = LibraryVolume("library", stack=stack, image=image, memory_mb=memory_mb)
-    network = docker.Network(
-        "network",
-        name=resource_name(stack),
-        labels=[
-            docker.NetworkLabelArgs(label=label, value=text) for label, text in labels_of(stack, "network").items()
-        ],
-    )
+def declare(settings: StackSettings, key: pulumi.Output[str], supabase: SupabaseSecrets | None) -> None:
+    """Declare everything that the stack consists of; neither half waits for the other."""
+    image, network = _image("persist", settings), stack_network(settings.stack)
+    library = LibraryVolume("library", stack=settings.stack, image=image, memory_mb=settings.memory_mb)
     services = {}
     for each in settings.services:
-        volumes = DataVolumes(each.name, stack=stack)
-        secrets = SecretFiles(f"{each.name}-secrets", stack=stack, image=image, files={"encryption_key": key})
-        service = SqliteService(
-            each, settings=settings, image=image, network=network.name, volumes=volumes, secrets=secrets
-        )
-        sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service)
-        services[each.name] = {
-            "url": service.url,
-            "databases": list(each.databases),
-            "container": service.container_name,
-            "sidecar": sidecar.container_name,
-            "data_volume": volumes.data,
-            "backups_volume": volumes.backups,
-        }
+        files = {ENCRYPTION_KEY: key}
+        if supabase is not None and _OUTBOX in each.databases:
+            files[SUPABASE_KEY] = supabase.service_key
+        services[each.name] = _service(each, settings, image, network, files)
     pulumi.export("image", image)
     pulumi.export("library", {"volume": library.volume_name, "release": library.release})
     pulumi.export("services", services)
+    if settings.supabase is not None and supabase is not None:
+        pulumi.export("supabase", _supabase(settings.supabase, settings, supabase, network))
+
+
+def _service(
+    each: ServiceSettings,
+    settings: StackSettings,
+    image: pulumi.Output[str],
+    network: pulumi.Output[str],
+    files: dict[str, pulumi.Output[str]],
+) -> dict[str, object]:
+    """Declare a service with its volumes, its secrets and its backups; return what is exported of it."""
+    volumes = DataVolumes(each.name, stack=settings.stack)
+    secrets = SecretFiles(f"{each.name}-secrets", stack=settings.stack, image=image, files=files)
+    service = SqliteService(
+        each,
+        settings=settings,
+        image=image,
+        network=network,
+        volumes=volumes,
+        secrets=secrets,
+        supabase_url=URL_IN_NETWORK if SUPABASE_KEY in files else None,
+    )
+    sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service)
+    return {
+        "url": service.url,
+        "databases": list(each.databases),
+        "container": service.container_name,
+        "sidecar": sidecar.container_name,
+        "data_volume": volumes.data,
+        "backups_volume": volumes.backups,
+    }
+
+
+def _supabase(
+    at: SupabaseSettings, settings: StackSettings, secrets: SupabaseSecrets, network: pulumi.Output[str]
+) -> dict[str, object]:
+    """Declare the stack's own Supabase; return what is exported of it."""
+    images = SupabaseImages(
+        postgres=_image("postgres", settings),
+        postgrest=_image("postgrest", settings),
+        gateway=_image("gateway", settings),
+    )
+    supabase = SupabaseStack(at, settings=settings, images=images, secrets=secrets, network=network)
+    return {"url": at.url, "database_port": at.db_port, "data_volume": supabase.data_volume}
+
+
+def _image(name: str, settings: StackSettings) -> pulumi.Output[str]:
+    return BuiltImage(name, stack=settings.stack, root=ROOT, base_image=settings.base_image).image_id
 
 
 def main() -> None:
@@ -58,9 +94,10 @@ def main() -> None:
     config = pulumi.Config()
     try:
         settings, key = settings_of_program(config, pulumi.get_stack()), encryption_key(config)
+        supabase = supabase_secrets(config) if settings.supabase is not None else None
     except PersistError as error:
         raise pulumi.RunError(str(error)) from None
-    declare(settings, key)
+    declare(settings, key, supabase)
 
 
 main()

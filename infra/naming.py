@@ -11,6 +11,8 @@ PROJECT_LABEL = "io.aragora.project"
 STACK_LABEL = "io.aragora.stack"
 PART_LABEL = "io.aragora.part"
 IMAGE_LABEL = "io.aragora.image"
+SUPABASE = "supabase"
+"""The first part of the names of everything that belongs to the stack's own Supabase."""
 CONTENTS = ("data", "backups")
 """What a service's protected volumes hold, as the ends of their names."""
 

@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import InvalidValueError, PersistError
-from infra.naming import PROJECT
+from infra.naming import PROJECT, SUPABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pulumi
 
+LOOPBACK = "127.0.0.1"
+"""Where every port of a stack is published, and nowhere else."""
+
 _OPERATION = "read configuration"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
+_LOCAL = "local"
+_LEAST_MB = 64
+_LEAST_MB_OF_POSTGRESQL = 256
+"""Of which its shared memory and the connections of PostgREST take the half."""
 _EXAMPLE = "'{sqlite: {port: 8787, databases: [users, …]}}'"
 
 
@@ -36,18 +43,51 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SupabaseSettings:
+    """The stack's own Supabase: where its gateway and its database listen."""
+
+    port: int
+    db_port: int
+
+    @property
+    def url(self) -> str:
+        """Where programs on this machine find it."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def database_url(self, password: str) -> str:
+        """Return where they find its database, for the role that owns it."""
+        return f"postgresql://postgres:{password}@{LOOPBACK}:{self.db_port}/postgres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """Everything that a stack can be told."""
+    """Everything that a stack can be told; ``supabase`` is None where it has none of its own."""
 
     stack: str
     base_image: str
     services: tuple[ServiceSettings, ...]
+    supabase: SupabaseSettings | None
     memory_mb: int
     backup_interval_s: int
     backup_retention_days: int
 
 
-KEYS = ("baseImage", "services", "port", "memoryMb", "backupIntervalSeconds", "backupRetentionDays")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupabaseSecrets:
+    """The keys and passwords of the stack's own Supabase, each a secret."""
+
+    service_key: pulumi.Output[str]
+    publishable_key: pulumi.Output[str]
+    jwt_secret: pulumi.Output[str]
+    db_password: pulumi.Output[str]
+    admin_password: pulumi.Output[str]
+    authenticator_password: pulumi.Output[str]
+
+
+KEYS = (
+    *("baseImage", "services", "port", "supabase", "supabasePort", "supabaseDbPort"),
+    *("memoryMb", "backupIntervalSeconds", "backupRetentionDays"),
+)
 
 
 def settings_of_program(config: pulumi.Config, stack: str) -> StackSettings:
@@ -78,11 +118,14 @@ def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
 
     """
     check_stack_name(stack)
+    services, supabase = _services(config), _supabase(config)
+    _check_ports(services, supabase)
     return StackSettings(
         stack=stack,
         base_image=_text(config, "baseImage"),
-        services=_services(config),
-        memory_mb=_whole(config, "memoryMb", least=64),
+        services=services,
+        supabase=supabase,
+        memory_mb=_whole(config, "memoryMb", least=_LEAST_MB if supabase is None else _LEAST_MB_OF_POSTGRESQL),
         backup_interval_s=_whole(config, "backupIntervalSeconds", least=5),
         backup_retention_days=_whole(config, "backupRetentionDays", least=1),
     )
@@ -95,15 +138,36 @@ def encryption_key(config: pulumi.Config) -> pulumi.Output[str]:
         InvalidValueError: there is none.
 
     """
-    key = config.get_secret("encryptionKey")
-    if key is None:
+    return _secret(config, "encryptionKey")
+
+
+def supabase_secrets(config: pulumi.Config) -> SupabaseSecrets:
+    """Return the keys and passwords of the stack's own Supabase.
+
+    Raises:
+        InvalidValueError: one is missing.
+
+    """
+    return SupabaseSecrets(
+        service_key=_secret(config, "supabaseServiceKey"),
+        publishable_key=_secret(config, "supabasePublishableKey"),
+        jwt_secret=_secret(config, "supabaseJwtSecret"),
+        db_password=_secret(config, "supabaseDbPassword"),
+        admin_password=_secret(config, "supabaseAdminPassword"),
+        authenticator_password=_secret(config, "supabaseAuthenticatorPassword"),
+    )
+
+
+def _secret(config: pulumi.Config, key: str) -> pulumi.Output[str]:
+    value = config.get_secret(key)
+    if value is None:
         raise InvalidValueError(
             _OPERATION,
-            f"{PROJECT}:encryptionKey",
+            f"{PROJECT}:{key}",
             "is not set",
-            hint="scripts/up makes one; by hand: pulumi config set --secret encryptionKey",
+            hint=f"scripts/up makes one; by hand: pulumi config set --secret {key}",
         )
-    return key
+    return value
 
 
 def _invalid(key: str, problem: str, example: object) -> InvalidValueError:
@@ -143,9 +207,21 @@ def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
     return services
 
 
+def _supabase(config: Mapping[str, object]) -> SupabaseSettings | None:
+    choice = str(config.get("supabase"))
+    if choice not in {_LOCAL, "none"}:
+        raise _invalid("supabase", f"{choice!r} is neither {_LOCAL!r} nor 'none'", _LOCAL)
+    if choice != _LOCAL:
+        return None
+    port, db_port = (_whole(config, key, least=1, most=_LAST_PORT) for key in ("supabasePort", "supabaseDbPort"))
+    return SupabaseSettings(port=port, db_port=db_port)
+
+
 def _service(name: str, value: object) -> ServiceSettings:
     if not _NAME.fullmatch(name):
         raise _invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
+    if f"{name}-".startswith(f"{SUPABASE}-"):
+        raise _invalid("services", f"{name!r} is a name of the Supabase half's own", _EXAMPLE)
     databases = value.get("databases") if isinstance(value, dict) and set(value) == {"port", "databases"} else None
     if not isinstance(value, dict) or not isinstance(databases, list) or not databases:
         raise _invalid("services", f"{name} needs a port and a list of databases, and nothing else", _EXAMPLE)
@@ -153,13 +229,22 @@ def _service(name: str, value: object) -> ServiceSettings:
     return ServiceSettings(name=name, port=port, databases=tuple(map(str, databases)))
 
 
+def _check_ports(services: Iterable[ServiceSettings], supabase: SupabaseSettings | None) -> None:
+    """Refuse a port that two parts want."""
+    holders: dict[int, str] = {}
+    for service in services:
+        if (other := holders.setdefault(service.port, service.name)) != service.name:
+            raise _invalid("services", f"{other} and {service.name} have the same port", _EXAMPLE)
+    if supabase is not None:
+        for key, port in (("supabasePort", supabase.port), ("supabaseDbPort", supabase.db_port)):
+            if (other := holders.setdefault(port, key)) != key:
+                raise _invalid(key, f"{other} has the same port", port % _LAST_PORT + 1)
+
+
 def _check_split(services: Iterable[ServiceSettings]) -> None:
-    """Refuse a port that two services want, and a database that does not exist, is held twice, or by nobody."""
-    ports: dict[int, str] = {}
+    """Refuse a database that does not exist, is held twice, or by nobody."""
     holders: dict[str, str] = {}
     for service in services:
-        if (other := ports.setdefault(service.port, service.name)) != service.name:
-            raise _invalid("services", f"{other} and {service.name} have the same port", _EXAMPLE)
         for database in service.databases:
             try:
                 find_database(database)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import BACKUPS, DATA, healthcheck, restricted
+from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
 
 if TYPE_CHECKING:
     from infra.components.data_volumes import DataVolumes
@@ -45,6 +45,7 @@ class BackupSidecar(pulumi.ComponentResource):
         container = docker.Container(
             name,
             **restricted(settings.stack, (name,), image, settings.memory_mb),
+            **always_running(ready_s=180),
             command=["backup", "--every", str(settings.backup_interval_s), *options],
             envs=[
                 f"NOMIC_DIR={DATA}",
@@ -57,17 +58,8 @@ class BackupSidecar(pulumi.ComponentResource):
             ],
             network_mode="none",
             healthcheck=healthcheck("aragora-persist", "backups", "--max-age", str(max_age_s), *options),
-            restart="unless-stopped",
-            wait=True,
-            wait_timeout=180,
-            destroy_grace_seconds=30,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                # After the service's first start, which migrates: there is something to back up.
-                depends_on=[service],
-                delete_before_replace=True,
-                replace_on_changes=["healthcheck"],
-            ),
+            # After the service's first start, which migrates: there is something to back up.
+            opts=replaced_whole(self, service),
         )
         self.container_name = container.name
         self.register_outputs({"container_name": self.container_name})

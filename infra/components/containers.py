@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+import pulumi
 import pulumi_docker as docker
 
 from infra.naming import labels_of, resource_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pulumi
 
 OWNER = "10001"
 """User and group of everything that touches the data."""
@@ -28,7 +27,9 @@ BACKUPS = "/backups"
 CHECK_INTERVAL_S = 3
 """How often a health check runs. `up` waits for the first; engines before 25 know no shorter interval at the start."""
 
-_PROCESSES = 512
+_PROCESSES = 4096
+"""The kernel counts all processes of the user, those in other containers and stacks included."""
+
 _TMP_SIZE = "256m"
 
 
@@ -70,6 +71,30 @@ def restricted(stack: str, parts: Sequence[str], image: pulumi.Input[str], memor
     }
 
 
+class AlwaysRunning(TypedDict):
+    """The arguments of ``docker.Container`` for one that does not end by itself."""
+
+    restart: str
+    wait: bool
+    wait_timeout: int
+    stop_timeout: int
+    destroy_grace_seconds: int
+
+
+def always_running(*, ready_s: int, stop_s: int = 30) -> AlwaysRunning:
+    """Return the arguments of a container that `up` waits ``ready_s`` for to be healthy.
+
+    ``stop_s`` is how long it may take to stop, whoever stops it.
+    """
+    return {
+        "restart": "unless-stopped",
+        "wait": True,
+        "wait_timeout": ready_s,
+        "stop_timeout": stop_s,
+        "destroy_grace_seconds": stop_s,
+    }
+
+
 def healthcheck(*command: str) -> docker.ContainerHealthcheckArgs:
     """Return a health check that runs ``command`` in the container."""
     return docker.ContainerHealthcheckArgs(
@@ -78,6 +103,16 @@ def healthcheck(*command: str) -> docker.ContainerHealthcheckArgs:
         timeout="5s",
         retries=3,
         start_period="1m0s",
+    )
+
+
+def replaced_whole(parent: pulumi.Resource, *after: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Return the options of a container that is started ``after`` others.
+
+    Its name is fixed, so the old one has to go first; and an edited health check changes nothing in a running one.
+    """
+    return pulumi.ResourceOptions(
+        parent=parent, depends_on=after, delete_before_replace=True, replace_on_changes=["healthcheck"]
     )
 
 

@@ -22,20 +22,22 @@ class DataVolumes(pulumi.ComponentResource):
 
     def __init__(self, service: str, *, stack: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("aragora:persist:DataVolumes", f"{service}-volumes", None, opts)
-        self.data = self._volume(service, "data", stack)
-        self.backups = self._volume(service, "backups", stack)
+        self.data = kept_volume(service, "data", stack=stack, parent=self)
+        self.backups = kept_volume(service, "backups", stack=stack, parent=self)
         self.register_outputs({"data": self.data, "backups": self.backups})
 
-    def _volume(self, service: str, content: str, stack: str) -> pulumi.Output[str]:
-        volume = docker.Volume(
-            f"{service}-{content}",
-            name=resource_name(stack, service, content),
-            labels=volume_labels(stack, service, content),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                protect=True,
-                retain_on_delete=True,
-                ignore_changes=["name", "labels", "driver", "driverOpts"],
-            ),
-        )
-        return volume.name
+
+def kept_volume(holder: str, content: str, *, stack: str, parent: pulumi.Resource) -> pulumi.Output[str]:
+    """Declare the volume with the ``content`` of ``holder``; return its name."""
+    volume = docker.Volume(
+        f"{holder}-{content}",
+        name=resource_name(stack, holder, content),
+        labels=volume_labels(stack, holder, content),
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            protect=True,
+            retain_on_delete=True,
+            ignore_changes=["name", "labels", "driver", "driverOpts"],
+        ),
+    )
+    return volume.name

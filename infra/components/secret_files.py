@@ -26,11 +26,11 @@ MOUNT = "/run/secrets/aragora"
 class SecretFiles(pulumi.ComponentResource):
     """A volume with one file for each secret; mount it read-only at ``MOUNT``.
 
-    ``fingerprint`` changes with the secrets: a container that carries it as a label is replaced when they are.
+    A container mounts them as ``mount`` and carries ``label``, which has it replaced when the secrets change.
     """
 
-    volume_name: pulumi.Output[str]
-    fingerprint: pulumi.Output[str]
+    mount: docker.ContainerVolumeArgs
+    label: docker.ContainerLabelArgs
 
     def __init__(
         self,
@@ -66,10 +66,12 @@ class SecretFiles(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, ignore_changes=["image"]),
         )
         # Through the carrier, so that nobody mounts the volume before the files are in it.
-        self.volume_name = pulumi.Output.all(volume.name, carrier.id).apply(lambda pair: str(pair[0]))
+        filled = pulumi.Output.all(volume.name, carrier.id).apply(lambda pair: str(pair[0]))
         # Not a secret itself, and kept from being one: it would make all labels beside it secret too.
-        self.fingerprint = pulumi.Output.unsecret(pulumi.Output.all(**files).apply(_fingerprint))
-        self.register_outputs({"volume_name": self.volume_name})
+        fingerprint = pulumi.Output.unsecret(pulumi.Output.all(**files).apply(_fingerprint))
+        self.mount = docker.ContainerVolumeArgs(volume_name=filled, container_path=MOUNT, read_only=True)
+        self.label = docker.ContainerLabelArgs(label="io.aragora.secrets", value=fingerprint)
+        self.register_outputs({"volume_name": filled})
 
 
 def _fingerprint(files: dict[str, str]) -> str:

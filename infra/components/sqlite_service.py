@@ -12,19 +12,27 @@ import pulumi
 import pulumi_docker as docker
 
 from infra.components import secret_files
-from infra.components.containers import BACKUPS, DATA, healthcheck, restricted
+from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
+from infra.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from infra.components.data_volumes import DataVolumes
     from infra.settings import ServiceSettings, StackSettings
 
-LOOPBACK = "127.0.0.1"
+ENCRYPTION_KEY = "encryption_key"
+SUPABASE_KEY = "supabase_key"
+"""The names of its secrets' files."""
+
 _PORT = 8787
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of the stack's own; outside it is published on loopback only
 
 
 class SqliteService(pulumi.ComponentResource):
-    """A running service; ``url`` is its page."""
+    """A running service; ``url`` is its page.
+
+    ``supabase_url`` is where the one with the outbox sends its records, with a key among its ``secrets``. It starts
+    and works without an answer from there.
+    """
 
     container_name: pulumi.Output[str]
     url: str
@@ -38,34 +46,32 @@ class SqliteService(pulumi.ComponentResource):
         network: pulumi.Input[str],
         volumes: DataVolumes,
         secrets: secret_files.SecretFiles,
+        supabase_url: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         name = service.name
         super().__init__("aragora:persist:SqliteService", name, None, opts)
         options = [option for database in service.databases for option in ("--db", database)]
         arguments = restricted(settings.stack, (name,), image, settings.memory_mb)
-        arguments["labels"].append(docker.ContainerLabelArgs(label="io.aragora.secrets", value=secrets.fingerprint))
+        arguments["labels"].append(secrets.label)
+        envs = [f"NOMIC_DIR={DATA}", f"ARAGORA_ENCRYPTION_KEY_FILE={secret_files.MOUNT}/{ENCRYPTION_KEY}"]
+        if supabase_url is not None:
+            envs += [f"SUPABASE_URL={supabase_url}", f"SUPABASE_KEY_FILE={secret_files.MOUNT}/{SUPABASE_KEY}"]
         container = docker.Container(
             name,
             **arguments,
+            **always_running(ready_s=120),
             command=["serve", "--host", _EVERYWHERE, "--port", str(_PORT), "--backups", BACKUPS, *options],
-            envs=[f"NOMIC_DIR={DATA}", f"ARAGORA_ENCRYPTION_KEY_FILE={secret_files.MOUNT}/encryption_key"],
+            envs=envs,
             volumes=[
                 docker.ContainerVolumeArgs(volume_name=volumes.data, container_path=DATA),
                 docker.ContainerVolumeArgs(volume_name=volumes.backups, container_path=BACKUPS, read_only=True),
-                docker.ContainerVolumeArgs(
-                    volume_name=secrets.volume_name, container_path=secret_files.MOUNT, read_only=True
-                ),
+                secrets.mount,
             ],
             ports=[docker.ContainerPortArgs(internal=_PORT, external=service.port, ip=LOOPBACK)],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=network, aliases=[name])],
             healthcheck=healthcheck("aragora-persist", "serve", "--probe", "--port", str(_PORT)),
-            restart="unless-stopped",
-            wait=True,
-            wait_timeout=120,
-            destroy_grace_seconds=30,
-            # An edited health check updates nothing in a running container.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, replace_on_changes=["healthcheck"]),
+            opts=replaced_whole(self),
         )
         self.container_name = container.name
         self.url = f"http://{LOOPBACK}:{service.port}/"

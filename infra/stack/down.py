@@ -61,7 +61,7 @@ def down(files: StackFiles, *, delete_data: bool = False) -> None:
             _say(f"There is no stack {files.name}.")
         if delete_data:
             _remove_rest(on_engine)
-            files.forget_overrides()
+            files.forget()
             _say(f"Nothing of stack {files.name} is left on the engine; its secrets stay in {files.folder}.")
 
 

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 from aragora_persist.errors import ConflictError, PersistError
 from infra.build_context import IMAGES
 from infra.naming import IMAGE_LABEL, STACK_LABEL, image_repository
+from infra.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from infra.settings import StackSettings
 
-_LOOPBACK = "127.0.0.1"
-_REACH_LOOPBACK = {_LOOPBACK, "0.0.0.0", "::", ""}  # noqa: S104 - what others are published on, nothing of ours
+_REACH_LOOPBACK = {LOOPBACK, "0.0.0.0", "::", ""}  # noqa: S104 - what others are published on, nothing of ours
 _LOG_LINES = 8
+_ANOTHER_OF_SEVERAL = "services=… takes another, which its entry in the setting `services` names"
 
 
 class StackOnEngine:
@@ -52,21 +53,18 @@ class StackOnEngine:
             for binding in bindings or ()
             if port.endswith("/tcp") and binding["HostIp"] in _REACH_LOOPBACK
         }
-        one = len(settings.services) == 1
         mine = self._own_ports()
-        for service in settings.services:
-            holder = holders.get(service.port)
-            if service.port in mine:
+        for port, what, way_out in _wanted_ports(settings):
+            holder = holders.get(port)
+            if port in mine:
                 continue
             by = f"container {holder.name}" if holder is not None else "another program"
-            if holder is not None or (self._is_local() and not is_free(service.port)):
-                way_out = f"port={service.port + 100} takes another (setting `port`)"
-                other = "services=… takes another, which its entry in the setting `services` names"
+            if holder is not None or (self._is_local() and not is_free(port)):
                 raise ConflictError(
                     "up",
-                    f"{_LOOPBACK}:{service.port}",
-                    f"the port of service {service.name} is in use by {by}",
-                    hint=f"scripts/up {self._stack} --config {way_out if one else other}",
+                    f"{LOOPBACK}:{port}",
+                    f"the port of {what} is in use by {by}",
+                    hint=f"scripts/up {self._stack} --config {way_out}",
                 )
 
     def _own_ports(self) -> set[int]:
@@ -176,6 +174,22 @@ class StackOnEngine:
         return str(self._client.api.base_url).startswith("http+docker:")
 
 
+def _wanted_ports(settings: StackSettings) -> Iterator[tuple[int, str, str]]:
+    """Yield every port that the stack publishes: its number, whose it is, and how another one is taken."""
+    one = len(settings.services) == 1
+    for service in settings.services:
+        way_out = _another("port", service.port) if one else _ANOTHER_OF_SEVERAL
+        yield service.port, f"service {service.name}", way_out
+    if settings.supabase is not None:
+        port, db_port = settings.supabase.port, settings.supabase.db_port
+        yield port, "Supabase", _another("supabasePort", port)
+        yield db_port, "Supabase's database", _another("supabaseDbPort", db_port)
+
+
+def _another(key: str, port: int) -> str:
+    return f"{key}={port + 100} takes another (setting `{key}`)"
+
+
 @contextmanager
 def engine(stack: str) -> Iterator[StackOnEngine]:
     """Connect to the engine that the environment names.
@@ -201,7 +215,7 @@ def is_free(port: int) -> bool:
         # As the engine does: a connection that has just ended does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_LOOPBACK, port))
+            probe.bind((LOOPBACK, port))
         except OSError as error:
             return error.errno != errno.EADDRINUSE  # the engine may have ports that this user may not
     return True

@@ -1,8 +1,9 @@
 """The files that a stack has on this machine, below the user's state directory.
 
 ``backend/`` is Pulumi's state. ``<stack>/`` holds what a retained volume keeps needing and what is therefore made once
-and removed by nothing here, the passphrase and the secrets, and a copy of the project's files with this stack's
-configuration: secrets are written into it, so it cannot be the one in the tree. Leaves out: running anything.
+and removed by nothing here, the passphrase and the secrets; a copy of the project's files with this stack's
+configuration: secrets are written into it, so it cannot be the one in the tree; and the environment of services that
+use the stack's Supabase. Leaves out: running anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +21,33 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from aragora_persist.backup.files import clean_partials, make_directory, partial
-from aragora_persist.errors import BusyError, InvalidValueError
+from aragora_persist.errors import BusyError, DamagedError, InvalidValueError
 from infra.naming import PROJECT
 from infra.settings import check_stack_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from infra.settings import SupabaseSettings
+
 _DEFAULT_STACK = "dev"
+
+
+def _password() -> str:
+    """Make a secret that stands in a URL, a header or a file as it is."""
+    return secrets.token_urlsafe(32)
+
+
+SECRETS: Mapping[str, Callable[[], str]] = {
+    "encryptionKey": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    "supabaseServiceKey": lambda: f"sb_secret_{_password()}",
+    "supabasePublishableKey": lambda: f"sb_publishable_{_password()}",
+    "supabaseJwtSecret": _password,
+    "supabaseDbPassword": _password,
+    "supabaseAdminPassword": _password,
+    "supabaseAuthenticatorPassword": _password,
+}
+"""Every secret of a stack, and how it is made."""
 
 
 def state_dir(environ: Mapping[str, str] | None = None) -> Path:
@@ -54,6 +75,7 @@ class StackFiles:
         self.folder = state / name
         self.passphrase = self.folder / "passphrase"
         self.secrets = self.folder / "secrets.json"
+        self.supabase_env = self.folder / "supabase.env"
         self._overrides = self.folder / "overrides.json"
         self._project = self.folder / "Pulumi.yaml"
         self._config = self.folder / f"Pulumi.{name}.yaml"
@@ -98,7 +120,7 @@ class StackFiles:
         ``overrides`` are added to it now and on every later call: only those that were found to be right.
         """
         _make_once(self.passphrase, lambda: secrets.token_urlsafe(32))
-        _make_once(self.secrets, _new_secrets)
+        self._complete_secrets()
         kept = self._kept(overrides)
         _replace(self._overrides, json.dumps(kept))
         project = self._declared()
@@ -111,14 +133,50 @@ class StackFiles:
         secure = {key: value for key, value in previous.get("config", {}).items() if _is_secure(value)}
         _replace(self._config, yaml.safe_dump({**previous, "config": {**plain, **secure}}, sort_keys=False))
 
-    def forget_overrides(self) -> None:
-        """Let the next stack of this name start from the tree's configuration."""
-        self._overrides.unlink(missing_ok=True)
+    def write_supabase_env(self, supabase: SupabaseSettings | None) -> None:
+        """Write what a program on this machine needs to use the stack's Supabase, or remove it where there is none.
+
+        A shell reads it with ``set -a; . FILE``.
+        """
+        if supabase is None:
+            self.supabase_env.unlink(missing_ok=True)
+            return
+        values = self.secret_config()
+        variables = {
+            "SUPABASE_URL": supabase.url,
+            "SUPABASE_KEY": values["supabaseServiceKey"],
+            "SUPABASE_DB_URL": supabase.database_url(values["supabaseDbPassword"]),
+        }
+        _replace(self.supabase_env, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+
+    def forget(self) -> None:
+        """Remove what says something about a stack that is gone: its settings and where its Supabase was.
+
+        The next stack of this name starts from the tree's configuration, with the same secrets.
+        """
+        for path in (self._overrides, self.supabase_env):
+            path.unlink(missing_ok=True)
 
     def secret_config(self) -> dict[str, str]:
-        """Return the secrets that the stack is configured with, by key."""
-        values: dict[str, str] = json.loads(self.secrets.read_text())
-        return values
+        """Return the secrets that the stack is configured with, by key.
+
+        Raises:
+            DamagedError: their file is not what was written.
+
+        """
+        try:
+            values = json.loads(self.secrets.read_text())
+        except ValueError as error:
+            hint = "put back a copy of it: the stack's data need these secrets"
+            raise DamagedError("read secrets", self.secrets, "is not JSON", hint=hint) from error
+        return {key: str(value) for key, value in values.items()}
+
+    def _complete_secrets(self) -> None:
+        """Make the secrets that are not there yet; those that are never change."""
+        present = self.secret_config() if self.secrets.exists() else {}
+        complete = {**{key: make() for key, make in SECRETS.items() if key not in present}, **present}
+        if complete != present:
+            _replace(self.secrets, json.dumps(complete, indent=2))
 
     def _declared(self) -> dict[str, Any]:
         project: dict[str, Any] = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
@@ -134,10 +192,6 @@ class StackFiles:
                 config: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
                 return config
         return {}
-
-
-def _new_secrets() -> str:
-    return json.dumps({"encryptionKey": base64.b64encode(secrets.token_bytes(32)).decode()})
 
 
 def _is_secure(value: object) -> bool:

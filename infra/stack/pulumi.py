@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist.errors import PersistError
+from infra.naming import PROJECT
 from infra.toolchain.environment import pulumi_environment
 
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ class Pulumi:
         return outputs
 
     def set_secrets(self) -> None:
-        """Configure the stack's secrets; they go through a pipe, because anybody may read arguments."""
+        """Configure the stack's secrets that are not yet; through a pipe, because anybody may read arguments."""
+        configured = json.loads(self.ask("config", "--show-secrets", "--json", *self._stack()))
         for key, value in self._files.secret_config().items():
-            self.ask("config", "set", "--secret", key, *self._stack(), stdin=value)
+            if configured.get(f"{PROJECT}:{key}", {}).get("value") != value:
+                self.ask("config", "set", "--secret", key, *self._stack(), stdin=value)
 
     def _stack(self) -> tuple[str, str]:
         return ("--stack", self._files.name)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist.wording import span_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from infra.stack.engine import StackOnEngine
 
 
-def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, seconds: float) -> str:
+def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, supabase_env: Path, seconds: float) -> str:
     """Return the pages, the databases with their schema versions and newest verified backups, and the time it took.
 
     The sidecar is asked: it alone sees both the databases and their backups. It was healthy before `up` ended, so
-    there is a backup.
+    there is a backup. Of Supabase's keys, the file ``supabase_env`` that holds them is named.
     """
     lines = []
     for name, service in outputs["services"].items():
@@ -26,6 +28,13 @@ def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, seconds: float)
             *(_line(one) for one in status["databases"] if one["name"] in service["databases"]),
         ]
         lines += [f"  data in volume {service['data_volume']}, backups in {service['backups_volume']}"]
+    if supabase := outputs.get("supabase"):
+        lines += [
+            "",
+            f"supabase: {supabase['url']}",
+            f"  database on port {supabase['database_port']}, data in volume {supabase['data_volume']}",
+            f"  URL, key and database URL in {supabase_env}",
+        ]
     library = outputs["library"]
     lines += ["", f"library: volume {library['volume']}, release {library['release']}"]
     return "\n".join([*lines, "", f"up in {seconds:.1f} s"])

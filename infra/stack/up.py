@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from aragora_persist.errors import ConflictError, PersistError
-from infra.naming import CONTENTS, PROJECT, resource_name
+from infra.naming import CONTENTS, PROJECT, SUPABASE, resource_name
 from infra.settings import StackSettings, read_settings
 from infra.stack.engine import StackOnEngine, engine
 from infra.stack.files import StackFiles, state_dir
@@ -54,7 +54,7 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         wanted = read_settings(files.configured(overrides), files.name)
         on_engine.check_ports(wanted)
         files.write({})
-        check_services_stay(prepare(files, pulumi, on_engine), wanted)
+        check_data_stays(prepare(files, pulumi, on_engine), wanted)
         files.write(overrides)
         try:
             pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)
@@ -62,14 +62,16 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
             for container, log in on_engine.sick():
                 print(f"\nLast words of {container}:\n{log}", file=sys.stderr)  # noqa: T201 - as above
             raise
-        print(report(pulumi.outputs(), on_engine, seconds=time.monotonic() - started))  # noqa: T201 - as above
+        files.write_supabase_env(wanted.supabase)
+        seconds = time.monotonic() - started
+        print(report(pulumi.outputs(), on_engine, supabase_env=files.supabase_env, seconds=seconds))  # noqa: T201 - as above
 
 
-def check_services_stay(state: Mapping[str, Any], wanted: StackSettings) -> None:
-    """Refuse to leave out a service that has volumes with data.
+def check_data_stays(state: Mapping[str, Any], wanted: StackSettings) -> None:
+    """Refuse to leave out a service, or the stack's own Supabase, that has volumes with data.
 
-    Pulumi would find that out after it has removed the service's containers and made others, and then refuse the
-    services before as well as those after.
+    Pulumi would find that out after it has removed their containers and made others, and then refuse what was before
+    as well as what is after.
 
     Raises:
         ConflictError: one is left out.
@@ -77,7 +79,15 @@ def check_services_stay(state: Mapping[str, Any], wanted: StackSettings) -> None
     """
     protected = {one["outputs"]["name"] for one in state.get("resources", ()) if one.get("protect")}
     stay = {resource_name(wanted.stack, each.name, content) for each in wanted.services for content in CONTENTS}
-    if orphans := sorted(protected - stay):
+    supabase = resource_name(wanted.stack, SUPABASE, "data")
+    if supabase in protected and wanted.supabase is None:
+        raise ConflictError(
+            "up",
+            f"{PROJECT}:supabase",
+            f"'none' would leave nobody for the records in {supabase}",
+            hint=f"scripts/up {wanted.stack} --config supabase=local keeps them",
+        )
+    if orphans := sorted(protected - stay - {supabase}):
         raise ConflictError(
             "up",
             f"{PROJECT}:services",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
+import yaml
 from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.stack import Stack
 
 from aragora_persist.databases import DATABASES
+from infra.stack.files import SECRETS
 from infra.toolchain.environment import REPOSITORY as ROOT
 
 if TYPE_CHECKING:
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 # The SDK's mocks ask for the thread's current event loop, which newer Pythons make with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
 
-_CARRIER = "sqlite-secrets-carrier"
-"""Is made and never started, so nothing in it has to be restricted."""
+_CARRIERS = {f"{each}-secrets-carrier" for each in ("sqlite", "supabase-db", "supabase-rest", "supabase-gateway")}
+"""Are made and never started, so nothing in them has to be restricted."""
+
+_SECRETS = {key: make() for key, make in SECRETS.items()}
+
+_RUNNING = {"sqlite", "sqlite-backup", "supabase-db", "supabase-rest", "supabase-gateway"}
 
 
 class _Engine(mocks.Mocks):
@@ -58,24 +64,20 @@ class _Recorder(mocks.MockMonitor):
         return {name: request for (type_, name), request in self.requests.items() if type_ == kind}
 
 
-def _run(*, exit_code: int = 0, config: Mapping[str, str] | None = None) -> _Recorder:
+def _run(*, exit_code: int = 0, config: Mapping[str, str | None] | None = None) -> _Recorder:
     """Run the program itself under mocks and return what it asked for; Pulumi keeps its state in context variables."""
     return contextvars.Context().run(_run_here, exit_code, config or {})
 
 
-def _run_here(exit_code: int, config: Mapping[str, str]) -> _Recorder:
+def _run_here(exit_code: int, config: Mapping[str, str | None]) -> _Recorder:
     recorder = _Recorder(_Engine(exit_code))
-    defaults = {"port": "8787", "services": "{}", "memoryMb": "768", "baseImage": "debian:trixie-slim"}
-    values = {
-        **defaults,
-        "backupIntervalSeconds": "3600",
-        "backupRetentionDays": "7",
-        "encryptionKey": "k",
-        **(config or {}),
-    }
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    defaults = {key: _as_text(one["default"]) for key, one in declared.items()}
+    values = {**defaults, **_SECRETS, **(config or {})}
     pulumi.runtime.set_mocks(_Engine(exit_code), project="aragora-persist", stack="dev", monitor=recorder)
     pulumi.runtime.set_all_config(
-        {f"aragora-persist:{key}": value for key, value in values.items()}, ["aragora-persist:encryptionKey"]
+        {f"aragora-persist:{key}": value for key, value in values.items() if value is not None},
+        [f"aragora-persist:{key}" for key in _SECRETS],
     )
 
     def program() -> pulumi.Output[None]:
@@ -89,6 +91,11 @@ def _run_here(exit_code: int, config: Mapping[str, str]) -> _Recorder:
     return recorder
 
 
+def _as_text(value: object) -> str:
+    """Return a setting as Pulumi hands it over."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _inputs(request: Any) -> dict[str, Any]:  # noqa: ANN401 - untyped stubs
     inputs: dict[str, Any] = json_format.MessageToDict(request.object)
     return inputs
@@ -97,7 +104,7 @@ def _inputs(request: Any) -> dict[str, Any]:  # noqa: ANN401 - untyped stubs
 def test_every_container_is_restricted_named_and_labelled() -> None:
     """No container can write its root file system, gain rights, or use more than its share."""
     containers = _run(config={"memoryMb": "300"}).of("Container")
-    assert sorted(containers) == ["library-publish", "sqlite", "sqlite-backup", _CARRIER]
+    assert set(containers) == {"library-publish", *_RUNNING, *_CARRIERS}
     for name, request in containers.items():
         inputs = _inputs(request)
         assert inputs["name"] == f"aragora-dev-{name}"
@@ -105,7 +112,7 @@ def test_every_container_is_restricted_named_and_labelled() -> None:
         assert labels["io.aragora.stack"] == "dev"
         # Names are fixed, so the old one has to go before the new one comes.
         assert request.deleteBeforeReplace
-        if name != _CARRIER:
+        if name not in _CARRIERS:
             assert inputs["user"] == "10001:10001"
             assert inputs["readOnly"] is True
             assert inputs["capabilities"] == {"drops": ["ALL"]}
@@ -113,31 +120,66 @@ def test_every_container_is_restricted_named_and_labelled() -> None:
             assert inputs["memory"] == inputs["memorySwap"] == 300
             assert inputs["ulimits"][0]["name"] == "nproc"
             assert set(inputs["logOpts"]) == {"max-size", "max-file"}
-    assert _inputs(containers[_CARRIER])["start"] is False
+    assert not any(_inputs(containers[name])["start"] for name in _CARRIERS)
 
 
 def test_data_volumes_are_protected_kept_and_never_replaced() -> None:
     """The volumes with databases and backups, and only those, outlive every command but one."""
     volumes = _run().of("Volume")
     kept = {name for name, request in volumes.items() if request.protect and request.retainOnDelete}
-    assert kept == {"sqlite-data", "sqlite-backups"}
+    assert kept == {"sqlite-data", "sqlite-backups", "supabase-data"}
     for name in kept:
         assert set(volumes[name].ignoreChanges) == {"name", "labels", "driver", "driverOpts"}
-    assert set(volumes) - kept == {"library", "sqlite-secrets"}
+    assert set(volumes) - kept == {"library", *(name.removesuffix("-carrier") for name in _CARRIERS)}
 
 
-def test_services_listen_on_loopback_and_are_waited_for() -> None:
-    """A page is reachable from this machine only, and `up` ends when services and sidecars are healthy."""
+def test_what_is_published_is_on_loopback_and_what_runs_is_waited_for() -> None:
+    """Everything is reachable from this machine only, and `up` ends when all of it is healthy."""
     containers = _run(config={"port": "9000"}).of("Container")
-    (port,) = _inputs(containers["sqlite"])["ports"]
-    assert (port["ip"], port["external"], port["internal"]) == ("127.0.0.1", 9000, 8787)
-    for name in ("sqlite", "sqlite-backup"):
+    published = {
+        name: [(port["ip"], port["external"], port["internal"]) for port in _inputs(request).get("ports", ())]
+        for name, request in containers.items()
+    }
+    assert {name: ports for name, ports in published.items() if ports} == {
+        "sqlite": [("127.0.0.1", 9000, 8787)],
+        "supabase-gateway": [("127.0.0.1", 54321, 8000)],
+        "supabase-db": [("127.0.0.1", 54322, 5432)],
+    }
+    for name in _RUNNING:
         inputs = _inputs(containers[name])
         assert inputs["wait"] is True
         assert inputs["restart"] == "unless-stopped"
-        assert inputs["healthcheck"]["interval"] == "3s"
+        assert inputs["stopTimeout"] == inputs["destroyGraceSeconds"] == (60 if name == "supabase-db" else 30)
         assert list(containers[name].replaceOnChanges) == ["healthcheck"]
-    assert not [name for name in containers if name != "sqlite" and "ports" in _inputs(containers[name])]
+
+
+def test_only_the_gateway_is_where_services_are() -> None:
+    """The database and what asks it share a network that leads nowhere; no service is in one with the database."""
+    recorder = _run()
+    networks = recorder.of("Network")
+    assert {name for name, request in networks.items() if _inputs(request)["internal"]} == {"supabase-internal"}
+    members: dict[str, dict[str, list[str]]] = {}
+    for name, request in recorder.of("Container").items():
+        for joined in _inputs(request).get("networksAdvanced", ()):
+            members.setdefault(joined["name"], {})[name] = joined.get("aliases", [])
+    assert members == {
+        "aragora-dev": {"sqlite": ["sqlite"], "supabase-gateway": ["supabase"]},
+        "aragora-dev-supabase-internal": {
+            "supabase-db": ["db"],
+            "supabase-rest": ["postgrest"],
+            "supabase-gateway": [],
+        },
+        "aragora-dev-supabase-published": {"supabase-db": []},
+    }
+
+
+def test_a_stack_without_a_supabase_has_nothing_of_it() -> None:
+    """Neither a part of its own nor a word to the service, nor secrets that nobody uses."""
+    none: dict[str, str | None] = {"supabase": "none", **dict.fromkeys(set(_SECRETS) - {"encryptionKey"})}
+    recorder = _run(config=none)
+    assert not [name for _, name in recorder.requests if name.startswith("supabase")]
+    assert "SUPABASE" not in json.dumps(_inputs(recorder.of("Container")["sqlite"]))
+    assert "supabase" not in recorder.outputs
 
 
 def test_splitting_databases_over_services_is_configuration() -> None:
@@ -154,36 +196,83 @@ def test_splitting_databases_over_services_is_configuration() -> None:
         assert mounted["/data"] == f"aragora-dev-{service}-data"
         assert f"{service}-backup" in containers
     assert {name for name, request in recorder.of("Volume").items() if request.protect} == {
-        f"{service}-{content}" for service in ("hot", "cold") for content in ("data", "backups")
+        "supabase-data",
+        *(f"{service}-{content}" for service in ("hot", "cold") for content in ("data", "backups")),
     }
 
 
-def test_the_key_is_a_file_and_never_in_an_environment() -> None:
-    """A secret reaches containers as an uploaded file, and nothing but a digest of it shows."""
-    recorder = _run(config={"encryptionKey": "the-key-itself"})
-    for name, request in recorder.of("Container").items():
-        text = json.dumps(_inputs(request))
-        assert ("the-key-itself" in text) == (name == _CARRIER)
-    assert "the-key-itself" not in json.dumps(recorder.outputs)
-    (upload,) = _inputs(recorder.of("Container")[_CARRIER])["uploads"]
-    assert upload["file"] == "/run/secrets/aragora/encryption_key"
+def test_only_the_service_with_the_outbox_sends() -> None:
+    """It is told where, and has the key as a file; another service has neither."""
+    names = [database.name for database in DATABASES]
+    sends, other = ["outbox"], [name for name in names if name != "outbox"]
+    split = {"sends": {"port": 9000, "databases": sends}, "other": {"port": 9001, "databases": other}}
+    containers = _run(config={"services": json.dumps(split)}).of("Container")
+    told = [env for env in _inputs(containers["sends"])["envs"] if env.startswith("SUPABASE")]
+    assert told == ["SUPABASE_URL=http://supabase:8000", "SUPABASE_KEY_FILE=/run/secrets/aragora/supabase_key"]
+    assert not [env for env in _inputs(containers["other"])["envs"] if env.startswith("SUPABASE")]
+    assert _uploads(containers["sends-secrets-carrier"])["supabase_key"] == _SECRETS["supabaseServiceKey"]
+    assert set(_uploads(containers["other-secrets-carrier"])) == {"encryption_key"}
 
 
-def test_a_changed_key_replaces_the_service_that_reads_it() -> None:
-    """The service carries a digest of its secrets as a label."""
+def _uploads(carrier: Any) -> dict[str, str]:  # noqa: ANN401 - untyped stubs
+    folder = "/run/secrets/aragora/"
+    uploads = _inputs(carrier)["uploads"]
+    assert all(each["file"].startswith(folder) for each in uploads)
+    # The protocol wraps what is secret; a value that is not wrapped would stand in the state as plain text.
+    return {each["file"].removeprefix(folder): each["content"]["value"] for each in uploads}
 
-    def labels(key: str) -> object:
-        return _inputs(_run(config={"encryptionKey": key}).of("Container")["sqlite"])["labels"]
 
-    assert labels("one") == labels("one") != labels("two")
+def test_each_container_gets_its_own_secrets_as_files() -> None:
+    """No secret is in an environment, an argument or an output, and no container gets what another one needs."""
+    recorder = _run()
+    containers = recorder.of("Container")
+    found = {
+        name: {key for key, secret in _SECRETS.items() if secret in json.dumps(_inputs(containers[name]))}
+        for name in containers
+    }
+    assert {name: keys for name, keys in found.items() if keys} == {
+        "sqlite-secrets-carrier": {"encryptionKey", "supabaseServiceKey"},
+        "supabase-db-secrets-carrier": {
+            "supabaseDbPassword",
+            "supabaseAdminPassword",
+            "supabaseAuthenticatorPassword",
+        },
+        "supabase-rest-secrets-carrier": {"supabaseAuthenticatorPassword", "supabaseJwtSecret"},
+        "supabase-gateway-secrets-carrier": {"supabaseServiceKey", "supabasePublishableKey"},
+    }
+    assert not [key for key, secret in _SECRETS.items() if secret in json.dumps(recorder.outputs)]
+    rest = _uploads(containers["supabase-rest-secrets-carrier"])
+    assert rest["jwt_secret"] == _SECRETS["supabaseJwtSecret"]
+    password = _SECRETS["supabaseAuthenticatorPassword"]
+    assert rest["db_uri"] == f"postgresql://authenticator:{password}@db:5432/postgres"
+
+
+def test_a_changed_secret_replaces_exactly_who_reads_it() -> None:
+    """A container carries a digest of its secrets as a label."""
+
+    def labels(**config: str) -> dict[str, object]:
+        containers = _run(config=config).of("Container")
+        return {name: _inputs(containers[name])["labels"] for name in _RUNNING}
+
+    before = labels()
+    for key, readers in (
+        ("encryptionKey", {"sqlite"}),
+        ("supabaseServiceKey", {"sqlite", "supabase-gateway"}),
+        ("supabaseAuthenticatorPassword", {"supabase-db", "supabase-rest"}),
+    ):
+        after = labels(**{key: SECRETS[key]()})
+        assert {name for name in _RUNNING if after[name] != before[name]} == readers
 
 
 def test_what_runs_where_is_exported() -> None:
-    """The outputs name every page, volume and container, and the library's release."""
+    """The outputs name every page, port, volume and container, and the library's release."""
     outputs = _run().outputs
     assert outputs["library"] == {"volume": "aragora-dev-library", "release": "/library/releases/abc"}
     assert outputs["services"]["sqlite"]["url"] == "http://127.0.0.1:8787/"
     assert outputs["services"]["sqlite"]["sidecar"] == "aragora-dev-sqlite-backup"
+    assert outputs["supabase"]["url"] == "http://127.0.0.1:54321"
+    assert outputs["supabase"]["database_port"] == 54322
+    assert outputs["supabase"]["data_volume"] == "aragora-dev-supabase-data"
 
 
 def test_a_failed_job_fails_the_program() -> None:
@@ -192,8 +281,11 @@ def test_a_failed_job_fails_the_program() -> None:
         _run(exit_code=3)
 
 
-@pytest.mark.parametrize(("key", "value"), [("memoryMb", "1"), ("services", "[]"), ("port", "x")])
-def test_a_wrong_setting_is_one_line(key: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("memoryMb", "1"), ("services", "[]"), ("port", "x"), ("supabase", "x"), ("supabaseJwtSecret", None)],
+)
+def test_a_wrong_setting_is_one_line(key: str, value: str | None) -> None:
     """Pulumi shows a RunError without a traceback; it names the key."""
     with pytest.raises(pulumi.RunError, match=f"aragora-persist:{key}"):
         _run(config={key: value})

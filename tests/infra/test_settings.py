@@ -10,7 +10,7 @@ import yaml
 
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import InvalidValueError
-from infra.settings import KEYS, ServiceSettings, read_settings
+from infra.settings import KEYS, ServiceSettings, SupabaseSettings, read_settings
 from infra.toolchain.environment import REPOSITORY as ROOT
 
 ALL = [database.name for database in DATABASES]
@@ -30,6 +30,7 @@ def test_the_defaults_are_one_service_with_every_database() -> None:
     """Nothing has to be configured."""
     settings = read_settings(_defaults(), "dev")
     assert settings.services == (ServiceSettings(name="sqlite", port=8787, databases=tuple(ALL)),)
+    assert settings.supabase == SupabaseSettings(port=54321, db_port=54322)
     assert (settings.memory_mb, settings.backup_interval_s, settings.backup_retention_days) == (768, 3600, 7)
 
 
@@ -52,7 +53,12 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("port", 0, "whole number from 1 to 65535"),
         ("port", "eighty", "whole number"),
         ("port", True, "whole number"),
-        ("memoryMb", 63, "at least 64"),
+        ("memoryMb", 255, "at least 256"),
+        ("supabase", "hosted", "neither 'local' nor 'none'"),
+        ("supabase", None, "neither 'local' nor 'none'"),
+        ("supabasePort", 65536, "whole number from 1 to 65535"),
+        ("supabasePort", 8787, "sqlite has the same port"),
+        ("supabaseDbPort", "54321", "supabasePort has the same port"),
         ("backupIntervalSeconds", 4, "at least 5"),
         ("backupRetentionDays", None, "at least 1"),
         ("baseImage", " ", "is empty"),
@@ -61,6 +67,8 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("services", {"a": _service(1, ALL[:1]), "b": _service(1, ALL[1:])}, "a and b have the same port"),
         ("services", {"a": _service(1, [*ALL, "nonsense"])}, "nonsense"),
         ("services", {"Not a name": _service(1, ALL)}, "lower-case name"),
+        ("services", {"supabase": _service(1, ALL)}, "name of the Supabase half"),
+        ("services", {"supabase-db": _service(1, ALL)}, "name of the Supabase half"),
         ("services", {"a": ALL}, "a needs a port and a list"),
         ("services", {"a": _service(1, "users")}, "a needs a port and a list"),
         ("services", {"a": _service(1, ALL), "b": _service(2, [])}, "b needs a port and a list"),
@@ -75,6 +83,22 @@ def test_an_invalid_value_names_its_key_and_the_way_out(key: str, value: object,
         read_settings({**_defaults(), key: value}, "dev")
     assert caught.value.target == f"aragora-persist:{key}"
     assert caught.value.hint
+
+
+def test_a_stack_may_do_without_a_supabase() -> None:
+    """Then nothing is asked of what only it would use."""
+    without = {**_defaults(), "supabase": "none", "supabasePort": "x", "memoryMb": 64}
+    settings = read_settings(without, "dev")
+    assert (settings.supabase, settings.memory_mb) == (None, 64)
+    with pytest.raises(InvalidValueError, match="at least 64"):
+        read_settings({**without, "memoryMb": 63}, "dev")
+
+
+def test_the_addresses_of_a_supabase_are_on_loopback() -> None:
+    """Programs on this machine reach it by its two ports."""
+    supabase = SupabaseSettings(port=1, db_port=2)
+    assert supabase.url == "http://127.0.0.1:1"
+    assert supabase.database_url("pass") == "postgresql://postgres:pass@127.0.0.1:2/postgres"
 
 
 @pytest.mark.parametrize("stack", ["", "Dev", "a" * 32, "a b", "-a", "a/b"])

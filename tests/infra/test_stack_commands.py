@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.errors import ConflictError, PersistError
-from infra.settings import ServiceSettings, StackSettings
+from infra.settings import ServiceSettings, StackSettings, SupabaseSettings
 from infra.stack import down, up
 from infra.stack.engine import engine, is_free
 from infra.stack.files import StackFiles, state_dir
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.image_fixtures",)
 _NOBODY = 65534
+SUPABASE = SupabaseSettings(port=2, db_port=3)
 
 
 @pytest.fixture(autouse=True)
@@ -123,10 +124,19 @@ def test_a_service_that_has_data_is_not_left_out() -> None:
     names = [f"aragora-unit-ports-sqlite-{content}" for content in ("data", "backups")]
     volumes = [{"protect": True, "outputs": {"name": name}} for name in names]
     state = {"resources": [*volumes, {"outputs": {"name": "aragora-unit-ports-library"}}, {"type": "component"}]}
-    up.check_services_stay(state, _settings(sqlite=1, more=2))
-    up.check_services_stay({}, _settings(other=1))
+    up.check_data_stays(state, _settings(sqlite=1, more=2))
+    up.check_data_stays({}, _settings(other=1))
     with pytest.raises(ConflictError, match=f"{names[1]}, {names[0]}"):
-        up.check_services_stay(state, _settings(other=1))
+        up.check_data_stays(state, _settings(other=1))
+
+
+def test_a_supabase_that_has_data_is_not_left_out() -> None:
+    """Its volume would stay, but nobody would hold the records in it; other protected volumes are no reason."""
+    volume = {"protect": True, "outputs": {"name": "aragora-unit-ports-supabase-data"}}
+    up.check_data_stays({"resources": [volume]}, _settings(sqlite=1, supabase=SUPABASE))
+    up.check_data_stays({}, _settings(sqlite=1))
+    with pytest.raises(ConflictError, match=r"aragora-persist:supabase: .*aragora-unit-ports-supabase-data.*=local"):
+        up.check_data_stays({"resources": [volume]}, _settings(sqlite=1))
 
 
 @pytest.mark.parametrize("command", [up.main, down.main])
@@ -158,6 +168,10 @@ def test_a_port_that_another_program_holds_is_named() -> None:
             on_engine.check_ports(settings)
         with pytest.raises(ConflictError, match=r"of service b is in use.*`services`"):
             on_engine.check_ports(_settings(a=1, b=port))
+        with pytest.raises(ConflictError, match=r"of Supabase is in use.*`supabasePort`"):
+            on_engine.check_ports(_settings(supabase=SupabaseSettings(port=port, db_port=1)))
+        with pytest.raises(ConflictError, match=r"of Supabase's database is in use.*`supabaseDbPort`"):
+            on_engine.check_ports(_settings(supabase=SupabaseSettings(port=1, db_port=port)))
     with engine("unit-ports") as on_engine:
         on_engine.check_ports(settings)
 
@@ -196,11 +210,12 @@ def test_a_port_that_only_root_may_take_is_not_called_in_use() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _settings(**ports: int) -> StackSettings:
+def _settings(*, supabase: SupabaseSettings | None = None, **ports: int) -> StackSettings:
     return StackSettings(
         stack="unit-ports",
         base_image="none",
         services=tuple(ServiceSettings(name=name, port=port, databases=()) for name, port in ports.items()),
+        supabase=supabase,
         memory_mb=64,
         backup_interval_s=5,
         backup_retention_days=1,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from aragora_persist.errors import BusyError, InvalidValueError
-from infra.stack.files import StackFiles, state_dir
+from aragora_persist.errors import BusyError, DamagedError, InvalidValueError
+from infra.settings import SupabaseSettings
+from infra.stack.files import SECRETS, StackFiles, state_dir
 from infra.toolchain.environment import REPOSITORY as ROOT
 
 
@@ -52,6 +54,68 @@ def test_secrets_are_made_once_for_their_owner_alone(root: Path, state: Path) ->
     assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
 
 
+def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(root: Path, state: Path) -> None:
+    """What is missing is made; what is there never changes, as a volume was written with it."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.secrets.write_text(json.dumps({"encryptionKey": "as it was", "of a later release": "x"}))
+        files.write({})
+        complete = files.secret_config()
+        files.write({})
+    assert files.secret_config() == complete
+    assert (complete.pop("encryptionKey"), complete.pop("of a later release")) == ("as it was", "x")
+    assert set(complete) == set(SECRETS) - {"encryptionKey"}
+    assert complete["supabaseServiceKey"].startswith("sb_secret_")
+    assert complete["supabasePublishableKey"].startswith("sb_publishable_")
+    assert len(set(complete.values())) == len(complete)
+    assert min(map(len, complete.values())) >= 43
+
+
+def test_damaged_secrets_are_told_and_left_as_they_are(root: Path, state: Path) -> None:
+    """New ones would not open the data; whoever has a copy can put it back."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.secrets.write_text('{"encryptionKey": "cut o')
+        with pytest.raises(DamagedError, match=r"secrets\.json.*copy"):
+            files.write({})
+    assert files.secrets.read_text() == '{"encryptionKey": "cut o'
+
+
+def test_a_shell_reads_where_the_supabase_is(root: Path, state: Path) -> None:
+    """The file is its owner's alone, follows the ports, and goes when there is nothing that it tells of."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({})
+        for port in (1, 3):
+            files.write_supabase_env(SupabaseSettings(port=port, db_port=port + 1))
+        command = (
+            f'set -a; . {files.supabase_env}; printf "%s %s %s" "$SUPABASE_URL" "$SUPABASE_KEY" "$SUPABASE_DB_URL"'
+        )
+        said = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout
+        secret = files.secret_config()
+        assert said.split() == [
+            "http://127.0.0.1:3",
+            secret["supabaseServiceKey"],
+            f"postgresql://postgres:{secret['supabaseDbPassword']}@127.0.0.1:4/postgres",
+        ]
+        assert stat.S_IMODE(files.supabase_env.stat().st_mode) == 0o600
+        files.write_supabase_env(None)
+        assert not files.supabase_env.exists()
+
+
+def test_what_told_of_a_stack_that_is_gone_goes_too(root: Path, state: Path) -> None:
+    """Its secrets stay."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({"port": 9999})
+        files.write_supabase_env(SupabaseSettings(port=1, db_port=2))
+        files.forget()
+        files.forget()
+    assert not files.supabase_env.exists()
+    assert files.configured({})["port"] == 8787
+    assert files.secrets.exists()
+
+
 def test_one_command_at_a_time(root: Path, state: Path) -> None:
     """A second command of the same stack is told, one of another stack goes on."""
     files = StackFiles("dev", root=root, state=state)
@@ -74,8 +138,6 @@ def test_configuration_is_the_tree_s_with_what_was_said_on_the_command_line(root
         plain = files.configured({})
         assert (plain["port"], plain["memoryMb"], plain["baseImage"]) == (9999, 99, "debian:trixie-slim")
         assert _config(files) == {"aragora-persist:port": 9999, "aragora-persist:memoryMb": 99}
-        files.forget_overrides()
-        assert files.configured({})["port"] == 8787
 
 
 def test_a_stack_without_a_file_of_its_own_is_like_dev(root: Path, state: Path) -> None:
