@@ -216,19 +216,6 @@ def _supabase(verbs: Verbs) -> None:
     )
 
 
-def _supabase(verbs: Verbs) -> None:
-    parser = verbs.add_parser(
-        "supabase", help="bring the project's database to this release's schema", description="The project's database."
-    )
-    _add_shared(parser)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    apply = _verb(actions, "apply", "apply the migrations that are pending", module="supabase")
-    apply.add_argument("--dry-run", action="store_true", help="show what would be applied; change nothing")
-    _verb(
-        actions, "status", "show what is applied, what is pending and what differs; changes nothing", module="supabase"
-    )
-
-
 def _doctor(verbs: Verbs) -> None:
     _verb(verbs, "doctor", "look for what is wrong on this machine, with the way out of each finding")
 
