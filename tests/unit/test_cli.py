@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND = Path(sys.executable).with_name("aragora-persist")
-VERBS = ("status", "migrate", "backup", "backups", "restore", "import", "sync", "doctor", "serve")
+VERBS = ("status", "migrate", "backup", "backups", "restore", "import", "sync", "supabase", "doctor", "serve")
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -236,6 +236,7 @@ def test_every_verb_has_its_module() -> None:
         "restore": ["users"],
         "sync": ["--status"],
         "import": ["git", "."],
+        "supabase": ["status"],
     }
     for verb in VERBS:
         module = build_parser().parse_args([verb, *arguments.get(verb, [])]).module

@@ -26,5 +26,16 @@ def test_every_variable_and_every_verb_is_on_its_page() -> None:
     commands = (ROOT / "docs" / "commands.md").read_text()
 
     assert [one.name for one in VARIABLES if f"| `{one.name}` |" not in environment] == []
-    for verb in ("status", "migrate", "backup", "backups", "restore", "import git", "import replay", "sync", "serve"):
+    for verb in (
+        "status",
+        "migrate",
+        "backup",
+        "backups",
+        "restore",
+        "import git",
+        "import replay",
+        "sync",
+        "supabase apply",
+        "serve",
+    ):
         assert f"\n## {verb}\n" in commands
