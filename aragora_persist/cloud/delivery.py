@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from aragora_persist import times
 from aragora_persist.cloud.outbox import COLUMNS, to_entry
 from aragora_persist.errors import DamagedError
+from aragora_persist.settings import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
-    from aragora_persist.storage.port import Reader
+    from aragora_persist.storage.port import Reader, Value
 
 BATCH_RECORDS = 1000
 BATCH_CHARACTERS = 2 * 2**20
@@ -26,12 +27,11 @@ BATCH_CHARACTERS = 2 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A waiting record that is not what was enqueued."""
+    """A waiting record that is not what was enqueued; key and revision as they are stored."""
 
-    id: int
-    table: str
-    key: str
-    revision: int
+    id: Value
+    key: Value
+    revision: Value
     problem: str
 
 
@@ -69,7 +69,7 @@ def next_batch(outbox: Outbox, table: str) -> Batch:
         try:
             batch.entries.append(to_entry(row))
         except DamagedError as error:
-            batch.damaged.append(Damaged(int(row[0] or 0), table, str(row[2]), int(row[3] or 0), error.problem))
+            batch.damaged.append(Damaged(row[0], row[2], row[3], error.problem))
     return batch
 
 
@@ -87,8 +87,11 @@ def _last_of_batch(view: Reader, table: str) -> int:
 
 
 def remove_delivered(outbox: Outbox, entries: Sequence[OutboxEntry]) -> None:
-    """Remove what the server has taken."""
-    with outbox.transaction("sync.delivered") as tx:
+    """Remove what the server has taken.
+
+    Not waiting for the disk: where a loss of power undoes it, the same rows are sent again, which changes nothing.
+    """
+    with outbox.transaction("sync.delivered", durability=Durability.COMMITTED) as tx:
         tx.execute_many(
             "DELETE FROM outbox WHERE id = ? AND record_key = ? AND revision = ?",
             [(entry.id, entry.key, entry.revision) for entry in entries],
@@ -96,10 +99,11 @@ def remove_delivered(outbox: Outbox, entries: Sequence[OutboxEntry]) -> None:
         tx.execute("UPDATE sync_state SET last_success_at = ? WHERE id = 1", (times.to_text(times.utc_now()),))
 
 
-def set_aside(outbox: Outbox, entry: OutboxEntry | Damaged, reason: str) -> None:
-    """Move a record that can never be delivered to the dead letters; of one record the newest revision is kept there.
+def set_aside(outbox: Outbox, entry: OutboxEntry | Damaged, reason: str) -> int:
+    """Move a record that can never be delivered to the dead letters; return 1, or 0 when it waits no more.
 
-    ``attempts`` counts how often the same record was refused since it came there.
+    Of one record the newest revision is kept there. ``attempts`` counts how often the record was refused since it came
+    there.
     """
     this = (entry.id, entry.key, entry.revision)
     with outbox.transaction("sync.refused") as tx:
@@ -114,7 +118,7 @@ def set_aside(outbox: Outbox, entry: OutboxEntry | Damaged, reason: str) -> None
             " WHERE excluded.revision >= dead_letters.revision",
             (times.to_text(times.utc_now()), reason, *this),
         )
-        tx.execute("DELETE FROM outbox WHERE id = ? AND record_key = ? AND revision = ?", this)
+        return tx.execute("DELETE FROM outbox WHERE id = ? AND record_key = ? AND revision = ?", this)
 
 
 def redrive(outbox: Outbox) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.cloud.models import Record
-    from aragora_persist.settings import Settings
+    from aragora_persist.settings import Durability, Settings
     from aragora_persist.storage.port import Reader, Row, Transaction
 
 COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
@@ -68,9 +68,11 @@ class Outbox(Store):
         """Open a view of the outbox's database."""
         return self._engine.read(operation)
 
-    def transaction(self, operation: str) -> AbstractContextManager[Transaction]:
+    def transaction(
+        self, operation: str, *, durability: Durability | None = None
+    ) -> AbstractContextManager[Transaction]:
         """Open a transaction, in which several calls and what was imported change together or not at all."""
-        return self._engine.transaction(operation)
+        return self._engine.transaction(operation, durability=durability)
 
     def enqueue(self, records: Iterable[Record] | Prepared, *, tx: Transaction | None = None) -> int:
         """Let these records wait, and return how many are new or newer than what waited.

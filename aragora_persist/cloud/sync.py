@@ -14,15 +14,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from aragora_persist.cloud.backoff import Backoff
+from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
-from aragora_persist.errors import AccessDeniedError, InvalidValueError, PersistError, RejectedError, UnreachableError
+from aragora_persist.errors import (
+    AccessDeniedError,
+    InvalidValueError,
+    PersistError,
+    RejectedError,
+    UnreachableError,
+    UnsupportedError,
+)
 from aragora_persist.redaction import redact
 from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aragora_persist.cloud.connection import CloudConnection
     from aragora_persist.cloud.delivery import Damaged
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
     from aragora_persist.settings import Secret, Settings
@@ -49,12 +56,10 @@ def connect(settings: Settings) -> CloudConnection:
     """Return a connection to the configured project, with the key as it is now.
 
     Raises:
-        InvalidValueError: address or key are not set, or not what they should be.
+        InvalidValueError: address or key are not set, or the address is none.
 
     """
     key = require_configured(settings)
-    from aragora_persist.cloud.connection import CloudConnection  # noqa: PLC0415 - its libraries take long to load
-
     return CloudConnection(settings.supabase_url, key)
 
 
@@ -64,7 +69,7 @@ class _Hold:
 
     backoff: Backoff
     retry_at: float
-    problem: str
+    error: PersistError
 
 
 class Sender:
@@ -105,13 +110,10 @@ class Sender:
     @property
     def problem(self) -> str:
         """What keeps records from being delivered, or ''."""
-        outage = self._holds.get(_EVERY_TABLE)
-        tables: dict[str, list[str]] = {}
-        for table, hold in self._holds.items():
-            if outage is None or hold.problem != outage.problem:
-                tables.setdefault(hold.problem, []).append(table)
-        named = [f"{', '.join(names)}: {problem}" for problem, names in tables.items()]
-        return "; ".join([outage.problem, *named] if outage else named)
+        alike: dict[tuple[type[PersistError], str], list[PersistError]] = {}
+        for hold in self._holds.values():
+            alike.setdefault((type(hold.error), hold.error.hint), []).append(hold.error)
+        return redact("; ".join(_describe(errors) for errors in alike.values()))
 
     def round(self) -> bool:
         """Send one batch for each table that may be tried, and say whether any record moved.
@@ -124,14 +126,15 @@ class Sender:
         """
         before = self.sent + self.refused
         tables = waiting_tables(self._outbox)
-        self._holds = {table: hold for table, hold in self._holds.items() if table in {_EVERY_TABLE, *tables}}
+        concerned = {_EVERY_TABLE, *tables} if tables else set()
+        self._holds = {table: hold for table, hold in self._holds.items() if table in concerned}
         # First those after the last one tried: a table that times out again and again keeps none from its turn.
         for table in sorted(tables, key=lambda name: (name <= self._last_table, name)):
             if self._stopping() or not self._may_try(_EVERY_TABLE):
                 break
-            if self._may_try(table) and (connection := self._connected()):
+            if self._may_try(table):
                 self._last_table = table
-                self._try(table, connection)
+                self._try(table)
         self._note(self.problem)
         return self.sent + self.refused > before
 
@@ -139,26 +142,15 @@ class Sender:
         hold = self._holds.get(table)
         return hold is None or self._clock() >= hold.retry_at
 
-    def _connected(self) -> CloudConnection | None:
-        if self._connection is None:
-            try:
-                self._connection = self._connect()
-            except PersistError as error:
-                self._hold(_EVERY_TABLE, error)
-        return self._connection
-
-    def _try(self, table: str, connection: CloudConnection) -> None:
+    def _try(self, table: str) -> None:
         refused = self.refused
         try:
-            batch = next_batch(self._outbox, table)
-            for entry in batch.damaged:
-                self._set_aside(entry, entry.problem)
-            self._deliver(connection, batch.entries)
+            self._deliver_batch(table)
         except PersistError as error:
             self._hold(table, error)
-            if isinstance(error, UnreachableError):
+            if isinstance(error, UnreachableError | InvalidValueError | UnsupportedError):
                 self._hold(_EVERY_TABLE, error)
-            elif isinstance(error, AccessDeniedError):
+            if isinstance(error, AccessDeniedError):
                 self._disconnect()
         else:
             self._holds.pop(table, None)
@@ -166,12 +158,20 @@ class Sender:
         if self.refused > refused:
             _log.error("%s: %s", table, count_text(self.refused - refused, "new dead letter"))
 
+    def _deliver_batch(self, table: str) -> None:
+        batch = next_batch(self._outbox, table)
+        for damaged in batch.damaged:
+            self._set_aside(damaged, damaged.problem)
+        if self._connection is None:
+            self._connection = self._connect()
+        self._deliver(self._connection, batch.entries)
+
     def _deliver(self, connection: CloudConnection, entries: Sequence[OutboxEntry]) -> None:
         """Send records of one table in one request, or in ever smaller ones until what is refused stands alone."""
         if not entries or self._stopping():
             return
         try:
-            connection.write(entries[0].table, [_row(entry) for entry in entries])
+            connection.write(entries[0].table, [_row(entry) for entry in entries], operation=OPERATION)
         except RejectedError as error:
             if len(entries) == 1:
                 self._set_aside(entries[0], error.problem)
@@ -184,14 +184,12 @@ class Sender:
             self.sent += len(entries)
 
     def _set_aside(self, entry: OutboxEntry | Damaged, reason: str) -> None:
-        set_aside(self._outbox, entry, redact(reason))
-        self.refused += 1
+        self.refused += set_aside(self._outbox, entry, redact(reason))
 
     def _hold(self, table: str, error: PersistError) -> None:
         held = self._holds.get(table)
         backoff = held.backoff if held else Backoff(self._chance)
-        problem = redact(f"{error.problem} ({error.hint})" if error.hint else error.problem)
-        self._holds[table] = _Hold(backoff, self._clock() + backoff.next_s(), problem)
+        self._holds[table] = _Hold(backoff, self._clock() + backoff.next_s(), error)
 
     def _note(self, problem: str) -> None:
         """Tell whoever looks at the outbox, and the log, what is wrong: once, not at every attempt."""
@@ -215,3 +213,10 @@ def _row(entry: OutboxEntry) -> dict[str, object]:
     if entry.revision:  # 0 is an immutable kind, whose table has no such column
         row["revision"] = entry.revision
     return row
+
+
+def _describe(errors: Sequence[PersistError]) -> str:
+    """Return what errors with one way out have in common, as the first of them says it."""
+    targets = ", ".join(dict.fromkeys(error.target for error in errors))
+    hint = errors[0].hint
+    return f"{targets}: {errors[0].problem}" + (f" ({hint})" if hint else "")
