@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
 _URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
+_PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
 _CONNECT = "connect to the database"
 _VARIABLE = "SUPABASE_DB_URL"
 _TIMEOUT_S = 10
@@ -94,14 +95,14 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
 def _target(db_url: Secret) -> str:
     import psycopg  # noqa: PLC0415 - as above
 
-    invalid = InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
-    if not _URL.fullmatch(db_url.reveal()):
-        raise invalid
     try:
-        parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal())
+        parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal()) if _URL.fullmatch(db_url.reveal()) else {}
     except psycopg.ProgrammingError:
-        raise invalid from None  # its text quotes the URL
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+        parts = {}  # its text quotes the URL
+    port = str(parts.get("port", 5432))
+    if not parts or not _PORTS.fullmatch(port):
+        raise InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
+    return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
 
 
 def _refusal(error: psycopg.OperationalError, target: str) -> PersistError:
