@@ -7,29 +7,55 @@ from aragora_persist.version import VERSION as __version__  # noqa: N811 - the n
 
 TYPE_CHECKING = False  # as in typing, which would have to be imported
 if TYPE_CHECKING:
+    from aragora_persist.cloud.models import (
+        AgentMetrics,
+        CycleEvolution,
+        CycleFileChange,
+        DebateArtifact,
+        NomicCycle,
+        NomicRollback,
+        StreamEvent,
+    )
     from aragora_persist.errors import PersistError
     from aragora_persist.settings import Durability, Settings
     from aragora_persist.status import Status, collect_status
     from aragora_persist.storage.replay_store import ReplayStore
     from aragora_persist.storage.user_store import UserStore
+    from aragora_persist.supabase_client import SupabaseClient
 
 __all__ = [
+    "AgentMetrics",
+    "CycleEvolution",
+    "CycleFileChange",
+    "DebateArtifact",
     "Durability",
+    "NomicCycle",
+    "NomicRollback",
     "PersistError",
     "ReplayStore",
     "Settings",
     "Status",
+    "StreamEvent",
+    "SupabaseClient",
     "UserStore",
     "__version__",
     "collect_status",
 ]
 
 _HOMES = {
+    "AgentMetrics": "cloud.models",
+    "CycleEvolution": "cloud.models",
+    "CycleFileChange": "cloud.models",
+    "DebateArtifact": "cloud.models",
     "Durability": "settings",
+    "NomicCycle": "cloud.models",
+    "NomicRollback": "cloud.models",
     "PersistError": "errors",
     "ReplayStore": "storage.replay_store",
     "Settings": "settings",
     "Status": "status",
+    "StreamEvent": "cloud.models",
+    "SupabaseClient": "supabase_client",
     "UserStore": "storage.user_store",
     "collect_status": "status",
 }

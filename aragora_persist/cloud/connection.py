@@ -101,18 +101,23 @@ class CloudConnection:
         stored = self.find(table, str(row["id"]), ("revision",), operation=operation)
         return stored is not None and stored["revision"] == row["revision"]
 
+    def page(self, query: Query, *, operation: str) -> list[Row]:
+        """Return one page of a query; only an empty one is the end."""
+        json_text.encode(dict(query.equal), operation=operation, field=query.table)
+        call = self._table_call(operation, query.table, writes=False)
+        return self._ask(call, lambda transport: transport.select(query))
+
     def pages(self, query: Query, *, operation: str) -> Iterator[list[Row]]:
         """Yield the rows of a query in pages, none of them empty, until there are no more."""
-        call = self._table_call(operation, query.table, writes=False)
-        json_text.encode(dict(query.equal), operation=operation, field=query.table)
-        while page := self._page(call, query):
+        while page := self.page(query, operation=operation):
             yield page
             query = query.following(page[-1])
 
     def find(self, table: str, key: str, columns: tuple[str, ...], *, operation: str) -> Row | None:
         """Return the row with this id, or None when there is none."""
         query = Query(table=table, columns=columns, equal={"id": key}, order="inserted_at", page_rows=1)
-        return next((page[0] for page in self.pages(query, operation=operation)), None)
+        page = self.page(query, operation=operation)
+        return page[0] if page else None
 
     def call(self, function: str, arguments: Mapping[str, str | None], *, operation: str) -> list[Row]:
         """Return the rows that a function of the database gives; its arguments are texts."""
@@ -143,9 +148,6 @@ class CloudConnection:
         middle = len(batch) // 2
         self._store(call, batch[:middle])
         self._store(call, batch[middle:])
-
-    def _page(self, call: Call, query: Query) -> list[Row]:
-        return self._ask(call, lambda transport: transport.select(query))
 
     def _ask(self, call: Call, send: Callable[[Transport], list[Row] | Answer]) -> list[Row]:
         answer = self._try(call, send)

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aragora_persist.cloud.models import CloudModel
 from aragora_persist.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _CURSOR = re.compile(r"(?P<moment>[0-9T:.+-]{10,40})\|(?P<id>[0-9a-f-]{36})")
+
+
+Model = TypeVar("Model", bound=CloudModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Model]):
+    """Some records of a list, newest first."""
+
+    records: tuple[Model, ...]
+    older: str | None
+    """What to pass as ``before`` for the next page; None when there are no older records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
