@@ -88,6 +88,8 @@ create table public.stream_events (
   inserted_at timestamptz not null default now()
 );
 create index stream_events_in_order on public.stream_events (loop_id, "timestamp", id);
+-- Who follows a loop asks again and again for what has arrived lately.
+create index stream_events_by_arrival on public.stream_events (loop_id, inserted_at, id);
 comment on table public.stream_events is 'One event of a loop';
 comment on column public.stream_events.id is 'Made by the client from all other fields: two equal events are one, sent twice';
 comment on column public.stream_events.loop_id is 'The loop that the cycle belongs to';
