@@ -194,8 +194,8 @@ class SupabaseClient:
     def agent_stats(self, loop_id: str | None = None) -> list[AgentStats]:
         """Return what each agent did with each model, in one loop or in all, by name."""
         operation = "supabase.agent_stats"
-        rows = self._connected(operation).call("agent_stats", {"p_loop_id": loop_id}, operation=operation)
-        return [from_row(AgentStats, row, operation) for row in rows]
+        pages = self._connected(operation).call("agent_stats", {"p_loop_id": loop_id}, operation=operation)
+        return [from_row(AgentStats, row, operation) for page in pages for row in page]
 
     def save_rollback(self, rollback: NomicRollback) -> str:
         """Save a rollback, and return its key; one that is stored already stays as it is."""
@@ -217,8 +217,8 @@ class SupabaseClient:
     def loop_summary(self, loop_id: str) -> LoopSummary:
         """Return a loop at a glance; one without records has zeros."""
         operation = "supabase.loop_summary"
-        rows = self._connected(operation).call("loop_summary", {"p_loop_id": loop_id}, operation=operation)
-        return from_row(LoopSummary, rows[0], operation)
+        pages = self._connected(operation).call("loop_summary", {"p_loop_id": loop_id}, operation=operation)
+        return from_row(LoopSummary, next(pages, [{}])[0], operation)
 
     def _save_state(self, operation: str, state: CloudModel) -> str:
         record = state.to_record(REVISIONS.next())

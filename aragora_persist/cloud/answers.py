@@ -103,7 +103,8 @@ class Answer:
             return "the database takes no writes; a hosted project whose disk is full is such"
         if 0 < self.status < HTTPStatus.INTERNAL_SERVER_ERROR and not self.is_passing:
             return "check SUPABASE_URL: no Supabase REST interface answers like this"
-        return "try again later; check SUPABASE_URL if it stays so"
+        when = "later" if self.retry_after_s is None else f"in {self.retry_after_s:g} s, as it asks"
+        return f"try again {when}; check SUPABASE_URL if it stays so"
 
 
 def read_answer(status: int, headers: dict[str, str], body: bytes) -> Answer:

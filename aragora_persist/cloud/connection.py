@@ -19,13 +19,13 @@ from aragora_persist.cloud.batches import batches, measured
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.pages import Query
 from aragora_persist.errors import InvalidValueError, MisuseError, UnsupportedError
+from aragora_persist.settings import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from aragora_persist.cloud.transport import Row, Transport
-    from aragora_persist.settings import Secret
 
 _MUTABLE = {model.TABLE for model in MODELS if model.MUTABLE}
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
@@ -119,20 +119,20 @@ class CloudConnection:
         page = self.page(query, operation=operation)
         return page[0] if page else None
 
-    def call(self, function: str, arguments: Mapping[str, str | None], *, operation: str) -> list[Row]:
-        """Return the rows that a function of the database gives; its arguments are texts."""
+    def call(self, function: str, arguments: Mapping[str, str | None], *, operation: str) -> Iterator[list[Row]]:
+        """Yield the rows that a function of the database gives, in pages as above; its arguments are texts."""
         types = ", ".join("text" for _ in arguments)
         grant = f"GRANT EXECUTE ON FUNCTION public.{function}({types}) TO service_role;"
         call = Call(operation, self.host, f"{function}()", grant)
         json_text.encode(dict(arguments), operation=operation, field=function)
-        rows: list[Row] = []
+        offset = 0
 
         def rest(transport: Transport) -> list[Row] | Answer:
-            return transport.call(function, arguments, len(rows))
+            return transport.call(function, arguments, offset)
 
         while page := self._ask(call, rest):
-            rows.extend(page)
-        return rows
+            yield page
+            offset += len(page)
 
     def _table_call(self, operation: str, table: str, *, writes: bool) -> Call:
         rights = ["SELECT", *(["INSERT"] if writes else []), *(["UPDATE"] if writes and table in _MUTABLE else [])]
@@ -172,13 +172,13 @@ class CloudConnection:
     def _open(self, operation: str) -> Transport:
         """Return the transport of this process: sockets that a fork has copied would mix up two processes' answers."""
         transport = self._transport
-        if transport is None or self._pid != os.getpid():
+        if transport is None or self._pid != os.getpid() or self._closed.is_set():
             with self._lock:
+                if self._closed.is_set():
+                    raise MisuseError(operation, self.host, "the connection is closed", hint="make another one")
                 if self._transport is None or self._pid != os.getpid():
                     self._transport, self._pid = self._connect(operation), os.getpid()
                 transport = self._transport
-        if self._closed.is_set():
-            raise MisuseError(operation, self.host, "the connection is closed", hint="make another one")
         return transport
 
     def _connect(self, operation: str) -> Transport:
@@ -215,7 +215,8 @@ def _checked_url(url: str) -> tuple[str, str]:
 
 
 def _checked_key(key: Secret) -> Secret:
-    if not _HEADER_TEXT.fullmatch(key.reveal()):
+    text = Secret(key.reveal())
+    if not _HEADER_TEXT.fullmatch(text.reveal()):
         problem = "holds spaces or characters that no key has"
         raise InvalidValueError("supabase.connect", "SUPABASE_KEY", problem, hint="copy the service key once more")
-    return key
+    return text

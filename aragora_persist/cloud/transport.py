@@ -131,6 +131,10 @@ class Transport:
             return Answer(414, "", "the filter is too long for an address")
         except httpx.RequestError as error:
             return Answer(0, "", self._describe(error))
+        except RuntimeError:
+            if not self._http.is_closed:  # by another thread, a moment ago
+                raise
+            return Answer(0, "", "the connection was closed meanwhile")
         return data if isinstance(data, list) else Answer(200, "", "is no answer of PostgREST")
 
     def _check(self, response: httpx.Response) -> None:
