@@ -1,24 +1,16 @@
-"""The images that `up` deploys, for tests that start them without Pulumi: same Dockerfiles, built when needed.
-
-A name holds the digest of the image's files, so an unchanged tree builds nothing; images stay as the next run's cache.
-"""
+"""The engine, and the tier's own image, as fixtures."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import docker
 import pytest
-from docker.errors import APIError, ImageNotFound
 
-from infra.build_context import image_build
-from infra.toolchain.environment import REPOSITORY as ROOT
+from tests.built_images import built_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_REPOSITORY = "aragora-persist-test"
 
 
 @pytest.fixture(scope="session")
@@ -39,20 +31,3 @@ def persist_image(docker_engine: docker.DockerClient) -> str:
 def python_image(docker_engine: docker.DockerClient) -> str:
     """Give the name of an image with the tier's Python and SQLite and nothing of the tier itself."""
     return built_image(docker_engine, "persist", target="python")
-
-
-def built_image(client: docker.DockerClient, image: str, target: str | None = None) -> str:
-    """Return the name of one of the tier's images, or of one of its stages, after building it if need be."""
-    build = image_build(ROOT, image)
-    name = target or image
-    tag = f"{_REPOSITORY}:{name}-{build.digest[:12]}"
-    try:
-        client.images.get(tag)
-    except ImageNotFound:
-        client.images.build(path=str(ROOT), dockerfile=build.dockerfile, tag=tag, target=target, rm=True, forcerm=True)
-    for old in client.images.list(name=_REPOSITORY):
-        for other in old.tags:
-            if other.startswith(f"{_REPOSITORY}:{name}-") and other != tag:
-                with suppress(APIError):  # another run is using it
-                    client.images.remove(other)
-    return tag

@@ -11,17 +11,18 @@ import io
 import secrets
 import tarfile
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import httpx
 import psycopg
 from docker.errors import NotFound
 
 from aragora_persist.cloud.models import MODELS
+from aragora_persist.cloud.schema.apply import apply_schema
+from aragora_persist.settings import Secret
 from infra.components.gateway_keys import keys_conf
 from infra.components.secret_files import MOUNT
-from infra.toolchain.environment import REPOSITORY as ROOT
-from tests.image_fixtures import built_image
-from tests.integration.container_fixtures import RESTRICTED
+from tests.built_images import RESTRICTED, built_image
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 LABEL = "io.aragora.test"
+DATABASE_FOLDER = "/var/lib/postgresql"
+ROLES_WITH_PASSWORDS = ("postgres", "supabase_admin", "authenticator")
 _EVERY_S = 0.02
 _TMPFS = {"/tmp": "rw,noexec,nosuid,nodev,size=256m"}  # noqa: S108 - the containers' own
 
@@ -101,12 +104,16 @@ class Engine:
 class LocalSupabase:
     """A running Supabase with the schema applied and no rows."""
 
+    db: Container
+    rest: Container
+    gateway: Container
+
     def __init__(self, client: docker.DockerClient) -> None:
         self._engine = Engine(client)
         self.service_key = f"sb_secret_{secrets.token_urlsafe(24)}"
         self.publishable_key = f"sb_publishable_{secrets.token_urlsafe(24)}"
         self.jwt_secret = secrets.token_urlsafe(48)
-        self.passwords = {role: secrets.token_urlsafe(24) for role in ("postgres", "supabase_admin", "authenticator")}
+        self.passwords = {role: secrets.token_urlsafe(24) for role in ROLES_WITH_PASSWORDS}
 
     def __enter__(self) -> Self:
         try:
@@ -122,17 +129,17 @@ class LocalSupabase:
     @property
     def url(self) -> str:
         """The gateway's root."""
-        return f"http://127.0.0.1:{_port(self.gateway, 8000)}"
+        return f"http://127.0.0.1:{published_port(self.gateway, 8000)}"
 
     @property
     def db_url(self) -> str:
         """The database as ``postgres``, the role that owns the schema and is no superuser."""
-        return self._db_url("postgres")
+        return database_url(self.db, "postgres", self.passwords["postgres"])
 
     @property
     def admin_db_url(self) -> str:
         """The database as its superuser."""
-        return self._db_url("supabase_admin")
+        return database_url(self.db, "supabase_admin", self.passwords["supabase_admin"])
 
     def stop_rest(self) -> None:
         """Stop PostgREST; the gateway stays."""
@@ -141,81 +148,106 @@ class LocalSupabase:
     def start_rest(self) -> None:
         """Start PostgREST and wait until requests go through."""
         self.rest.start()
-        self.wait_ready()
+        wait_until(self._passes_on, "the gateway to pass a request on", every_s=_EVERY_S)
+
+    def replace_rest(self) -> None:
+        """Put another PostgREST in place of this one, at another address, and wait until requests go through."""
+        old = self.rest
+        self.rest = self._make_rest()
+        self.rest.start()
+        old.remove(force=True)
+        self.start_rest()
 
     def empty(self) -> None:
         """Take every row out of every table."""
-        tables = ", ".join(f"public.{kind.TABLE}" for kind in MODELS)
+        tables = ", ".join(f"public.{model.TABLE}" for model in MODELS)
         with psycopg.connect(self.admin_db_url) as connection:
             connection.execute(f"TRUNCATE {tables}".encode())
 
-    def wait_ready(self) -> None:
-        """Wait until a request goes all the way."""
-
-        def answers() -> bool:
-            with contextlib.suppress(httpx.TransportError):
-                return httpx.get(f"{self.url}/rest/v1/", headers={"apikey": self.service_key}).is_success
-            return False
-
-        wait_until(answers, "the gateway to pass a request on", every_s=_EVERY_S)
-
     def _start(self) -> None:
-        make, network = self._engine.container, self._engine.network()
-        self.db = make(
-            "db",
-            "postgres",
-            network=network,
-            ports={"5432/tcp": ("127.0.0.1", None)},
-            volumes=_mounted(
-                self._engine.secret_files(
-                    "db", "postgres", {f"{role}_password": word for role, word in self.passwords.items()}
-                ),
-                **{self._engine.volume("data"): "/var/lib/postgresql"},
-            ),
-        )
+        self._network = self._engine.network()
+        self.db = self._make_database()
         self.db.start()
         db_uri = f"postgresql://authenticator:{self.passwords['authenticator']}@{self.db.name}:5432/postgres"
         files = {"db_uri": db_uri, "jwt_secret": self.jwt_secret}
-        volumes = _mounted(self._engine.secret_files("rest", "postgrest", files))
-        alias = self._engine.client.api.create_endpoint_config(aliases=["postgrest"])
-        self.rest = make("rest", "postgrest", network=network, networking_config={network: alias}, volumes=volumes)
-        files = {"keys.conf": keys_conf(self.service_key, self.publishable_key, self.jwt_secret)}
-        volumes = _mounted(self._engine.secret_files("gateway", "gateway", files))
-        ports = {"8000/tcp": ("127.0.0.1", None)}
-        self.gateway = make("gateway", "gateway", network=network, ports=ports, volumes=volumes)
+        self._rest_files = self._engine.secret_files("rest", "postgrest", files)
+        self.rest = self._make_rest()
+        self.gateway = self._make_gateway()
         self.gateway.start()
-        wait_until(self._database_answers, "the database to answer", every_s=_EVERY_S)
-        self._apply_migrations()
-        self.rest.start()
-        self.wait_ready()
+        wait_until(lambda: connects(self.db_url), "the database to answer", every_s=_EVERY_S)
+        apply_schema(Secret(self.db_url))
+        self.start_rest()
 
-    def _apply_migrations(self) -> None:
-        with psycopg.connect(self.db_url) as connection:
-            for file in sorted((ROOT / "supabase" / "migrations").glob("*.sql")):
-                connection.execute(file.read_bytes())
+    def _make_database(self) -> Container:
+        files = self._engine.secret_files("db", "postgres", password_files(self.passwords))
+        return self._engine.container(
+            "db",
+            "postgres",
+            network=self._network,
+            ports={"5432/tcp": ("127.0.0.1", None)},
+            volumes={**mounted(files), **data_mounted(self._engine.volume("data"))},
+        )
 
-    def _database_answers(self) -> bool:
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(self.db_url, connect_timeout=5).close()
-            return True
+    def _make_rest(self) -> Container:
+        alias = self._engine.client.api.create_endpoint_config(aliases=["postgrest"])
+        return self._engine.container(
+            f"rest-{secrets.token_hex(2)}",
+            "postgrest",
+            network=self._network,
+            networking_config={self._network: alias},
+            volumes=mounted(self._rest_files),
+        )
+
+    def _make_gateway(self) -> Container:
+        files = {"keys.conf": keys_conf(self.service_key, self.publishable_key, self.jwt_secret)}
+        return self._engine.container(
+            "gateway",
+            "gateway",
+            network=self._network,
+            ports={"8000/tcp": ("127.0.0.1", None)},
+            volumes=mounted(self._engine.secret_files("gateway", "gateway", files)),
+        )
+
+    def _passes_on(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/rest/v1/", headers={"apikey": self.service_key}).is_success
         return False
 
-    def _db_url(self, role: str) -> str:
-        return f"postgresql://{role}:{self.passwords[role]}@127.0.0.1:{_port(self.db, 5432)}/postgres"
+
+def password_files(passwords: Mapping[str, str]) -> dict[str, str]:
+    """Return the secret files of the database for the passwords of its roles."""
+    return {f"{role}_password": password for role, password in passwords.items()}
 
 
-def _mounted(secret_files: str, **volumes: str) -> dict[str, dict[str, str]]:
-    return {secret_files: {"bind": MOUNT, "mode": "ro"}} | {
-        name: {"bind": folder, "mode": "rw"} for name, folder in volumes.items()
-    }
+def mounted(secret_files: str) -> dict[str, dict[str, str]]:
+    """Return how a container mounts a volume of secret files."""
+    return {secret_files: {"bind": MOUNT, "mode": "ro"}}
 
 
-def _port(container: Container, inside: int) -> int:
-    """Return where a container's port is on loopback; a restart may move it."""
+def data_mounted(volume: str) -> dict[str, dict[str, str]]:
+    """Return how the database mounts its volume."""
+    return {volume: {"bind": DATABASE_FOLDER, "mode": "rw"}}
+
+
+def published_port(container: Container, inside: int) -> int:
+    """Return where a container's port is on loopback; each start may move it."""
     container.reload()
     bindings = container.ports[f"{inside}/tcp"]
-    assert bindings
+    assert bindings, f"{container.name} does not run"
     return int(bindings[0]["HostPort"])
+
+
+def database_url(container: Container, role: str, password: str) -> str:
+    """Return the address of a running database for a role."""
+    return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{published_port(container, 5432)}/postgres"
+
+
+def connects(db_url: str) -> bool:
+    """Tell whether the database lets this role in."""
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(db_url, connect_timeout=5).close()
+        return True
+    return False
 
 
 def _remove(container: Container) -> None:

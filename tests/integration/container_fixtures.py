@@ -9,6 +9,8 @@ import pytest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
+from tests.built_images import RESTRICTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,14 +18,6 @@ if TYPE_CHECKING:
     from docker.models.volumes import Volume
 
 _LABEL = "io.aragora.test"
-RESTRICTED: dict[str, Any] = {
-    "user": "10001:10001",
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges:true"],
-    "mem_limit": "512m",
-    "memswap_limit": "512m",
-}
 
 
 @pytest.fixture(autouse=True)
