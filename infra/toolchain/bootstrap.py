@@ -16,7 +16,17 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from infra.toolchain import environment
-from infra.toolchain.parts import base_image, certificates, docker_plugin, engine, go, pulumi, python_environment, uv
+from infra.toolchain.parts import (
+    base_image,
+    certificates,
+    docker_plugin,
+    engine,
+    go,
+    pulumi,
+    python_environment,
+    supabase_cli,
+    uv,
+)
 from infra.toolchain.process import Console
 from infra.toolchain.step import Context, Found, PartMissingError, Step, UnavailableError, run_step, table_row
 from infra.toolchain.store import Store
@@ -36,6 +46,7 @@ STEPS = (
     pulumi.HOST_STEP,
     docker_plugin.STEP,
 )
+ONLY_FOR_TESTS = (supabase_cli.STEP,)
 NEEDED_BY_OTHERS = (docker_plugin.PROVIDER_STEP, go.STEP)
 
 
@@ -67,13 +78,13 @@ def bootstrap(context: Context, steps: Sequence[Step]) -> None:
     context.console.line(f"everything is there ({time.monotonic() - started:.1f} s)")
 
 
-def check(context: Context) -> bool:
-    """List every part as it is, and return whether none is missing; changes nothing."""
+def check(context: Context, steps: Sequence[Step]) -> bool:
+    """List every part as it is, and return whether none of these is missing; changes nothing."""
     complete = True
-    for step in STEPS:
+    for step in (*STEPS, *ONLY_FOR_TESTS):
         found = step.find(context)
-        complete = complete and found is not None
-        context.console.line(_state(step, found, "missing"))
+        complete = complete and (found is not None or step not in steps)
+        context.console.line(_state(step, found, "missing" if step in steps else "not needed"))
     for step in NEEDED_BY_OTHERS:
         context.console.line(_state(step, step.find(context), "missing" if not complete else "not needed"))
     return complete
@@ -91,14 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"The tools are in {environment.toolchain_dir()}; it may be removed at any time, and is made again.",
     )
     parser.add_argument("--check", action="store_true", help="list part, version, origin and state; change nothing")
+    parser.add_argument("--tests", action="store_true", help="also what only the tests need")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     console = Console()
+    steps = (*STEPS, *ONLY_FOR_TESTS) if options.tests else STEPS
     context = context_of(os.environ, console)
     try:
         if options.check:
-            return 0 if check(context) else 1
-        bootstrap(context, STEPS)
+            return 0 if check(context, steps) else 1
+        bootstrap(context, steps)
     except PartMissingError as error:
         console.line(f"error: {error}")
         return 1

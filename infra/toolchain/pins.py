@@ -23,20 +23,43 @@ GO_MINIMUM = (1, 25, 11)
 PULUMI_VERSION = (3, 259, 0)
 PULUMI_SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 
+
+@dataclass(frozen=True)
+class Download:
+    """A file at an address, and its digest as the vendor publishes it: in hexadecimal digits or base64."""
+
+    url: str
+    algorithm: str
+    digest: str
+
+
 # The vendor's own list of checksums: the formula of this release in the repository pulumi/homebrew-tap.
 PULUMI_DOWNLOADS = {
-    "x86_64": (
+    "x86_64": Download(
         "https://github.com/pulumi/pulumi/releases/download/v3.259.0/pulumi-v3.259.0-linux-x64.tar.gz",
+        "sha256",
         "94ba357acac23d01474084c4b00098dc0f7bc70ce13f34c777459254a5f718e5",
     ),
-    "aarch64": (
+    "aarch64": Download(
         "https://github.com/pulumi/pulumi/releases/download/v3.259.0/pulumi-v3.259.0-linux-arm64.tar.gz",
+        "sha256",
         "edc8327463a72160bb36cf82cf5062da9c8a244290a706d9980988e7bf486853",
     ),
 }
 
 # Equal to the wheel's version: the plugin's folder carries it, and the SDK asks for exactly this one.
 DOCKER_PLUGIN_VERSION = "5.2.0"
+
+SUPABASE_CLI_VERSION = (3, 1, 0)
+NPM_REGISTRY = "https://registry.npmjs.org"
+# The package of each architecture with its program alone; the digest is the registry's, which gives it in base64.
+SUPABASE_CLI_DOWNLOADS = {
+    "x86_64": Download(
+        f"{NPM_REGISTRY}/@supabase/cli-linux-x64/-/cli-linux-x64-3.1.0.tgz",
+        "sha512",
+        "67aBVJQ5psQZ5ezM/uby+xjKlF2Er1GLH9EtQWpUkuOpR3uI7fQjQt9fXTfV6/oqLJA3I+X8O5Fhz/pa8lAiqg==",
+    ),
+}
 
 # The protocol of Terraform providers: its .proto file lies in this module, which the provider depends on.
 TERRAFORM_PROTOCOL_MODULE = "github.com/hashicorp/terraform-plugin-go"

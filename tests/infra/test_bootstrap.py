@@ -27,6 +27,7 @@ PARTS = (
     "Pulumi CLI",
     "Python language host",
     "docker plugin",
+    "Supabase CLI",
     "Terraform provider",
     "Go",
 )
@@ -64,6 +65,16 @@ def test_check_on_a_machine_without_tools_lists_what_is_missing_and_changes_noth
     states = {line[:22].strip(): line.split()[-1] for line in done.stdout.splitlines()}
     assert list(states) == list(PARTS)
     assert {states[part] for part in ("uv", "Python environment", "Pulumi CLI", "docker plugin")} == {"missing"}
+
+
+def test_what_only_the_tests_need_is_asked_for(tmp_path: Path) -> None:
+    """A machine that runs a stack lacks nothing without it."""
+    states = []
+    for options in ((), ("--tests",)):
+        done = _start("--check", *options, variables={"ARAGORA_TOOLCHAIN_DIR": str(tmp_path)})
+        [line] = (line for line in done.stdout.splitlines() if line.startswith("Supabase CLI"))
+        states.append(line.split()[-1])
+    assert states in (["needed", "missing"], ["there", "there"])  # "not needed"; or there is one on PATH
 
 
 @pytest.mark.engine

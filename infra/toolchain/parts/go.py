@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +33,8 @@ def wheel_entry(context: Context) -> Path:
 def find(context: Context) -> Found | None:
     """Find the machine's Go, else the wheel's."""
     on_path = shutil.which("go", path=context.environment.get("PATH"))
-    version = _version(context, on_path) if on_path else None
-    if version and version >= pins.GO_MINIMUM:
+    version = _version(context, on_path) if on_path else ()
+    if version >= pins.GO_MINIMUM:
         return Found(".".join(map(str, version)), f"PATH ({on_path})")
     origin = context.store.origin_of(wheel_entry(context))
     return Found(pins.GO.version, origin) if origin else None
@@ -45,20 +44,15 @@ def program(context: Context) -> str:
     """Return the ``go`` that ``find`` found."""
     entry = wheel_entry(context)
     on_path = shutil.which("go", path=context.environment.get("PATH"))
-    if on_path and (_version(context, on_path) or ()) >= pins.GO_MINIMUM:
+    if on_path and _version(context, on_path) >= pins.GO_MINIMUM:
         return on_path
     return str(entry / PROGRAM)
 
 
-def _version(context: Context, go: str) -> tuple[int, ...] | None:
+def _version(context: Context, go: str) -> tuple[int, ...]:
     # Even this question makes Go start its telemetry in the user's configuration folder, unless there can be none.
     variables = {**VARIABLES, "XDG_CONFIG_HOME": os.devnull}
-    try:
-        answer = context.run(go, "version", variables=variables, timeout_s=20)
-    except CommandFailedError:
-        return None
-    match = re.search(r"\bgo(\d+(?:\.\d+)*)", answer)
-    return tuple(map(int, match.group(1).split("."))) if match else None
+    return context.version(go, "version", pattern=r"\bgo(\d+(?:\.\d+)*)", variables=variables)
 
 
 def use_path(context: Context) -> None:

@@ -1,7 +1,7 @@
 """The Pulumi CLI and its Python language host: those on PATH, else the vendor's download, else built of Go modules.
 
 What ``pulumi_environment`` would run is what is found: a link in the store's ``bin`` comes before PATH. The vendor's
-archive is taken only with the pinned hash. The host brings two scripts with it: the one that starts a Python program
+archive is taken only with the pinned digest. The host brings two scripts with it: the one that starts a Python program
 and the plugin of dynamic resources. The host finds the first only beside itself, and the CLI says so at every call when
 it finds a host elsewhere than beside itself.
 
@@ -11,18 +11,14 @@ After a ``kill -9`` of the CLI the host would go on for minutes, that plugin for
 
 from __future__ import annotations
 
-import hashlib
 import platform
-import re
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 from infra.toolchain import pins
+from infra.toolchain.download import download_pinned
 from infra.toolchain.parts import go
-from infra.toolchain.process import CommandFailedError
 from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
 
 if TYPE_CHECKING:
@@ -39,8 +35,6 @@ HOST_FILES = (HOST, *SCRIPTS)
 STARTED_BY_CLI = (HOST, "pulumi-resource-pulumi-python")
 ENDING = pins.TOOLCHAIN_SOURCE / "end_with_cli.sh"
 VARIABLES = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
-DOWNLOAD_TIMEOUT_S = 15.0
-CHUNK_BYTES = 1 << 20
 
 
 def download_entry(context: Context) -> Path:
@@ -87,12 +81,7 @@ def _ending(context: Context) -> Path:
 
 
 def _version(context: Context, program: str) -> tuple[int, ...]:
-    try:
-        answer = context.run(program, "version", variables=VARIABLES, timeout_s=20)
-    except CommandFailedError:
-        return ()
-    match = re.search(r"^v(\d+)\.(\d+)\.(\d+)", answer, re.MULTILINE)
-    return tuple(map(int, match.groups())) if match else ()
+    return context.version(program, "version", pattern=r"^v(\d+\.\d+\.\d+)", variables=VARIABLES)
 
 
 def _all_on_path(context: Context) -> bool:
@@ -120,39 +109,24 @@ def use_host_on_path(context: Context) -> None:
 
 
 def download(context: Context) -> None:
-    """Fetch the vendor's archive, compare its hash, unpack it, link the CLI."""
+    """Fetch the vendor's archive, unpack it, link the CLI."""
     entry = download_entry(context)
     if context.store.origin_of(entry) is None:
         try:
-            url, expected = pins.PULUMI_DOWNLOADS[platform.machine()]
+            pinned = pins.PULUMI_DOWNLOADS[platform.machine()]
         except KeyError:
-            raise UnavailableError(f"no hash is pinned for {platform.machine()}") from None
+            raise UnavailableError(f"no digest is pinned for {platform.machine()}") from None
         with (
             context.store.scratch() as scratch,
             context.store.publish(entry, "vendor's download", (CLI, *HOST_FILES)) as whole,
         ):
             archive = scratch / "pulumi.tar.gz"
-            actual = _fetch(url, archive)
-            if actual != expected:
-                raise UnavailableError(f"{url} has the hash {actual}, pinned is {expected}")
+            download_pinned(context, pinned, archive)
             with tarfile.open(archive) as packed:
                 # Python 3.14's own choice; the first releases of 3.11 do not know it.
                 packed.extraction_filter = getattr(tarfile, "data_filter", None)
-                packed.extractall(whole, members=_without_top_folder(packed))  # noqa: S202 - its hash is the vendor's
+                packed.extractall(whole, members=_without_top_folder(packed))  # noqa: S202 - its digest is the vendor's
     context.store.link(CLI, entry / CLI)
-
-
-def _fetch(url: str, target: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as file:  # noqa: S310 - a pinned https address
-            while chunk := answer.read(CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", error)
-        raise UnavailableError(f"{url}: {getattr(reason, 'strerror', None) or reason}") from error
-    return digest.hexdigest()
 
 
 def _without_top_folder(packed: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

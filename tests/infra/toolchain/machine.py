@@ -1,9 +1,15 @@
-"""A machine for the bootstrap to look at: real programs in a PATH of its own, a store and a checkout in a folder."""
+"""A machine for the bootstrap to look at: real programs in a PATH of its own, a store and a checkout in a folder.
+
+And a vendor's server, to fetch files from.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import io
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from infra.toolchain.process import Console
@@ -11,6 +17,7 @@ from infra.toolchain.step import Context
 from infra.toolchain.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -53,3 +60,37 @@ class Machine:
             )
             for path in sorted(self.folder.rglob("*"))
         }
+
+
+class Vendor:
+    """A server that gives the same file at every path; ``asked`` are the paths that were asked for."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[str] = []
+
+
+@contextlib.contextmanager
+def vendor(content: bytes) -> Iterator[Vendor]:
+    """Serve this file."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            serving.asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = Vendor(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield serving
+        finally:
+            server.shutdown()
+            thread.join()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.server
 import io
 import os
 import platform
 import socket
 import tarfile
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +17,7 @@ from infra.toolchain import pins
 from infra.toolchain.parts import certificates, docker_plugin, go, pulumi, python_environment
 from infra.toolchain.process import CommandFailedError
 from infra.toolchain.step import Found, UnavailableError
+from tests.infra.toolchain.machine import vendor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,35 +82,18 @@ def _archive() -> bytes:
 
 
 @contextlib.contextmanager
-def _vendor(monkeypatch: pytest.MonkeyPatch, content: bytes, pinned: bytes) -> Iterator[None]:
-    """Serve an archive as the vendor would, and pin the hash of another or the same."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        download = (f"http://127.0.0.1:{server.server_port}/pulumi.tar.gz", hashlib.sha256(pinned).hexdigest())
+def _serving(monkeypatch: pytest.MonkeyPatch, content: bytes, pinned: bytes) -> Iterator[None]:
+    """Serve an archive as the vendor would, and pin the digest of another or the same."""
+    with vendor(content) as serving:
+        download = pins.Download(f"{serving.url}/pulumi.tar.gz", "sha256", hashlib.sha256(pinned).hexdigest())
         monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): download})
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+        yield
 
 
 def test_the_vendors_archive_gives_the_cli_and_its_host(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unpacked, linked, and used again without a download."""
     archive = _archive()
-    with _vendor(monkeypatch, archive, archive):
+    with _serving(monkeypatch, archive, archive):
         pulumi.download(machine.context)
         pulumi.use_host_of_download(machine.context)
         assert pulumi.find_cli(machine.context) == Found("3.259.0", "vendor's download")
@@ -140,11 +122,11 @@ def test_what_the_cli_starts_of_its_host_is_started_to_end_with_it(machine: Mach
     assert pulumi.find_host(machine.context) is None
 
 
-def test_an_archive_with_another_hash_is_not_unpacked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer names both hashes; the store holds nothing of it."""
+def test_an_archive_with_another_digest_is_not_unpacked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer names both digests; the store holds nothing of it."""
     altered = _archive() + b"x"
     with (
-        _vendor(monkeypatch, altered, _archive()),
+        _serving(monkeypatch, altered, _archive()),
         pytest.raises(UnavailableError, match=hashlib.sha256(altered).hexdigest()),
     ):
         pulumi.download(machine.context)
@@ -157,7 +139,7 @@ def test_a_vendor_out_of_reach_is_an_answer(machine: Machine, monkeypatch: pytes
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/pulumi.tar.gz"
-        monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): (url, "0" * 64)})
+        monkeypatch.setattr(pins, "PULUMI_DOWNLOADS", {platform.machine(): pins.Download(url, "sha256", "0" * 64)})
         with pytest.raises(UnavailableError, match="Connection refused"):
             pulumi.download(machine.context)
 

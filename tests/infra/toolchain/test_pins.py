@@ -28,7 +28,14 @@ def test_the_cli_is_the_sdk_of_the_lock() -> None:
     assert version == pins.PULUMI.version == _locked("pulumi")
     assert f"github.com/pulumi/pulumi/pkg/v3 v{version}\n" in (pins.PULUMI.module_dir / "go.mod").read_text()
     assert f"Version=v{version}" in pins.PULUMI.ldflags
-    assert all(f"/v{version}/pulumi-v{version}-linux-" in url for url, _ in pins.PULUMI_DOWNLOADS.values())
+    assert all(f"/v{version}/pulumi-v{version}-linux-" in pinned.url for pinned in pins.PULUMI_DOWNLOADS.values())
+
+
+def test_the_supabase_cli_of_the_package_is_new_enough() -> None:
+    """Its address says the version that the one on PATH must have at least."""
+    version = ".".join(map(str, pins.SUPABASE_CLI_VERSION))
+    assert all(pinned.url.endswith(f"-{version}.tgz") for pinned in pins.SUPABASE_CLI_DOWNLOADS.values())
+    assert all(pinned.url.startswith(pins.NPM_REGISTRY) for pinned in pins.SUPABASE_CLI_DOWNLOADS.values())
 
 
 def test_the_docker_plugin_is_that_of_the_locked_wheel() -> None:
