@@ -83,9 +83,7 @@ class Root:
 
     def run(self, command: str, *, user: str = "root", show: bool = False) -> tuple[int, str]:
         """Run a shell command; return its exit code and its output."""
-        execution = self.api.exec_create(
-            self.container.id, ["sh", "-c", command], user=user, environment={"HOME": "/root"}
-        )
+        execution = self.api.exec_create(self.container.id, ["sh", "-c", command], user=user)
         output = []
         for chunk in self.api.exec_start(execution["Id"], stream=True):
             output.append(chunk.decode(errors="replace"))
@@ -155,6 +153,7 @@ def bare_root(client: DockerClient, options: argparse.Namespace) -> Iterator[Roo
             ["sleep", "infinity"],
             name=NAME,
             labels=LABELS,
+            environment={"HOME": "/root"},
             mounts=mounts,
             init=True,
             **(OF_A_MACHINE if options.own_engine else {}),
