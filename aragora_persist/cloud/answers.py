@@ -118,6 +118,8 @@ def read_answer(status: int, headers: dict[str, str], body: bytes) -> Answer:
         said = json.loads(body)
     except (ValueError, RecursionError):
         said = None
+    if status == HTTPStatus.NOT_FOUND and said == {}:  # PostgREST's whole answer to a write into a table it cannot see
+        said = {"code": "PGRST205", "message": "the table is not there"}
     said = said if isinstance(said, dict) else {}
     code, message = str(said.get("code") or ""), said.get("message")
     if not isinstance(message, str):
