@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from aragora_persist.cloud.schema.folder import MigrationFile
 
-_EXISTS = "select to_regclass('supabase_migrations.schema_migrations') is not null"
+# Not to_regclass(): its cache may miss what was committed while this transaction waited for a lock.
+_EXISTS = """
+select exists (select from pg_tables where schemaname = 'supabase_migrations' and tablename = 'schema_migrations')
+"""
 # As one value, because a table that an older CLI made lacks columns.
 _READ = "select to_jsonb(m) from supabase_migrations.schema_migrations m order by m.version"
 _CREATE = """
