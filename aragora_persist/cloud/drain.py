@@ -75,7 +75,7 @@ def _may_send(outbox: Outbox, lease: Lease, progress: Callable[[int, int], None]
         if waiting < least:
             least, deadline = waiting, time.monotonic() + PATIENCE_S
         elif time.monotonic() > deadline:
-            problem = f"another process sends from it, and {count_text(waiting, 'record')} wait all the same"
+            problem = f"another process sends from it, with {count_text(waiting, 'record')} waiting all the same"
             hint = "aragora-persist sync --status tells why; what waits is not lost"
             raise BusyError(OPERATION, "the outbox", problem, hint=hint)
         time.sleep(_LOOK_S)

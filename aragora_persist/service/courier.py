@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
 
 DATABASE = "outbox"
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 """How often an empty outbox is looked at: what another process enqueues is on its way within that time."""
 _RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -11,11 +10,8 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 from contextlib import closing
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,50 +23,11 @@ from aragora_persist.errors import PersistError
 from aragora_persist.migrations import runner
 from aragora_persist.service.probe import probe
 from aragora_persist.settings import Settings
+from tests.unit.running_service import COMMAND, get, ready, serving, wait_ready
 from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-COMMAND = Path(sys.executable).with_name("aragora-persist")
-
-
-@contextlib.contextmanager
-def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the service on a free port and yield the process and the port."""
-    with subprocess.Popen(
-        [COMMAND, "--nomic-dir", home, "serve", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        match = re.fullmatch(r"Serving http://127\.0\.0\.1:(\d+)/\n", line)
-        assert match, line
-        try:
-            yield process, int(match.group(1))
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def get(port: int, path: str) -> tuple[int, dict[str, str], str]:
-    """Ask the service for a path."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read().decode()
-
-
-def ready(port: int) -> bool:
-    """Say whether the service calls itself ready."""
-    return get(port, "/readyz")[0] == 200
-
-
-def wait_ready(port: int) -> None:
-    """Return when the service calls itself ready."""
-    wait_until(partial(ready, port), "the service to be ready")
+    from pathlib import Path
 
 
 def test_service_migrates_and_shows_every_database(tmp_path: Path) -> None:
