@@ -1,0 +1,153 @@
+"""A gateway on loopback that passes requests on to the real one, and fails as it is told: once for each fault given.
+
+Some faults come before the request has reached the database, others after: only the latter lose answers to writes that
+took place.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BEFORE = ("reset", "502", "busy", "portal", "redirect")
+AFTER = ("lose", "late 502", "cut", "stall", "drip")
+_PAGE = b"<html><body>secret page</body></html>"
+_LONGEST_S = 30.0
+
+
+class FaultyGateway:
+    """Listens from ``with`` on; ``faults`` are consumed one a request, after which everything passes."""
+
+    def __init__(self, url: str, faults: Iterable[str] = ()) -> None:
+        self.behind = urlsplit(url).netloc
+        self.faults = deque(faults)
+        self.requests: list[str] = []
+        self.redirect_to = ""
+        self.retry_after = "0"
+        self.largest_bytes: int | None = None
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+        gateway = self
+
+        class Handler(_Handler):
+            owner = gateway
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def next_fault(self, request: str) -> str:
+        """Note a request, and return what shall happen to it."""
+        with self._lock:
+            self.requests.append(request)
+            return self.faults.popleft() if self.faults else ""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Take it that a client has gone: the tests look at what it did, and at what is stored."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    owner: FaultyGateway
+    protocol_version = "HTTP/1.1"
+    timeout = 1  # an idle connection that is kept alive would keep the server from ending
+
+    def do_POST(self) -> None:
+        """Serve one request."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        fault = self.owner.next_fault(f"{self.command} {self.path}")
+        if self.owner.largest_bytes is not None and len(body) > self.owner.largest_bytes:
+            self._answer(413, "text/html", _PAGE)
+        elif fault == "reset":
+            self._break_off()
+        elif fault == "502":
+            self._answer(502, "text/html", _PAGE)
+        elif fault == "busy":
+            self._answer(503, "application/json", b'{"message": "busy"}', ("Retry-After", self.owner.retry_after))
+        elif fault == "portal":
+            self._answer(200, "text/html", _PAGE)
+        elif fault == "redirect":
+            self._answer(307, "text/html", b"", ("Location", f"{self.owner.redirect_to}{self.path}"))
+        else:
+            self._pass_on(body, fault)
+
+    do_GET = do_POST  # noqa: N815 - the name that the class looks for
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _pass_on(self, body: bytes, fault: str) -> None:
+        connection = http.client.HTTPConnection(self.owner.behind, timeout=_LONGEST_S)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            status, kind, content = response.status, response.headers.get("Content-Type", ""), response.read()
+        finally:
+            connection.close()
+        if fault == "lose":
+            self._break_off()
+        elif fault == "late 502":
+            self._answer(502, "text/html", _PAGE)
+        elif fault == "cut":
+            self._answer(status, kind, content[: len(content) // 2], ("Content-Length", str(len(content) + 10)))
+            self._break_off()
+        elif fault == "stall":
+            self.owner.released.wait(_LONGEST_S)
+            self.close_connection = True
+        elif fault == "drip":
+            self._drip(status)
+        else:
+            self._answer(status, kind, content)
+
+    def _answer(self, status: int, kind: str, content: bytes, *more: tuple[str, str]) -> None:
+        headers = {"Content-Type": kind, "Content-Length": str(len(content)), **dict(more)}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _drip(self, status: int) -> None:
+        """Send a body that never ends, one byte at a time."""
+        self.close_connection = True
+        try:
+            self._answer(status, "application/json", b"[", ("Content-Length", "1000000"))
+            while not self.owner.released.wait(0.05):
+                self.wfile.write(b" ")
+        except OSError:
+            return
+
+    def _break_off(self) -> None:
+        """Close the connection as a crash does."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
