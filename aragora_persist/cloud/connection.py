@@ -185,10 +185,11 @@ class CloudConnection:
         try:
             from aragora_persist.cloud.transport import Transport  # noqa: PLC0415 - slow to import, and of an extra
         except ModuleNotFoundError as error:
-            if error.name not in {"httpx", "postgrest", "supabase"}:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in {"httpx", "postgrest", "supabase"}:
                 raise
             hint = "pip install 'aragora-persist[supabase]'"
-            raise UnsupportedError(operation, "supabase", f"{error.name} is not installed", hint=hint) from error
+            raise UnsupportedError(operation, "supabase", f"{missing} is not installed", hint=hint) from error
         return Transport(self._url, _checked_key(self._key), self._timeout_s)
 
 
