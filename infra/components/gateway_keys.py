@@ -12,32 +12,22 @@ import jwt as pyjwt
 
 from aragora_persist.errors import InvalidValueError
 
-LEAST_SECRET_BYTES = 32
-"""What HS256 asks for, and PostgREST insists on."""
-
 _OPERATION = "make the gateway's keys"
-_KINDS = {
-    "service_key": re.compile(r"sb_secret_[A-Za-z0-9_-]{16,}"),
-    "publishable_key": re.compile(r"sb_publishable_[A-Za-z0-9_-]{16,}"),
-}
+_LEAST_SECRET_BYTES = 32
+"""What HS256 asks for, and PostgREST insists on."""
 
 
 def keys_conf(service_key: str, publishable_key: str, jwt_secret: str) -> str:
     """Return the body of the nginx map from keys to JWTs; the same keys and secret always give the same text.
 
     Raises:
-        InvalidValueError: a key is not of its kind, so that it could be taken for another or break the file, or the
-            secret is too short.
+        InvalidValueError: a key is not of its kind, so that it could be taken for another one or be more than a key
+            in that file, or the secret is too short.
 
     """
-    roles = {"service_key": (service_key, "service_role"), "publishable_key": (publishable_key, "anon")}
-    lines = []
-    for name, (key, role) in roles.items():
-        if not _KINDS[name].fullmatch(key):
-            raise InvalidValueError(_OPERATION, name, f"is not of the form {_KINDS[name].pattern}")
-        # A pattern, because nginx compares plain strings without regard to case.
-        lines.append(f'"~\\A{key}\\z" "{jwt(role, jwt_secret)}";\n')
-    return "".join(lines)
+    return _line("service_key", service_key, "sb_secret_", jwt("service_role", jwt_secret)) + _line(
+        "publishable_key", publishable_key, "sb_publishable_", jwt("anon", jwt_secret)
+    )
 
 
 def jwt(role: str, secret: str) -> str:
@@ -47,6 +37,14 @@ def jwt(role: str, secret: str) -> str:
         InvalidValueError: the secret is too short.
 
     """
-    if len(secret.encode()) < LEAST_SECRET_BYTES:
-        raise InvalidValueError(_OPERATION, "jwt_secret", f"is shorter than {LEAST_SECRET_BYTES} bytes")
+    if len(secret.encode()) < _LEAST_SECRET_BYTES:
+        raise InvalidValueError(_OPERATION, "jwt_secret", f"is shorter than {_LEAST_SECRET_BYTES} bytes")
     return pyjwt.encode({"role": role}, secret, algorithm="HS256")
+
+
+def _line(name: str, key: str, prefix: str, token: str) -> str:
+    if not re.fullmatch(rf"{prefix}[A-Za-z0-9_-]{{16,}}", key):
+        problem = f"is not {prefix} and at least 16 letters, digits, hyphens or underscores"
+        raise InvalidValueError(_OPERATION, name, problem)
+    # A pattern, because nginx compares plain strings without regard to case.
+    return f'"~\\A{key}\\z" "{token}";\n'
