@@ -19,6 +19,7 @@ from aragora_persist.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     import psycopg
 
@@ -60,14 +61,8 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
         UnsupportedError: psycopg is not installed.
 
     """
-    try:
-        import psycopg  # noqa: PLC0415 - an extra; the command line must start without it
-    except ImportError as error:
-        raise UnsupportedError(
-            _CONNECT, "psycopg", "is not installed", hint="pip install 'aragora-persist[supabase]'"
-        ) from error
-
-    target = _target(db_url)
+    psycopg = _psycopg()
+    target = database_of(db_url)
     try:
         connection = psycopg.connect(
             db_url.reveal(),
@@ -92,9 +87,14 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
         ) from error
 
 
-def _target(db_url: Secret) -> str:
-    import psycopg  # noqa: PLC0415 - as above
+def database_of(db_url: Secret) -> str:
+    """Return the database that a URL names, `host:port/database`, without asking anybody.
 
+    Raises:
+        InvalidValueError: it is no URL of a PostgreSQL database.
+
+    """
+    psycopg = _psycopg()
     try:
         parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal()) if _URL.fullmatch(db_url.reveal()) else {}
     except psycopg.ProgrammingError:
@@ -103,6 +103,16 @@ def _target(db_url: Secret) -> str:
     if not parts or not _PORTS.fullmatch(port):
         raise InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
     return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
+
+
+def _psycopg() -> ModuleType:
+    try:
+        import psycopg  # noqa: PLC0415 - an extra; the command line must start without it
+    except ImportError as error:
+        raise UnsupportedError(
+            _CONNECT, "psycopg", "is not installed", hint="pip install 'aragora-persist[supabase]'"
+        ) from error
+    return psycopg
 
 
 def _refusal(error: psycopg.OperationalError, target: str) -> PersistError:

@@ -1,0 +1,1 @@
+"""Resources of our own, for what no provider knows."""
