@@ -1,7 +1,8 @@
 """What is wrong on this machine, each finding with its way out.
 
-A pure read, like ``status``, which it builds on. Leaves out: whether the contents of a database are sound (a backup is
-verified page by page and row by row, so a fresh one says so), and everything across the network.
+A pure read, like ``status``, which it builds on; over the network it asks a configured Supabase and nobody else. Leaves
+out: whether the contents of a database are sound (a backup is verified page by page and row by row, so a fresh one says
+so), and whether the schema of Supabase is complete (``supabase status``).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aragora_persist.errors import PersistError
+from aragora_persist.cloud.connection import CloudConnection
+from aragora_persist.cloud.models import MODELS
+from aragora_persist.cloud.problems import tell_alike
+from aragora_persist.errors import AccessDeniedError, PersistError, SchemaOutdatedError
 from aragora_persist.settings import Settings
 from aragora_persist.status import DatabaseStatus, Status, collect_status
 from aragora_persist.storage.connecting import has_wal_reset_bug
 from aragora_persist.storage.files import refuse_network
-from aragora_persist.wording import size_text, span_text
+from aragora_persist.wording import count_text, size_text, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 _LEAST_FREE_BYTES = 64 * 2**20
 _LARGEST_WAL_BYTES = 64 * 2**20
 _LATE_INTERVALS = 2
+_ANSWER_S = 5.0
+_NO_ROW = "00000000-0000-0000-0000-000000000000"
 
 
 class Level(Enum):
@@ -64,7 +70,7 @@ def examine(nomic_dir: str | None = None) -> list[Finding]:
     findings += [_environment(settings), *_folder(settings), *_space(settings, status)]
     for database in status.databases:
         findings += _database(database)
-    return [*findings, *_backups(settings, status)]
+    return [*findings, *_backups(settings, status), *_supabase(settings), *_sync(status)]
 
 
 def _sqlite() -> Finding:
@@ -168,6 +174,39 @@ def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
         yield Finding("backups", Level.WARNING, detail, f"aragora-persist backup --db {one.name}")
     if not late and not status.catalog_problem:
         yield Finding("backups", Level.OK, f"every database that exists has a young one in {status.backup_dir}")
+
+
+def _supabase(settings: Settings) -> Iterator[Finding]:
+    key = settings.supabase_key
+    if not settings.supabase_url or key is None:
+        yield Finding("supabase", Level.OK, "is not configured: records for it wait on this machine")
+        return
+    errors: list[PersistError] = []
+    try:
+        with CloudConnection(settings.supabase_url, key, timeout_s=_ANSWER_S, attempts=1) as connection:
+            for model in MODELS:
+                try:
+                    connection.find(model.TABLE, _NO_ROW, ("id",), operation="doctor")
+                except (AccessDeniedError, SchemaOutdatedError) as error:
+                    errors.append(error)
+    except PersistError as error:  # the other tables would take as long to say the same
+        errors.append(error)
+    for problem, way_out in tell_alike(errors):
+        yield Finding("supabase", Level.PROBLEM, problem, way_out)
+    if not errors:
+        yield Finding("supabase", Level.OK, f"answers at {connection.host}, takes the key and has every table")
+
+
+def _sync(status: Status) -> Iterator[Finding]:
+    outbox = status.outbox
+    if outbox is None:
+        return
+    if outbox.problem:
+        yield Finding("sync", Level.PROBLEM, f"records wait: {outbox.problem}", "aragora-persist sync --status")
+    if outbox.dead_letters:
+        detail = f"{count_text(outbox.dead_letters, 'record')} refused by Supabase"
+        way_out = "aragora-persist sync --status tells why; sync --redrive sends them again"
+        yield Finding("sync", Level.WARNING, detail, way_out)
 
 
 def _nearest_existing(folder: Path) -> Path:

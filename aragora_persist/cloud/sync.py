@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
+from aragora_persist.cloud.problems import tell_alike
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
@@ -112,10 +113,8 @@ class Sender:
     @property
     def problem(self) -> str:
         """What keeps records from being delivered, or ''."""
-        alike: dict[tuple[type[PersistError], str], list[PersistError]] = {}
-        for hold in self._holds.values():
-            alike.setdefault((type(hold.error), hold.error.hint), []).append(hold.error)
-        return redact("; ".join(_describe(errors) for errors in alike.values()))
+        told = tell_alike(hold.error for hold in self._holds.values())
+        return "; ".join(f"{problem} ({way_out})" if way_out else problem for problem, way_out in told)
 
     def round(self) -> bool:
         """Send one batch for each table that may be tried, and say whether any record moved.
@@ -215,10 +214,3 @@ def _row(entry: OutboxEntry) -> dict[str, object]:
     if entry.revision:  # 0 is an immutable kind, whose table has no such column
         row["revision"] = entry.revision
     return row
-
-
-def _describe(errors: Sequence[PersistError]) -> str:
-    """Return what errors with one way out have in common, as the first of them says it."""
-    targets = ", ".join(dict.fromkeys(error.target for error in errors))
-    hint = errors[0].hint
-    return f"{targets}: {errors[0].problem}" + (f" ({hint})" if hint else "")

@@ -12,8 +12,10 @@ import pytest
 from aragora_persist.cloud import sync
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import next_batch, redrive
+from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.cloud.sync import Sender
+from aragora_persist.doctor import Finding, Level, examine
 from aragora_persist.settings import Secret
 from tests.supabase_rows import compare, expected, models, stored
 from tests.waiting import wait_until
@@ -216,3 +218,26 @@ def test_an_outage_of_postgrest_passes(outbox: Outbox, sender: Sender, supabase:
     assert waiting == 14
     assert "127.0.0.1" in problem
     assert compare(expected(want), stored(supabase.db_url)) == {"rows": 14, "lost": 0, "doubled": 0, "stale": 0}
+
+
+def test_the_doctor_asks_supabase(supabase: LocalSupabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Good, with a wrong key, with the publishable key, and with a table missing: one finding with the way out each."""
+
+    def ask(key: str) -> Finding:
+        monkeypatch.setenv("SUPABASE_KEY", key)
+        [found] = [one for one in examine(str(tmp_path / "data")) if one.subject == "supabase"]
+        return found
+
+    monkeypatch.setenv("SUPABASE_URL", supabase.url)
+    good, wrong, public = ask(supabase.service_key), ask("sb_secret_of_nobody"), ask(supabase.publishable_key)
+    with changed(
+        supabase, "ALTER TABLE agent_metrics RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO agent_metrics"
+    ):
+        missing = ask(supabase.service_key)
+
+    assert [one.level for one in (good, wrong, public, missing)] == [Level.OK, *[Level.PROBLEM] * 3]
+    assert "refuses the key" in wrong.detail
+    assert public.way_out.startswith("SUPABASE_KEY is the publishable key")
+    assert all(kind.TABLE in public.detail for kind in MODELS)
+    assert missing.detail.startswith("agent_metrics: ")
+    assert "aragora-persist supabase apply" in missing.way_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ import pytest
 from aragora_persist import doctor
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
+from aragora_persist.cloud.delivery import note_problem, set_aside
+from aragora_persist.cloud.models import StreamEvent
+from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.doctor import Finding, Level, examine
 from aragora_persist.migrations import runner
 from aragora_persist.settings import Settings
@@ -42,7 +46,9 @@ def test_healthy_machine_has_no_findings(home: Path, capsys: pytest.CaptureFixtu
     code = main(["--nomic-dir", str(home), "doctor"])
 
     assert {one.level for one in found if one.subject != "versions"} == {Level.OK}
-    assert {"versions", "environment", "folder", "disk", "users", "elo", "backups"} <= {one.subject for one in found}
+    assert {"versions", "environment", "folder", "disk", "users", "elo", "backups", "supabase"} <= {
+        one.subject for one in found
+    }
     assert code == 0
     assert "ok       users: has schema 2 of 2" in capsys.readouterr().out.splitlines()
 
@@ -137,8 +143,8 @@ def test_full_disk_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"DB_TIMEOUT": "soon"}, Level.PROBLEM, "DB_TIMEOUT"),
         ({"SUPABASE_URL": "https://example.supabase.co"}, Level.WARNING, "SUPABASE_KEY is not set"),
         ({"SUPABASE_KEY": "hunter2"}, Level.WARNING, "SUPABASE_URL is not set"),
-        ({"SUPABASE_URL": "http://example.com", "SUPABASE_KEY": "hunter2"}, Level.WARNING, "without encryption"),
-        ({"SUPABASE_URL": "http://127.0.0.1:54321", "SUPABASE_KEY": "hunter2"}, Level.OK, "can be read"),
+        ({"SUPABASE_URL": "http://example.invalid", "SUPABASE_KEY": "hunter2"}, Level.WARNING, "without encryption"),
+        ({"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_KEY": "hunter2"}, Level.OK, "can be read"),
     ],
 )
 def test_environment_is_checked(
@@ -153,3 +159,53 @@ def test_environment_is_checked(
     assert about.level is level
     assert words in about.detail
     assert "hunter2" not in repr(found)
+
+
+def test_supabase_that_does_not_answer_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One finding tells it, not one for each table."""
+    with socket.socket() as taken:  # bound and not listening: nobody answers there, and nobody else gets it
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("SUPABASE_URL", f"http://{address}")
+        monkeypatch.setenv("SUPABASE_KEY", "hunter2")
+        [found] = findings(home, "supabase")
+
+    assert found.level is Level.PROBLEM
+    assert found.detail.startswith(f"{address}: ")
+    assert "SUPABASE_URL" in found.way_out
+
+
+def test_address_that_is_none_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is no URL is told, not tried."""
+    monkeypatch.setenv("SUPABASE_URL", "yourproject")
+    monkeypatch.setenv("SUPABASE_KEY", "hunter2")
+    [found] = findings(home, "supabase")
+
+    assert (found.level, found.detail) == (Level.PROBLEM, "SUPABASE_URL: is no URL of the web")
+
+
+def test_unreadable_key_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable that names the file is named."""
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_KEY_FILE", str(home / "no such file"))
+    [found] = findings(home, "supabase")
+
+    assert found.level is Level.PROBLEM
+    assert found.detail.startswith("SUPABASE_KEY_FILE: ")
+
+
+def test_what_keeps_records_from_supabase_is_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem that the sender has noted, and dead letters."""
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_KEY", "hunter2")
+    with Outbox(home / "aragora_outbox.db") as outbox:
+        note_problem(outbox, "no answer")
+        outbox.enqueue([StreamEvent("loop", 1, "message", {}).to_record()])
+        set_aside(outbox, outbox.pending()[0], "bad")
+    found = findings(home, "sync")
+
+    assert [(one.level, one.detail) for one in found] == [
+        (Level.PROBLEM, "records wait: no answer"),
+        (Level.WARNING, "1 record refused by Supabase"),
+    ]
+    assert "--redrive" in found[1].way_out
