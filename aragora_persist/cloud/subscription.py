@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from aragora_persist import times
@@ -17,7 +17,6 @@ from aragora_persist.cloud.pages import Query
 from aragora_persist.cloud.rows import columns_of, from_row
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from types import TracebackType
 
     from aragora_persist.cloud.connection import CloudConnection
@@ -44,8 +43,8 @@ class EventSubscription:
             table=StreamEvent.TABLE, columns=columns_of(StreamEvent), equal={"loop_id": loop_id}, order="inserted_at"
         )
         self._least = times.from_text(since) if since else None
-        self._settled: datetime | None = None
-        self._position: Query | None = None
+        self._round: Query | None = None
+        self._settled = datetime.min.replace(tzinfo=UTC)
         self._seen: dict[str, datetime] = {}
         self._waiting: deque[StreamEvent] = deque()
         if since is None:
@@ -78,37 +77,40 @@ class EventSubscription:
         self._stopped.set()
 
     def _skip_what_is_there(self) -> None:
-        self._least = self._settled_now()
-        if self._least is not None:
+        newest = self._newest()
+        if newest is not None:
+            self._least = newest - OVERLAP
             while self._step() is not None:
                 pass
 
     def _step(self) -> list[dict[str, Any]] | None:
         """Return what is new on the next page of this round, or None at the round's end.
 
-        A round begins where the one before began to be unsettled, and not where it ended: rows that became visible
-        behind its back meanwhile are found by the next one. Nothing changes when a request fails.
+        A round goes up to the row that is the newest when it begins, so that it ends however many arrive meanwhile. It
+        begins that much before the end of the last one that it finds what became visible behind that one's back.
+        Nothing changes when a request fails.
         """
-        if self._position is None:
-            self._settled = self._settled_now()
+        if self._round is None:
+            newest = self._newest()
+            if newest is None:
+                return None
             least = times.to_text(self._least) if self._least else None
-            self._position = replace(self._all, least=least)
-        page = self._connection.page(self._position, operation=_OPERATION)
+            below = times.to_text(newest + timedelta(microseconds=1))
+            self._round, self._settled = replace(self._all, least=least, below=below), newest - OVERLAP
+        page = self._connection.page(self._round, operation=_OPERATION)
         if not page:
-            self._position = None
-            self._least = max(filter(None, (self._least, self._settled)), default=None)
-            self._seen = {key: at for key, at in self._seen.items() if self._least is None or at >= self._least}
+            self._round = None
+            self._least = max(self._least, self._settled) if self._least else self._settled
+            self._seen = {key: at for key, at in self._seen.items() if at >= self._settled}
             return None
-        self._position = self._position.following(page[-1])
+        self._round = self._round.following(page[-1])
         fresh = [row for row in page if row["id"] not in self._seen]
-        for row in fresh:
-            arrived = times.from_text(row["inserted_at"])
-            if self._settled is None or arrived >= self._settled:  # older ones are not met again
-                self._seen[row["id"]] = arrived
+        arrivals = ((row["id"], times.from_text(row["inserted_at"])) for row in fresh)
+        self._seen.update((key, at) for key, at in arrivals if at >= self._settled)  # older ones are not met again
         return fresh
 
-    def _settled_now(self) -> datetime | None:
-        """Return the moment before which every row is visible, or None while there is no row at all."""
+    def _newest(self) -> datetime | None:
+        """Return when the newest row arrived, or None while there is none."""
         newest = replace(self._all, columns=(), descending=True, page_rows=1)
         page = self._connection.page(newest, operation=_OPERATION)
-        return times.from_text(page[0]["inserted_at"]) - OVERLAP if page else None
+        return times.from_text(page[0]["inserted_at"]) if page else None
