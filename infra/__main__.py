@@ -16,6 +16,7 @@ from infra.components.networks import stack_network
 from infra.components.secret_files import SecretFiles
 from infra.components.sqlite_service import ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
 from infra.components.supabase_stack import URL_IN_NETWORK, SupabaseImages, SupabaseStack
+from infra.resources.supabase_schema import SupabaseSchema
 from infra.settings import encryption_key, settings_of_program, supabase_secrets
 
 if TYPE_CHECKING:
@@ -75,14 +76,24 @@ def _service(
 def _supabase(
     at: SupabaseSettings, settings: StackSettings, secrets: SupabaseSecrets, network: pulumi.Output[str]
 ) -> dict[str, object]:
-    """Declare the stack's own Supabase; return what is exported of it."""
+    """Declare the stack's own Supabase with its schema; return what is exported of it."""
     images = SupabaseImages(
         postgres=_image("postgres", settings),
         postgrest=_image("postgrest", settings),
         gateway=_image("gateway", settings),
     )
     supabase = SupabaseStack(at, settings=settings, images=images, secrets=secrets, network=network)
-    return {"url": at.url, "database_port": at.db_port, "data_volume": supabase.data_volume}
+    schema = SupabaseSchema(
+        "supabase-schema",
+        supabase.database_url,
+        opts=pulumi.ResourceOptions(parent=supabase, depends_on=[supabase.database]),
+    )
+    return {
+        "url": at.url,
+        "database_port": at.db_port,
+        "data_volume": supabase.data_volume,
+        "migrations": schema.migrations.apply(sorted),
+    }
 
 
 def _image(name: str, settings: StackSettings) -> pulumi.Output[str]:

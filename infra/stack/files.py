@@ -174,7 +174,7 @@ class StackFiles:
     def _complete_secrets(self) -> None:
         """Make the secrets that are not there yet; those that are never change."""
         present = self.secret_config() if self.secrets.exists() else {}
-        complete = {**{key: make() for key, make in SECRETS.items() if key not in present}, **present}
+        complete = present | {key: make() for key, make in SECRETS.items() if key not in present}
         if complete != present:
             _replace(self.secrets, json.dumps(complete, indent=2))
 

@@ -32,7 +32,8 @@ def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, supabase_env: P
         lines += [
             "",
             f"supabase: {supabase['url']}",
-            f"  database on port {supabase['database_port']}, data in volume {supabase['data_volume']}",
+            f"  schema {supabase['migrations'][-1]}, database on port {supabase['database_port']}",
+            f"  data in volume {supabase['data_volume']}",
             f"  URL, key and database URL in {supabase_env}",
         ]
     library = outputs["library"]

@@ -6,12 +6,15 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aragora_persist.errors import ConflictError, PersistError
+from aragora_persist.cloud.schema import inspect_schema
+from aragora_persist.errors import AccessDeniedError, ConflictError, NotFoundError, PersistError, UnreachableError
+from aragora_persist.settings import Secret
 from infra.naming import CONTENTS, PROJECT, SUPABASE, resource_name
 from infra.settings import StackSettings, read_settings
 from infra.stack.engine import StackOnEngine, engine
@@ -55,6 +58,7 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         on_engine.check_ports(wanted)
         files.write({})
         check_data_stays(prepare(files, pulumi, on_engine), wanted)
+        check_schema(files, wanted)
         files.write(overrides)
         try:
             pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)
@@ -94,6 +98,21 @@ def check_data_stays(state: Mapping[str, Any], wanted: StackSettings) -> None:
             f"would leave no service for {', '.join(orphans)}",
             hint="a service keeps its data under its name: keep that name in the setting `services`",
         )
+
+
+def check_schema(files: StackFiles, wanted: StackSettings) -> None:
+    """Refuse what the running database would have the schema refused for, such as an edited migration.
+
+    Pulumi would find that out after it has begun to change other parts. A database that does not run yet is asked then.
+
+    Raises:
+        PersistError: `up` would end with this.
+
+    """
+    if wanted.supabase is not None:
+        url = Secret(wanted.supabase.database_url(files.secret_config()["supabaseDbPassword"]))
+        with suppress(UnreachableError, AccessDeniedError, NotFoundError):
+            inspect_schema(url).check()
 
 
 def prepare(files: StackFiles, pulumi: Pulumi, on_engine: StackOnEngine) -> dict[str, Any]:

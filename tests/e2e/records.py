@@ -81,33 +81,6 @@ def git(repository: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def numstat(repository: Path) -> list[tuple[str, str, int | None, int | None]]:
-    """Return (commit, path, insertions, deletions) for every line of git's own numbers; merges have none."""
-    output = git(repository, "log", "--no-merges", "--numstat", "--no-renames", "-z", "--format=%x01%H")
-    lines = []
-    for commit in output.split("\x01")[1:]:
-        sha, *changes = commit.replace("\x00\n", "\x00").split("\x00")
-        for change in filter(None, (each.strip("\n") for each in changes)):
-            insertions, deletions, path = change.split("\t", 2)
-            lines.append((sha, path, _number(insertions), _number(deletions)))
-    return sorted(lines)
-
-
-def _number(text: str) -> int | None:
-    return None if text == "-" else int(text)
-
-
-READ_OUTBOX = """
-import json
-from aragora_persist.cloud.outbox import Outbox
-with Outbox() as outbox:
-    last, entries = 0, []
-    while page := outbox.pending(after=last):
-        last = page[-1].id
-        entries += [{"table": one.table, **one.payload} for one in page]
-print(json.dumps(entries))
-"""
-
 MAKE_USER = f"""
 from aragora_persist.storage.user_store import UserStore
 with UserStore() as users:

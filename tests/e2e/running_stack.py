@@ -37,7 +37,7 @@ class RunningStack:
     def __init__(self, client: docker.DockerClient, state_home: Path, root: Path = ROOT) -> None:
         self.client = client
         self.name = f"e2e-{secrets.token_hex(3)}"
-        self.port = _free_port()
+        self.port, self.supabase_port, self.db_port = _free_ports(3)
         self._environ = {**os.environ, "XDG_STATE_HOME": str(state_home)}
         self.files = StackFiles(self.name, root=root, state=state_home / "aragora-persist")
 
@@ -58,13 +58,19 @@ class RunningStack:
             command, cwd=ROOT, env=self._environ, text=True, stdout=subprocess.DEVNULL, start_new_session=True
         )
 
+    def ports(self) -> list[str]:
+        """Return the arguments that let `up` publish what it publishes on ports of this stack's own."""
+        ports = {"port": self.port, "supabasePort": self.supabase_port, "supabaseDbPort": self.db_port}
+        return [argument for key, port in ports.items() for argument in ("--config", f"{key}={port}")]
+
     @contextlib.contextmanager
     def pulumi(self, root: Path = ROOT) -> Iterator[automation.Stack]:
         """Give the stack as the Automation API sees it, running from ``root``."""
         files = StackFiles(self.name, root=root, state=self.files.folder.parent)
         with files.locked():
             files.write({})
-            options = automation.LocalWorkspaceOptions(env_vars=environment(files))
+            # The environment is this tree's own: its modules would come first otherwise.
+            options = automation.LocalWorkspaceOptions(env_vars={**environment(files), "PYTHONPATH": str(root)})
             yield automation.select_stack(stack_name=self.name, work_dir=str(files.folder), opts=options)
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -108,6 +114,11 @@ class RunningStack:
             stream._response.close()  # before the socket below it, or newer Pythons complain of a flush
             stream.close()
         assert api.exec_inspect(started["Id"])["ExitCode"] == 0
+
+    def supabase_env(self) -> dict[str, str]:
+        """Return what `up` wrote for programs that use the stack's Supabase."""
+        lines = self.files.supabase_env.read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
 
     def wait_healthy(self, *parts: str) -> None:
         """Wait until a container runs and is healthy."""
@@ -160,7 +171,9 @@ def changes(summary: Mapping[automation.OpType, int] | None) -> dict[str, int]:
     return {str(kind): count for kind, count in (summary or {}).items() if kind != "same"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

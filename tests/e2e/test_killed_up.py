@@ -27,9 +27,10 @@ def test_a_killed_up_is_completed_beside_another_stack(
     """A port in use is said before anything is made; kill -9 in the middle of `up` leaves nothing in the way."""
     other = RunningStack(docker_engine, tmp_path / "state")
     try:
-        succeeds(stack.up("--config", f"port={stack.port}"))
+        succeeds(stack.up(*stack.ports(), "--config", "supabase=none"))
+        assert not [name for names in stack.left().values() for name in names if "supabase" in name or "postgr" in name]
         before = stack.ids()
-        refused = other.up("--config", f"port={stack.port}")
+        refused = other.up(*other.ports(), "--config", f"port={stack.port}")
         assert refused.returncode == 1
         assert re.search(rf"127\.0\.0\.1:{stack.port}: .*{resource_name(stack.name, 'sqlite')}.*port=", refused.stderr)
         assert not any(other.left().values())
@@ -47,10 +48,11 @@ def test_a_killed_up_is_completed_beside_another_stack(
 
 
 def _kill_up(stack: RunningStack) -> None:
-    """Kill `up` with its whole process group while it waits for the service."""
-    running = stack.start_up("--config", f"port={stack.port}")
+    """Kill `up` with its whole process group while it waits for the service and the database."""
+    running = stack.start_up(*stack.ports())
     try:
         wait_for(lambda: bool(stack.container("sqlite").id), "the service's container")
+        wait_for(lambda: bool(stack.container("supabase", "db").id), "the database's container")
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()

@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from pulumi import automation
 
@@ -18,6 +20,8 @@ from infra.build_context import IGNORE_FILE, sent_files
 from infra.naming import resource_name
 from infra.toolchain.environment import REPOSITORY as ROOT
 from tests.e2e import records
+from tests.e2e.arrivals import check_imports, check_strangers, wait_delivered
+from tests.e2e.kills import kill_the_sender
 from tests.e2e.running_stack import RunningStack, changes, succeeds, wait_for
 
 if TYPE_CHECKING:
@@ -36,27 +40,36 @@ def test_a_stack_from_up_to_delete_data(
     """Records survive everything that happens to a stack, every change concerns only what it must, nothing is left."""
     release = _up(stack)
     clone = _import_records(stack, tmp_path)
-    _compare_with_git(stack, clone)
+    wait_delivered(stack)
+    check_imports(stack, clone)
+    check_strangers(stack)
     _compare_newest_backup(stack)
     with stack.pulumi() as pulumi:
         assert changes(pulumi.up(color="never").summary.resource_changes) == {}
     _kill_first_process(stack, python_image)
+    kill_the_sender(stack, python_image)
     _remove_container(stack)
     tree = _copy_of_tree(tmp_path)
+    _edit_applied_migration(stack, tree)
+    _add_column_by_hand(stack)
     _break_image(stack, tree)
     assert _edit_image(stack, tree) != release
     _down_and_up(stack)
-    _compare_with_git(stack, clone)
+    check_imports(stack, clone)
+    check_strangers(stack)
     _read_as_service(stack, docker_engine, python_image, release)
     _delete_data(stack)
 
 
 def _up(stack: RunningStack) -> str:
     """Bring the stack up as an operator does; return the release of the library."""
-    said = succeeds(
-        stack.script("up", "--config", f"port={stack.port}", "--config", f"backupIntervalSeconds={_EVERY_S}")
-    )
+    said = succeeds(stack.script("up", *stack.ports(), "--config", f"backupIntervalSeconds={_EVERY_S}"))
     assert f"http://127.0.0.1:{stack.port}/" in said
+    assert f"supabase: http://127.0.0.1:{stack.supabase_port}" in said
+    assert f"database on port {stack.db_port}" in said
+    assert f"schema {max((ROOT / 'supabase' / 'migrations').glob('*.sql')).stem}" in said
+    assert str(stack.files.supabase_env) in said
+    assert not [key for key in stack.files.secret_config().values() if key in said]
     for database in DATABASES:
         assert re.search(rf"{database.name} +schema [1-9]\d* +backup verified .* ago", said)
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}/", timeout=10) as page:
@@ -83,23 +96,6 @@ def _import_records(stack: RunningStack, tmp_path: Path) -> Path:
     assert (again["commits"], again["cycles"], again["file_changes"]) == (imported["commits"], 0, 0)
     assert stack.ask("sqlite", "import", "replay", "/tmp/trace.json")["is_new"] is True  # noqa: S108 - as above
     return clone
-
-
-def _compare_with_git(stack: RunningStack, clone: Path) -> None:
-    """Compare what waits in the outbox with git's own numbers, line by line."""
-    waiting = json.loads(stack.run("sqlite", "python3", "-c", records.READ_OUTBOX))
-    shas = {
-        each["cycle_number"]: each["git_commit"]
-        for each in waiting
-        if each["table"] == "nomic_cycles" and each["git_commit"]
-    }
-    changed = [
-        (shas[each["cycle_number"]], each["file_path"], each["insertions"], each["deletions"])
-        for each in waiting
-        if each["table"] == "cycle_file_changes"
-    ]
-    assert sorted(shas.values()) == sorted(records.git(clone, "rev-list", "HEAD").split())
-    assert sorted(changed, key=str) == sorted(records.numstat(clone), key=str)
 
 
 def _compare_newest_backup(stack: RunningStack) -> None:
@@ -148,6 +144,33 @@ def _remove_container(stack: RunningStack) -> None:
     stack.wait_healthy("sqlite")
 
 
+def _edit_applied_migration(stack: RunningStack, tree: Path) -> None:
+    """Edit what was applied: the preview refuses it and names the file."""
+    first = min((tree / "supabase" / "migrations").glob("*.sql"))
+    whole = first.read_text()
+    first.write_text(f"{whole}select 1;\n")
+    with stack.pulumi(tree) as pulumi, pytest.raises(automation.CommandError, match=f"{first.stem}: was applied"):
+        pulumi.preview(color="never")
+    first.write_text(whole)
+
+
+def _add_column_by_hand(stack: RunningStack) -> None:
+    """Change a table behind everybody's back: the preview names what is different, and changes nothing."""
+
+    def preview() -> str:
+        with stack.pulumi() as pulumi:
+            previewed = pulumi.preview(color="never")
+        assert changes(previewed.change_summary) == {}
+        return previewed.stdout + previewed.stderr
+
+    drift = "drift: public.nomic_cycles: column by_hand"
+    with closing(psycopg.connect(stack.supabase_env()["SUPABASE_DB_URL"], autocommit=True)) as database:
+        database.execute("ALTER TABLE nomic_cycles ADD COLUMN by_hand text")
+        assert drift in preview()
+        database.execute("ALTER TABLE nomic_cycles DROP COLUMN by_hand")
+    assert "drift" not in preview()
+
+
 def _break_image(stack: RunningStack, tree: Path) -> None:
     """Let the build fail: the error shows the failing step, and what ran goes on running."""
     before = stack.ids()
@@ -194,14 +217,16 @@ def _copy_of_tree(tmp_path: Path) -> Path:
 
 def _down_and_up(stack: RunningStack) -> None:
     """Take the stack down and up; the volumes stayed, and the service accepts its data with the secrets it is given."""
-    volumes = {resource_name(stack.name, "sqlite", part) for part in ("data", "backups")}
-    kept = [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)]
+    parts = (("sqlite", "data"), ("sqlite", "backups"), ("supabase", "data"))
+    volumes = {resource_name(stack.name, *part) for part in parts}
+    files = (stack.files.passphrase, stack.files.secrets, stack.files.supabase_env)
+    kept = [path.read_text() for path in files]
     said = succeeds(stack.script("down"))
     assert all(volume in said.splitlines()[-2] for volume in volumes), said
     left = stack.left()
     assert (left["containers"], left["networks"], set(left["volumes"])) == ([], [], volumes)
     succeeds(stack.up())
-    assert [path.read_text() for path in (stack.files.passphrase, stack.files.secrets)] == kept
+    assert [path.read_text() for path in files] == kept
     stack.wait_healthy("sqlite")
     key = json.loads(stack.files.secrets.read_text())["encryptionKey"]
     assert stack.run("sqlite", "cat", "/run/secrets/aragora/encryption_key") == key
@@ -245,3 +270,4 @@ def _delete_data(stack: RunningStack) -> None:
     assert stack.left() == {"containers": [], "volumes": [], "networks": [], "images": []}
     assert stack.files.passphrase.exists()
     assert stack.files.secrets.exists()
+    assert not stack.files.supabase_env.exists()

@@ -273,6 +273,18 @@ def test_what_runs_where_is_exported() -> None:
     assert outputs["supabase"]["url"] == "http://127.0.0.1:54321"
     assert outputs["supabase"]["database_port"] == 54322
     assert outputs["supabase"]["data_volume"] == "aragora-dev-supabase-data"
+    assert outputs["supabase"]["migrations"] == sorted(
+        file.stem for file in (ROOT / "supabase/migrations").glob("*.sql")
+    )
+
+
+def test_the_schema_waits_for_the_database_alone() -> None:
+    """It is applied over the loopback port, whatever the REST interface does, and the address is kept a secret."""
+    recorder = _run(config={"supabaseDbPort": "7"})
+    [schema] = recorder.of("SupabaseSchema").values()
+    assert {urn.rsplit("::", 1)[-1] for urn in schema.dependencies if "Container" in urn} == {"supabase-db"}
+    password = _SECRETS["supabaseDbPassword"]
+    assert _inputs(schema)["db_url"]["value"] == f"postgresql://postgres:{password}@127.0.0.1:7/postgres"
 
 
 def test_a_failed_job_fails_the_program() -> None:
