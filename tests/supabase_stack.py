@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import httpx
 import psycopg
-from docker.errors import NotFound
 
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.schema.apply import apply_schema
@@ -39,42 +38,42 @@ _TMPFS = {"/tmp": "rw,noexec,nosuid,nodev,size=256m"}  # noqa: S108 - the contai
 
 
 class Engine:
-    """Makes containers, volumes and networks of one test, and removes exactly those at the end."""
+    """Makes containers, volumes and networks of one test, and removes exactly those at the end, by their label."""
 
     def __init__(self, client: docker.DockerClient) -> None:
         self.client = client
         self.prefix = f"aragora-persist-test-{secrets.token_hex(4)}"
-        self._made = contextlib.ExitStack()
+        self.labels = {LABEL: self.prefix}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._made.close()
+        mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self.prefix}"}
+        for container in self.client.containers.list(all=True, filters=mine, ignore_removed=True):
+            container.remove(force=True, v=True)
+        for network in self.client.networks.list(filters=mine):
+            network.remove()
+        for volume in self.client.volumes.list(filters=mine):
+            volume.remove()
 
     def network(self) -> str:
         """Make a network; return its name."""
-        network = self.client.networks.create(self.prefix, labels={LABEL: self.prefix})
-        self._made.callback(network.remove)
-        return self.prefix
+        return str(self.client.networks.create(self.prefix, labels=self.labels).name)
 
     def volume(self, part: str) -> str:
         """Make an empty volume; return its name."""
-        volume = self.client.volumes.create(f"{self.prefix}-{part}", labels={LABEL: self.prefix})
-        self._made.callback(volume.remove)
-        return str(volume.name)
+        return str(self.client.volumes.create(f"{self.prefix}-{part}", labels=self.labels).name)
 
     def container(self, part: str, image: str, **more: Any) -> Container:  # noqa: ANN401 - docker-py's own arguments
         """Make a container of one of the tier's images, restricted as `up` restricts it; it does not run yet."""
-        container = self.client.containers.create(
+        return self.client.containers.create(
             built_image(self.client, image),
             name=f"{self.prefix}-{part}",
-            labels={LABEL: self.prefix},
+            labels=self.labels,
             tmpfs=_TMPFS,
             **{**RESTRICTED, **more},
         )
-        self._made.callback(_remove, container)
-        return container
 
     def secret_files(self, part: str, image: str, files: Mapping[str, str]) -> str:
         """Make a volume with files, as `up` does: through a container that never runs; return its name."""
@@ -92,7 +91,7 @@ class Engine:
                 tar.addfile(entry, io.BytesIO(content.encode()))
         carrier = self.client.containers.create(
             built_image(self.client, image),
-            labels={LABEL: self.prefix},
+            labels=self.labels,
             volumes={volume: {"bind": MOUNT, "mode": "rw"}},
         )
         try:
@@ -248,8 +247,3 @@ def connects(db_url: str) -> bool:
         psycopg.connect(db_url, connect_timeout=5).close()
         return True
     return False
-
-
-def _remove(container: Container) -> None:
-    with contextlib.suppress(NotFound):
-        container.remove(force=True, v=True)
