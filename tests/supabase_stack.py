@@ -71,8 +71,7 @@ class Engine:
             built_image(self.client, image),
             name=f"{self.prefix}-{part}",
             labels=self.labels,
-            tmpfs=_TMPFS,
-            **{**RESTRICTED, **more},
+            **{**RESTRICTED, "tmpfs": _TMPFS, **more},
         )
 
     def secret_files(self, part: str, image: str, files: Mapping[str, str]) -> str:
