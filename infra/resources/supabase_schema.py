@@ -21,7 +21,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from aragora_persist.cloud.schema import apply_schema, inspect_schema
 from aragora_persist.cloud.schema.connecting import database_of
 from aragora_persist.cloud.schema.folder import load, shipped_folder
-from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, UnreachableError
+from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, PersistError, UnreachableError
 from aragora_persist.settings import Secret
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class SupabaseSchemaProvider(ResourceProvider):
         """Compare with the database itself; where it does not answer, with the files of the last update.
 
         Raises:
-            PersistError: `up` would be refused: an applied file was edited, or something is pending over drift.
+            PersistError: the files are others than at the last update, and `up` would be refused: an applied one was
+                edited, or something is pending over drift.
 
         """
         # What else Pulumi stores, the provider's own text among it, is no reason for a change.
@@ -62,7 +63,13 @@ class SupabaseSchemaProvider(ResourceProvider):
             return DiffResult(changes=changed)
         for line in state.drift:
             _warn(f"drift: {line}")
-        state.check()
+        try:
+            state.check()
+        except PersistError as error:
+            if changed:
+                raise
+            # So it is in a refresh too, which compares with what is stored: `destroy` begins with one.
+            _warn(str(error))
         for title in state.pending:
             _tell(f"pending: {title}")
         return DiffResult(changes=changed or bool(state.pending))

@@ -16,7 +16,14 @@ from aragora_persist.cloud.schema import apply_schema, inspect_schema
 from aragora_persist.cloud.schema.catalog import differences, read_catalog
 from aragora_persist.cloud.schema.catalog_files import stale
 from aragora_persist.cloud.schema.folder import load, load_catalog, shipped_folder
-from aragora_persist.errors import AccessDeniedError, BusyError, MigrationError, NotFoundError, SchemaTooNewError
+from aragora_persist.errors import (
+    AccessDeniedError,
+    BusyError,
+    MigrationError,
+    NotFoundError,
+    SchemaTooNewError,
+    UnreachableError,
+)
 from aragora_persist.settings import Secret
 from tests.schema_databases import Database, new_database, write_migrations
 from tests.waiting import PATIENCE_S, wait_until
@@ -90,6 +97,7 @@ def test_a_file_that_fails_leaves_nothing_and_those_before_it_stay(database: Dat
             'line 3: type "nonsense" does not exist',
         ),
         ("create index concurrently i on pg_class (oid);", MigrationError, "write it without CONCURRENTLY"),
+        ("grant select on pg_class to nobody_here;", MigrationError, "is this the database of a Supabase project"),
         ("alter table pg_catalog.pg_class add x int;", AccessDeniedError, "use the database URL of the role postgres"),
     ],
 )
@@ -162,6 +170,30 @@ def test_a_table_that_somebody_holds_is_busy(
 
     assert database.history() == [("20300101000001", "first")]
     assert apply_schema(database.secret, folder=folder) == ("20300101000002_second",)
+
+
+def test_a_connection_that_breaks_is_told_as_such(database: Database, tmp_path: Path) -> None:
+    """Nothing of the file was kept, and another run does it."""
+    text = f"{ONE} select pg_terminate_backend(pg_backend_pid());"
+
+    with pytest.raises(UnreachableError, match=r"the connection broke: terminating .*run it again"):
+        apply_schema(database.secret, folder=write_migrations(tmp_path, first=text))
+
+    assert tables(database) == set()
+    assert apply_schema(database.secret, folder=write_migrations(tmp_path, first=ONE)) == ("20300101000001_first",)
+
+
+def test_what_fails_at_the_commit_names_its_file(database: Database, tmp_path: Path) -> None:
+    """A deferred constraint, for example."""
+    text = (
+        "create table public.one (id int primary key, other int references one deferrable initially deferred);"
+        "insert into public.one values (1, 2);"
+    )
+
+    with pytest.raises(MigrationError, match=r"_first.sql: insert or update on table .one. violates foreign key"):
+        apply_schema(database.secret, folder=write_migrations(tmp_path, first=text))
+
+    assert tables(database) == set()
 
 
 def test_a_setting_of_one_file_does_not_reach_the_next(database: Database, tmp_path: Path) -> None:

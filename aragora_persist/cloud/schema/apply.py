@@ -79,7 +79,7 @@ def apply_schema(
 def _inspect(
     connection: psycopg.Connection[Any], database: str, folder: Path, files: Sequence[MigrationFile]
 ) -> SchemaState:
-    with _told(database), connection.transaction():
+    with _told(connection, database), connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
         state = plan.compare(database, files, history.read(connection))
         if state.unknown or not state.applied:
@@ -92,7 +92,7 @@ def _apply(
     connection: psycopg.Connection[Any], file: MigrationFile, seen: SchemaState, files: Sequence[MigrationFile]
 ) -> bool:
     """Apply one file, unless the history is no longer the one that was seen: then tell so, and leave all as it is."""
-    with _told(seen.database), connection.transaction():
+    with _told(connection, file.path.name), connection.transaction():
         # What an earlier file has set for its session would otherwise hold for this one too.
         connection.execute("reset all")
         connection.execute(_LOCK_TIMEOUT)
@@ -100,7 +100,6 @@ def _apply(
         if plan.compare(seen.database, files, history.read(connection)) != replace(seen, drift=()):
             return False
         run_file(connection, file)
-        history.create(connection)
         history.add(connection, file)
         connection.execute(_RELOAD)
     return True
@@ -132,16 +131,16 @@ def _execute(connection: psycopg.Connection[Any], file: MigrationFile, statement
 
 
 @contextmanager
-def _told(database: str) -> Iterator[None]:
+def _told(connection: psycopg.Connection[Any], target: str) -> Iterator[None]:
     """Translate what PostgreSQL says to anything but a migration's own statements."""
     import psycopg  # noqa: PLC0415 - as above
 
     try:
         yield
     except psycopg.Error as error:
-        if error.diag.message_primary is None:  # the connection broke
+        if connection.broken:
             raise
-        raise _failure(error, database, error.diag.message_primary) from error
+        raise _failure(error, target, error.diag.message_primary or str(error)) from error
 
 
 def _failure(error: psycopg.Error, target: str, problem: str) -> PersistError:
@@ -152,9 +151,9 @@ def _failure(error: psycopg.Error, target: str, problem: str) -> PersistError:
             hint = "another apply runs, or a long query holds a table: run it again when that has ended"
             return BusyError(_APPLY, target, problem, hint=hint)
         case "25001":
-            return MigrationError(
-                _APPLY, target, problem, hint="each file is one transaction: write it without CONCURRENTLY"
-            )
-    return MigrationError(
-        _APPLY, target, problem, hint="correct the file and run it again: what was applied before stays"
-    )
+            hint = "each file is one transaction: write it without CONCURRENTLY"
+        case "42704" if problem.startswith('role "'):
+            hint = "is this the database of a Supabase project?"
+        case _:
+            hint = "run it again when that is mended: what was applied before stays"
+    return MigrationError(_APPLY, target, problem, hint=hint)

@@ -35,6 +35,8 @@ _TIMEOUT_S = 10
 _DENIED = (
     "password authentication failed",
     "no password supplied",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
     "sasl",
     "tenant or user not found",
     "wrong password",
@@ -73,18 +75,14 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
         )
     except psycopg.OperationalError as error:
         raise _refusal(error, target) from error
-    try:
-        with connection:
+    with connection:
+        try:
             yield connection, target
-    except psycopg.OperationalError as error:
-        if not connection.broken:
-            raise
-        raise UnreachableError(
-            _CONNECT,
-            target,
-            f"the connection broke: {_first_line(error)}",
-            hint="run it again: what was done is recorded",
-        ) from error
+        except psycopg.OperationalError as error:
+            if not connection.broken:
+                raise
+            problem = f"the connection broke: {_first_line(error)}"
+            raise UnreachableError(_CONNECT, target, problem, hint="run it again: what was done is recorded") from error
 
 
 def database_of(db_url: Secret) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aragora_persist.cloud.schema.catalog import Catalog
     from aragora_persist.cloud.schema.statements import Statement
 
-_FILE_NAME = re.compile(r"(?P<version>[0-9]{14})_(?P<name>\w+)\.sql")
+_FILE_NAME = re.compile(r"(?P<version>[0-9]{14})_(?P<name>[\w-]+)\.sql")
 _KEY = re.compile(r"\bsb_secret_|\beyJ[\w-]{8,}\.[\w-]+\.")
 _READ = "read migrations"
 

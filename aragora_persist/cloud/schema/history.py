@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 _EXISTS = """
 select exists (select from pg_tables where schemaname = 'supabase_migrations' and tablename = 'schema_migrations')
 """
-# As one value, because a table that an older CLI made lacks columns.
-_READ = "select to_jsonb(m) from supabase_migrations.schema_migrations m order by m.version"
+_READ = "select version, name, statements from supabase_migrations.schema_migrations order by version"
 _CREATE = """
 create schema if not exists supabase_migrations;
-create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
-alter table supabase_migrations.schema_migrations add column if not exists statements text[];
-alter table supabase_migrations.schema_migrations add column if not exists name text
+create table supabase_migrations.schema_migrations (version text not null primary key, statements text[], name text)
 """
 _INSERT = "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)"
 
@@ -42,22 +39,21 @@ class Applied(NamedTuple):
 
 def read(connection: psycopg.Connection[Any]) -> list[Applied]:
     """Return what was applied, in the order of the versions; nothing where there is no history yet."""
-    exists = connection.execute(_EXISTS).fetchone()
-    if not exists or not exists[0]:
+    if not _exists(connection):
         return []
-    rows = [row for (row,) in connection.execute(_READ)]
-    return [Applied(row["version"], row.get("name") or "", _statements(row.get("statements"))) for row in rows]
-
-
-def create(connection: psycopg.Connection[Any]) -> None:
-    """Make the table as the Supabase CLI would, where it is not there."""
-    connection.execute(_CREATE)
+    return [
+        Applied(version, name or "", None if statements is None else tuple(statements))
+        for version, name, statements in connection.execute(_READ)
+    ]
 
 
 def add(connection: psycopg.Connection[Any], file: MigrationFile) -> None:
-    """Record one migration as applied."""
+    """Record one migration as applied, in a table as the Supabase CLI makes it."""
+    if not _exists(connection):
+        connection.execute(_CREATE)
     connection.execute(_INSERT, (file.version, file.name, [statement.text for statement in file.statements]))
 
 
-def _statements(stored: list[str] | None) -> tuple[str, ...] | None:
-    return None if stored is None else tuple(stored)
+def _exists(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute(_EXISTS).fetchone()
+    return row is not None and bool(row[0])
