@@ -28,6 +28,7 @@ from aragora_persist.cloud.pages import Model, Page, Query, cursor_text, read_cu
 from aragora_persist.cloud.revisions import REVISIONS
 from aragora_persist.cloud.rows import AgentStats, LoopSummary, columns_of, from_row
 from aragora_persist.cloud.subscription import EventSubscription
+from aragora_persist.cloud.vocabulary import warn_of_unknown
 from aragora_persist.errors import ConflictError, InvalidValueError, MisuseError
 from aragora_persist.settings import Secret, Settings
 
@@ -221,19 +222,19 @@ class SupabaseClient:
         return from_row(LoopSummary, next(pages, [{}])[0], operation)
 
     def _save_state(self, operation: str, state: CloudModel) -> str:
-        record = state.to_record(REVISIONS.next())
-        row = {**record.payload, "id": record.key, "revision": record.revision}
-        if not self._connected(operation).merge(record.table, row, operation=operation):
+        row = _row(state, REVISIONS.next())
+        place = f"{state.TABLE} {row['id']}"
+        if not self._connected(operation).merge(state.TABLE, row, operation=operation):
             hint = "read it, and save what shall stand; if nobody else wrote it, compare the clocks of the machines"
-            raise ConflictError(operation, f"{record.table} {record.key}", "a newer version is stored", hint=hint)
-        return record.key
+            raise ConflictError(operation, place, "a newer version is stored", hint=hint)
+        return str(row["id"])
 
     def _save_facts(self, operation: str, facts: Iterable[CloudModel]) -> list[str]:
         connection, rest, keys = self._connected(operation), iter(facts), list[str]()
-        while portion := [fact.to_record() for fact in islice(rest, BATCH_ROWS)]:
-            rows = [{**record.payload, "id": record.key} for record in portion]
-            connection.write(portion[0].table, rows, operation=operation)
-            keys += [record.key for record in portion]
+        while portion := list(islice(rest, BATCH_ROWS)):
+            rows = [_row(fact) for fact in portion]
+            connection.write(portion[0].TABLE, rows, operation=operation)
+            keys += [str(row["id"]) for row in rows]
         return keys
 
     def _get(self, operation: str, model: type[Model], key: str) -> Model | None:
@@ -270,6 +271,12 @@ class SupabaseClient:
             if self._connection is None:
                 self._connection = CloudConnection(self._url, self._key)
             return self._connection
+
+
+def _row(model: CloudModel, revision: int | None = None) -> dict[str, object]:
+    warn_of_unknown(model)
+    record = model.to_record(revision)
+    return {**record.payload, "id": record.key} | ({} if revision is None else {"revision": revision})
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -132,6 +132,6 @@ def _phrase(status: int, headers: dict[str, str]) -> str:
         place = urlsplit(headers["location"])
         return f"redirects to {place.scheme or 'http'}://{place.hostname or 'itself'}, which is not followed with a key"
     try:
-        return HTTPStatus(status).phrase if status >= HTTPStatus.MULTIPLE_CHOICES else "is no answer of PostgREST"
+        return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown Status"

@@ -135,15 +135,14 @@ class Transport:
             if not self._http.is_closed:  # by another thread, a moment ago
                 raise
             return Answer(0, "", "the connection was closed meanwhile")
+        # A page, of a portal for example, is text here, and no success.
         return data if isinstance(data, list) else Answer(200, "", "is no answer of PostgREST")
 
     def _check(self, response: httpx.Response) -> None:
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = _Timed(response.stream, time.monotonic() + self._timeout_s)
         body = response.read()
-        is_json = "json" in response.headers.get("content-type", "")
-        # A page with status 200, of a portal for example, is no success; nor is a 200 that cannot be read.
-        if not response.is_success or (body and not is_json):
+        if not response.is_success:
             raise _NoSuccessError(read_answer(response.status_code, dict(response.headers), body))
 
     def _describe(self, error: httpx.RequestError) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aragora_persist import SupabaseClient
+from aragora_persist.cloud import vocabulary
 from aragora_persist.cloud.connection import CloudConnection
-from aragora_persist.cloud.models import NomicCycle, StreamEvent
+from aragora_persist.cloud.models import AgentMetrics, NomicCycle, StreamEvent
 from aragora_persist.cloud.revisions import RevisionClock
 from aragora_persist.errors import InvalidValueError, MisuseError
 from aragora_persist.settings import Secret
@@ -198,3 +199,23 @@ def test_revisions_only_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aragora_persist.cloud.revisions.time.time_ns", lambda: next(times))
 
     assert [clock.next() for _ in range(4)] == [5000, 5001, 5002, 9000]
+
+
+def test_an_unknown_phase_or_stage_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are open sets, and a mistyped word would go unnoticed; endless new ones fill neither log nor memory."""
+    monkeypatch.setattr(vocabulary, "_warned", set())
+    for _ in range(2):
+        vocabulary.warn_of_unknown(NomicCycle("loop", 1, "debait", "voting", NOON))
+        vocabulary.warn_of_unknown(NomicCycle("loop", 1, "debate", "asking", NOON))
+        vocabulary.warn_of_unknown(AgentMetrics("loop", 1, "agent"))
+        vocabulary.warn_of_unknown(StreamEvent("loop", 1, "anything", {}))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "nomic_cycles: phase 'debait' is none of commit, debate, design, implement, verify",
+        "nomic_cycles: stage 'asking' is none of critiquing, executing, proposing, voting",
+    ]
+    for number in range(300):
+        vocabulary.warn_of_unknown(NomicCycle("loop", 1, str(number), "voting", NOON))
+    assert len(caplog.records) == len(vocabulary._warned) == 100
