@@ -139,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/up",
         description="Bring a stack up on the local container engine; a second call changes nothing.",
-        epilog="A second stack beside the first: scripts/up other --config port=8887",
+        epilog="A second stack beside the first: scripts/up other --config port=8887 --config supabasePort=54421 "
+        "--config supabaseDbPort=54422",
     )
     parser.add_argument("stack", nargs="?", default="dev", metavar="STACK", help="its name (default: %(default)s)")
     parser.add_argument(

@@ -47,9 +47,9 @@ class RunningStack:
         """Run `scripts/up` or `scripts/down` for this stack, as an operator does."""
         return self._run([str(ROOT / "scripts" / name), self.name, *arguments])
 
-    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run what `scripts/up` runs after the bootstrap."""
-        return self._run([sys.executable, "-m", "infra.stack.up", self.name, *arguments])
+    def up(self, *arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run what `scripts/up` runs after the bootstrap, in the tree ``root``."""
+        return self._run([sys.executable, "-m", "infra.stack.up", self.name, *arguments], root)
 
     def start_up(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the same in a process group of its own."""
@@ -73,9 +73,9 @@ class RunningStack:
             options = automation.LocalWorkspaceOptions(env_vars={**environment(files), "PYTHONPATH": str(root)})
             yield automation.select_stack(stack_name=self.name, work_dir=str(files.folder), opts=options)
 
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: list[str], root: Path = ROOT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=ROOT, env=self._environ, text=True, capture_output=True, check=False, timeout=600
+            command, cwd=root, env=self._environ, text=True, capture_output=True, check=False, timeout=600
         )
 
     # --- containers -----------------------------------------------------------------------------------------------

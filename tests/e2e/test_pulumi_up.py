@@ -145,12 +145,16 @@ def _remove_container(stack: RunningStack) -> None:
 
 
 def _edit_applied_migration(stack: RunningStack, tree: Path) -> None:
-    """Edit what was applied: the preview refuses it and names the file."""
+    """Edit what was applied: the preview refuses it and names the file, `up` does before it changes anything."""
+    before = stack.ids()
     first = min((tree / "supabase" / "migrations").glob("*.sql"))
     whole = first.read_text()
     first.write_text(f"{whole}select 1;\n")
     with stack.pulumi(tree) as pulumi, pytest.raises(automation.CommandError, match=f"{first.stem}: was applied"):
         pulumi.preview(color="never")
+    refused = stack.up(root=tree)
+    assert (refused.returncode, stack.ids()) == (1, before)
+    assert f"{first.stem}: was applied" in refused.stderr
     first.write_text(whole)
 
 
