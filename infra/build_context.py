@@ -54,13 +54,8 @@ def sent_files(root: Path) -> list[Path]:
 
 def _copied(dockerfile: Path) -> list[str]:
     """Return the sources of a Dockerfile's `COPY`s from the context; each of these stands on a line of its own."""
-    instructions = (line.split() for line in dockerfile.read_text().splitlines())
-    return [
-        source
-        for words in instructions
-        if words[:1] == ["COPY"] and not words[1].startswith("--from=")
-        for source in words[1:-1]
-    ]
+    copies = (line.split() for line in dockerfile.read_text().splitlines() if line.startswith("COPY "))
+    return [source for words in copies if not words[1].startswith("--from=") for source in words[1:-1]]
 
 
 def _digest(root: Path, files: tuple[Path, ...]) -> str:
