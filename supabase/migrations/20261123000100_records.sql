@@ -27,6 +27,7 @@ create table public.nomic_cycles (
   constraint nomic_cycles_counts check (total_tasks >= 0 and completed_tasks >= 0),
   constraint nomic_cycles_revision check (revision >= 1)
 );
+create index nomic_cycles_in_order on public.nomic_cycles (loop_id, started_at, id);
 comment on table public.nomic_cycles is 'The state of one phase of one cycle';
 comment on column public.nomic_cycles.id is 'Made by the client from loop_id, cycle_number and phase';
 comment on column public.nomic_cycles.loop_id is 'The loop that the cycle belongs to';
@@ -62,6 +63,7 @@ create table public.debate_artifacts (
 );
 create unique index debate_artifacts_natural_key
   on public.debate_artifacts (loop_id, cycle_number, phase, md5(task));
+create index debate_artifacts_by_arrival on public.debate_artifacts (loop_id, inserted_at, id);
 comment on table public.debate_artifacts is 'One debate with its full transcript';
 comment on column public.debate_artifacts.id is 'Made by the client from loop_id, cycle_number, phase and task';
 comment on column public.debate_artifacts.loop_id is 'The loop that the cycle belongs to';
