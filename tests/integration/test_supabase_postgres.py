@@ -340,11 +340,24 @@ def test_without_the_temporary_folder_a_kill_leaves_half_a_cluster(engine: Engin
     assert not _is_whole(database)
 
 
-def _kill_in_the_midst(database: _Database, folder: str) -> None:
-    """Start, and kill as soon as there is a part of a cluster in a folder of the volume."""
+def test_a_start_can_be_stopped(engine: Engine) -> None:
+    """The engine need not kill it: it ends by itself when told to, also before there is a server, and starts again."""
+    database = _Database(engine, "db")
+    _begin(database, ".unfinished")
+    database.container.stop(timeout=int(PATIENCE_S))
+    assert database.container.wait(timeout=PATIENCE_S)["StatusCode"] in {143, 0}
+    assert _is_whole(database)
+
+
+def _begin(database: _Database, folder: str) -> None:
+    """Start, and wait only until there is a part of a cluster in a folder of the volume."""
     begun = ["test", "-e", f"{DATABASE_FOLDER}/{folder}/PG_VERSION"]
     database.container.start()
     wait_until(lambda: database.container.exec_run(begun).exit_code == 0, "the making of the cluster to begin")
+
+
+def _kill_in_the_midst(database: _Database, folder: str) -> None:
+    _begin(database, folder)
     database.container.kill()
     database.container.wait(timeout=PATIENCE_S)
 
