@@ -131,6 +131,8 @@ class Transport:
             return Answer(414, "", "the filter is too long for an address")
         except httpx.RequestError as error:
             return Answer(0, "", self._describe(error))
+        except RecursionError:
+            return Answer(413, "", "JSON that is nested too deeply")
         except RuntimeError:
             if not self._http.is_closed:  # by another thread, a moment ago
                 raise

@@ -333,6 +333,25 @@ def test_the_server_may_cut_pages_off(connection: CloudConnection) -> None:
     assert sorted(row["cycle"] for page in pages for row in page) == list(range(2100))
 
 
+def test_deeply_nested_json_is_stored_or_refused(connection: CloudConnection, database: psycopg.Connection) -> None:
+    """Near the depth at which Python gives up, what passes is stored and what does not is refused for good."""
+    outcomes = []
+    for depth in range(940, 1000, 5):
+        nested: dict[str, Any] = {}
+        for _ in range(depth):
+            nested = {"": nested}
+        try:
+            row = row_of(StreamEvent("loop", depth, "error", {}, timestamp=NOON)) | {"event_data": nested}
+            connection.write("stream_events", [row])
+        except RejectedError:
+            outcomes.append("refused")
+        else:
+            outcomes.append("stored")
+
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert count(database, "stream_events") == outcomes.count("stored")
+
+
 def test_a_filter_that_is_too_long_is_refused(connection: CloudConnection) -> None:
     """By the gateway, or before it is sent."""
     for length in (50_000, 70_000):
