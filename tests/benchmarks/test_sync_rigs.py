@@ -47,3 +47,13 @@ def test_a_killed_worker_loses_and_doubles_nothing(
     assert report["kills"] == kills
     assert counts.pop("rows") == 700
     assert {name for name, count in counts.items() if count} == wrong
+
+
+def test_every_measured_row_arrives(supabase: LocalSupabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way is measured, and counts its rows in Supabase before its rate counts."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    report = load("bench/sync").run(supabase, count=300, repeats=1)
+
+    assert set(report["rows_per_s"]) == {"service", "drain", "batches", "one_by_one"}
+    assert all(rate > 0 for rate in report["rows_per_s"].values())
+    assert 350 < report["row_bytes"] < 430
