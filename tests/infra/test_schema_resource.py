@@ -14,7 +14,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from aragora_persist.cloud.schema import apply_schema
 from aragora_persist.cloud.schema.catalog_files import generate
 from aragora_persist.cloud.schema.folder import load, shipped_folder
-from infra.resources.supabase_schema import SupabaseSchemaProvider
+from infra.resources.supabase_schema import SupabaseSchema, SupabaseSchemaProvider
 from infra.toolchain.environment import REPOSITORY, pulumi_environment
 from tests.waiting import PATIENCE_S
 
@@ -226,6 +226,15 @@ def test_only_files_and_the_database_make_a_difference(database: Database) -> No
     # Applied without Pulumi: nothing is pending, and the stack takes note.
     assert provider.diff("schema", {"migrations": {}, "__provider": "old"}, news).changes is True
     assert provider.update("schema", {"migrations": {}}, news).outs == {"migrations": {"a": "1"}}
+
+
+def test_what_a_state_remembers_never_changes() -> None:
+    """Under another name, every stored resource could neither be read nor destroyed."""
+    assert (SupabaseSchemaProvider.__module__, SupabaseSchemaProvider.__qualname__) == (
+        "infra.resources.supabase_schema",
+        "SupabaseSchemaProvider",
+    )
+    assert SupabaseSchema._resource_type_name == "dynamic/aragora:SupabaseSchema"
 
 
 @pytest.mark.parametrize("url", ["https://project.supabase.co", "postgresql://postgres:hun/ter2@127.0.0.1/postgres"])
