@@ -85,6 +85,13 @@ def test_moved_content_changes_the_digest(tree: Path) -> None:
     assert len({first, second, digest()}) == 3
 
 
+def test_every_image_is_known() -> None:
+    """A Dockerfile in the tree is one of an image that is built, and runs as the one user of the tier."""
+    assert {path.parent.name for path in ROOT.glob("docker/*/Dockerfile")} == set(IMAGES)
+    for image in IMAGES:
+        assert "\nUSER 10001:10001\n" in (ROOT / image_build(ROOT, image).dockerfile).read_text()
+
+
 def test_everything_that_is_sent_belongs_to_an_image() -> None:
     """No file that the ignore file lets through is unused, and every source of a COPY exists in the context."""
     sent = {path for path in sent_files(ROOT) if path.suffix != ".crt"}
