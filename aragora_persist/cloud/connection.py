@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 from aragora_persist import json_text
+from aragora_persist.cloud.address import checked_address, checked_key
 from aragora_persist.cloud.answers import Answer, Call
 from aragora_persist.cloud.batches import batches, measured
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.pages import Query
-from aragora_persist.errors import InvalidValueError, MisuseError, UnsupportedError
-from aragora_persist.settings import Secret
+from aragora_persist.errors import MisuseError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from aragora_persist.cloud.transport import Row, Transport
+    from aragora_persist.settings import Secret
 
 _MUTABLE = {model.TABLE for model in MODELS if model.MUTABLE}
-_HOST = re.compile(r"[A-Za-z0-9._:-]+")
-_HEADER_TEXT = re.compile(r"[!-~]+")
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 
@@ -46,7 +43,7 @@ class CloudConnection:
     """
 
     def __init__(self, url: str, key: Secret, *, timeout_s: float = 10.0, attempts: int = 3) -> None:
-        self._url, self.host = _checked_url(url)
+        self._url, self.host = checked_address(url)
         self._key = key
         self._timeout_s = timeout_s
         self._attempts = attempts
@@ -190,34 +187,4 @@ class CloudConnection:
                 raise
             hint = "pip install 'aragora-persist[supabase]'"
             raise UnsupportedError(operation, "supabase", f"{missing} is not installed", hint=hint) from error
-        return Transport(self._url, _checked_key(self._key), self._timeout_s)
-
-
-def _checked_url(url: str) -> tuple[str, str]:
-    """Return the URL of a project and its host, with the port where it has one."""
-    problem = ""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        netloc = f"{host}:{parts.port}" if parts.port else host
-    except ValueError:
-        problem = "is no URL"
-    else:
-        if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
-            problem = "is no URL of the web"
-        elif parts.username is not None or parts.query or parts.fragment:
-            problem = "holds more than an address"
-        elif re.search(r"/rest/v1/?$", parts.path):
-            problem = "names the REST interface"
-    if problem:
-        hint = "give the project's address alone, such as https://yourproject.supabase.co"
-        raise InvalidValueError("supabase.connect", "SUPABASE_URL", problem, hint=hint)
-    return url.rstrip("/"), netloc
-
-
-def _checked_key(key: Secret) -> Secret:
-    text = Secret(key.reveal())
-    if not _HEADER_TEXT.fullmatch(text.reveal()):
-        problem = "holds spaces or characters that no key has"
-        raise InvalidValueError("supabase.connect", "SUPABASE_KEY", problem, hint="copy the service key once more")
-    return text
+        return Transport(self._url, checked_key(self._key), self._timeout_s)

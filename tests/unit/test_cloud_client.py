@@ -7,10 +7,14 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aragora_persist import SupabaseClient
 from aragora_persist.cloud import vocabulary
+from aragora_persist.cloud.address import checked_address
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import AgentMetrics, NomicCycle, StreamEvent
 from aragora_persist.cloud.revisions import RevisionClock
@@ -96,6 +100,8 @@ def test_a_key_file_is_read_when_the_key_is_needed(monkeypatch: pytest.MonkeyPat
         ("ftp://project.supabase.co", "no URL of the web"),
         ("https://", "no URL of the web"),
         ("https://pro ject.co", "no URL of the web"),
+        ("https://pro\nject.co", "no URL of the web"),
+        ("https://999.999.999.999", "is no URL"),
         ("https://[::1", "is no URL"),
         ("https://project.supabase.co:port", "is no URL"),
         ("https://user:hunter2@project.supabase.co", "more than an address"),
@@ -112,6 +118,23 @@ def test_another_address_is_refused_by_its_variable(url: str, problem: str) -> N
 
     assert refused.value.target == "SUPABASE_URL"
     assert "hunter2" not in str(refused.value)
+
+
+@given(
+    url=st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["http://", "https://", "http:/", ""]),
+        st.text("a1.-_:[]%é /", max_size=8),
+        st.sampled_from(["", ":1", ":99999", "/x", "/%zz", "//", "/é"]),
+    )
+)
+def test_an_address_that_passes_is_one_to_httpx_too(url: str) -> None:
+    """Its own complaint would be no error of this package."""
+    try:
+        address, _ = checked_address(url)
+    except InvalidValueError:
+        return
+    assert httpx.URL(address).host
 
 
 @pytest.mark.parametrize("key", [f"{KEY} ", f"{KEY}\nx", "schlüssel", "two words"])
