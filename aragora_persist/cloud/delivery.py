@@ -75,14 +75,18 @@ def next_batch(outbox: Outbox, table: str) -> Batch:
 
 def _last_of_batch(view: Reader, table: str) -> int:
     """Return the id at which the batch must end to stay within its bounds."""
-    last = size = 0
-    for id_, characters in view.all(
-        "SELECT id, length(payload) FROM outbox WHERE table_name = ? ORDER BY id LIMIT ?", (table, BATCH_RECORDS)
+    last = size = count = 0
+    # To know the length of a text SQLite reads it: at most as many records again as fit, and not a thousand large ones.
+    while rows := view.all(
+        "SELECT id, length(payload) FROM outbox WHERE table_name = ? AND id > ? ORDER BY id LIMIT ?",
+        (table, last, min(max(1, count), BATCH_RECORDS - count)),
     ):
-        size += int(characters or 0)
-        if last and size > BATCH_CHARACTERS:
-            break
-        last = int(id_ or 0)
+        for id_, characters in rows:
+            size += int(characters or 0)
+            if count and size > BATCH_CHARACTERS:
+                return last
+            last = int(id_ or 0)
+            count += 1
     return last
 
 

@@ -129,7 +129,7 @@ def to_entry(row: Row) -> OutboxEntry:
             payload=json_text.decode(str(payload)),
             enqueued_at=times.from_text(str(enqueued_at)),
         )
-    except (ValueError, InvalidValueError) as error:
+    except (ValueError, RecursionError, InvalidValueError) as error:
         raise DamagedError(
             "outbox.pending", f"record {id_!r}", "is not what was enqueued", hint="restore the database from a backup"
         ) from error

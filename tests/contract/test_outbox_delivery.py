@@ -156,7 +156,10 @@ def test_of_one_record_the_newest_dead_letter_is_kept(outbox: Outbox) -> None:
     assert outbox.count() == 0
 
 
-@pytest.mark.parametrize("change", ["payload = '{'", "payload = '[]'", "enqueued_at = 'soon'", "revision = 'x'"])
+DAMAGE = ("payload = '{'", "payload = '[]'", "enqueued_at = 'soon'", "revision = 'x'", f"payload = '{'[' * 100_000}'")
+
+
+@pytest.mark.parametrize("change", DAMAGE, ids=["text", "list", "time", "revision", "depth"])
 def test_a_damaged_record_holds_nothing_up(outbox: Outbox, change: str) -> None:
     """It is told apart from the others, and can be set aside as it is."""
     outbox.enqueue([event(1), event(2), event(3)])
