@@ -322,6 +322,17 @@ def test_nothing_is_applied_over_drift(database: Database, tmp_path: Path) -> No
     assert apply_schema(database.secret, folder=folder) == ("20300101000001_next",)
 
 
+def test_a_file_without_its_catalog_is_not_applied(database: Database, tmp_path: Path) -> None:
+    """Whoever wrote it is told how to make that."""
+    folder = write_migrations(tmp_path, first=ONE)
+    (folder / "catalog" / "20300101000001.json").unlink()
+
+    with pytest.raises(MigrationError, match=r"20300101000001.json: is missing or damaged \(make catalog"):
+        apply_schema(database.secret, folder=folder)
+
+    assert tables(database) == set()
+
+
 def test_refused_logins_and_missing_rights_are_told_apart(supabase: LocalSupabase, database: Database) -> None:
     """Each with its way out, and none with the password."""
     word = supabase.passwords["postgres"]

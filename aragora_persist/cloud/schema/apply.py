@@ -71,6 +71,7 @@ def apply_schema(
             if not state.pending:
                 return tuple(done)
             file = next(file for file in files if file.title == state.pending[0])
+            load_catalog(folder, file.version)  # one without it must not be applied: its drift could not be known
             if _apply(connection, file, state, files):
                 done.append(file.title)
                 on_applied(file.title)
