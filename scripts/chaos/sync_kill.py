@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Kills the worker that sends the outbox to Supabase again and again, and compares row by row what arrived.
 
-    scripts/chaos/sync_kill.py [--records 21000] [--kills 12] [--without removal|keys|revisions]
+    scripts/chaos/sync_kill.py [--records 21000] [--kills 12] [--unprotected [removal|keys|revisions]]
 
 A Supabase of its own runs in containers. Records of all seven kinds wait; while they are sent, newer states of mutable
 ones are enqueued, the worker gets SIGKILL at random moments of its work, PostgREST is stopped and started in the
 middle, and what a killed worker had in its hands is sent once more, late. At the end every row is compared with what
 was enqueued last. Exits 1 when a row was lost, doubled, stale or refused, 2 when a kill found no work.
 
-``--without`` takes one protection out: ``removal`` removes records before they are sent, ``keys`` makes the keys of
-events anew for each sending, ``revisions`` switches off the triggers that drop old revisions. Each of these runs must
-fail, or the rig proves nothing.
+``--unprotected`` takes one protection out: ``removal`` (the default) removes records before they are sent, ``keys`` makes
+the keys of events anew for each sending, ``revisions`` switches off the triggers that drop old revisions. Each of these
+runs must fail, or the rig proves nothing.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--without", choices=PROTECTIONS, default="")
+    parser.add_argument("--unprotected", choices=PROTECTIONS, nargs="?", const="removal", default="", dest="without")
     arguments = parser.parse_args()
     client = docker.from_env(timeout=300)
     try:
