@@ -8,9 +8,9 @@ ones are enqueued, the worker gets SIGKILL at random moments of its work, PostgR
 middle, and what a killed worker had in its hands is sent once more, late. At the end every row is compared with what
 was enqueued last. Exits 1 when a row was lost, doubled, stale or refused, 2 when a kill found no work.
 
-``--unprotected`` takes one protection out: ``removal`` (the default) removes records before they are sent, ``keys`` makes
-the keys of events anew for each sending, ``revisions`` switches off the triggers that drop old revisions. Each of these
-runs must fail, or the rig proves nothing.
+``--unprotected`` takes one protection out: ``removal`` (the default) removes records before they are sent, ``keys``
+makes the keys of events anew for each sending, ``revisions`` switches off the triggers that drop old revisions. Each of
+these runs must fail, or the rig proves nothing.
 """
 
 from __future__ import annotations
