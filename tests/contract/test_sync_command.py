@@ -50,6 +50,11 @@ class Shell:
         answer: dict[str, Any] = json.loads(self(*arguments, "--json"))
         return answer
 
+    def status(self) -> str:
+        """Return what the verb `status` prints."""
+        main(["--nomic-dir", str(self.home), "status"])
+        return self._capsys.readouterr().out
+
     def enqueue(self, *numbers: int) -> None:
         """Let events wait."""
         with Outbox(self.database) as outbox:
@@ -125,6 +130,32 @@ def test_once_fails_while_supabase_does_not_answer(shell: Shell, stub: RestStub)
     assert status.splitlines()[0].startswith("1 record waiting for Supabase, the oldest for ")
     assert status.splitlines()[-1] == f"Problem: {answer['problem']}"
     assert shell.code == 0
+
+
+def test_the_status_of_all_databases_tells_it_too(
+    shell: Shell, stub: RestStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says what waits, the next one how it gets to Supabase."""
+
+    def lines() -> list[str]:
+        return [line for line in shell.status().splitlines() if line.startswith(("Outbox:", "Supabase:"))]
+
+    shell.enqueue(1)
+    fresh = lines()
+    stub.answer = lambda _table, _rows: UNREACHABLE
+    shell("--once")
+    down = lines()
+    stub.answer = lambda _table, _rows: None
+    shell("--once")
+    up = lines()
+    monkeypatch.delenv("SUPABASE_URL")
+
+    assert fresh[0].startswith("Outbox:    1 record waiting for up to ")
+    assert fresh[1] == "Supabase:  nothing delivered yet"
+    assert "503" in down[1]
+    assert up[0] == "Outbox:    0 records waiting, 0 dead letters"
+    assert up[1].startswith("Supabase:  last delivery ")
+    assert lines()[1] == "Supabase:  not configured"
 
 
 def test_refused_records_make_once_fail_and_can_be_redriven(shell: Shell, stub: RestStub) -> None:

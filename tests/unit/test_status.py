@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.take import take_backup
+from aragora_persist.cloud.delivery import note_problem, remove_delivered, set_aside
+from aragora_persist.cloud.models import StreamEvent
+from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.migrations import runner
-from aragora_persist.settings import Settings
+from aragora_persist.settings import Secret, Settings
 from aragora_persist.status import DatabaseStatus, collect_status
 
 if TYPE_CHECKING:
@@ -155,6 +159,37 @@ def test_outbox_is_counted(settings: Settings) -> None:
 
     assert status.outbox is not None
     assert (status.outbox.pending, status.outbox.dead_letters) == (3, 0)
+
+
+def test_outbox_tells_how_it_goes(settings: Settings) -> None:
+    """How long the oldest waits, what was delivered when, why records were refused, and what is wrong now."""
+    migrate(settings, "outbox")
+    with Outbox(settings=settings) as outbox:
+        before = collect_status(settings).outbox
+        outbox.enqueue(StreamEvent("loop", number, "message", {}).to_record() for number in range(5))
+        first, second, third, fourth, _ = outbox.pending()
+        remove_delivered(outbox, [first])
+        for entry, reason in ((second, "odd"), (third, "too long"), (fourth, "odd")):
+            set_aside(outbox, entry, reason)
+        note_problem(outbox, "no answer")
+        status = collect_status(settings)
+        configured = collect_status(replace(settings, supabase_url="http://127.0.0.1:9", supabase_key=Secret("key")))
+
+    assert before is not None
+    assert (before.oldest_at, before.last_success_at, before.refusals) == (None, None, ())
+    assert status.outbox is not None
+    assert status.outbox.oldest_age_s(status.taken_at + timedelta(seconds=10)) > 10
+    assert status.outbox.last_success_at is not None
+    assert [(one.table, one.reason, one.count) for one in status.outbox.refusals] == [
+        ("stream_events", "odd", 2),
+        ("stream_events", "too long", 1),
+    ]
+    # Where nothing is to be sent, nothing is wrong.
+    assert (status.supabase_configured, status.outbox.problem, status.outbox.problem_since) == (False, "", None)
+    assert configured.supabase_configured
+    assert configured.outbox is not None
+    assert configured.outbox.problem == "no answer"
+    assert configured.outbox.problem_since is not None
 
 
 @pytest.mark.parametrize("state", ["closed", "open", "killed", "copied"])
