@@ -60,9 +60,9 @@ class DatabaseStatus:
     """The way out of the problem, or ''."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
-    """Records of one table that were refused for one reason."""
+    """Dead letters of one table that were refused for one reason."""
 
     table: str
     reason: str
@@ -75,8 +75,6 @@ class OutboxStatus:
 
     pending: int
     dead_letters: int
-    refusals: tuple[Refusal, ...]
-    """Why there are dead letters, the most frequent reasons first, and not more than ten."""
     oldest_at: datetime | None
     """When the record that waits longest was enqueued."""
     last_success_at: datetime | None
@@ -94,7 +92,6 @@ class OutboxStatus:
         return {
             "pending": self.pending,
             "dead_letters": self.dead_letters,
-            "refusals": [{"table": one.table, "reason": one.reason, "count": one.count} for one in self.refusals],
             "oldest_age_s": round(self.oldest_age_s(now), 3) if self.oldest_at else None,
             "last_success_at": self.last_success_at and times.to_text(self.last_success_at),
             "problem": self.problem or None,
@@ -179,6 +176,17 @@ def newest_backups(settings: Settings) -> NewestBackups:
     return NewestBackups(newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "")
 
 
+def find_refusals(outbox: Path) -> list[Refusal]:
+    """Return why there are dead letters, the ten most frequent reasons. It reads all of them, and changes nothing."""
+    with open_readonly(outbox) as connection:
+        return [
+            Refusal(*row)
+            for row in connection.execute(
+                "SELECT table_name, reason, count(*) FROM dead_letters GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10"
+            )
+        ]
+
+
 def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | None) -> DatabaseStatus:
     path = database.path(nomic_dir)
     size = wal_size = None
@@ -227,13 +235,9 @@ def _outbox(path: Path, settings: Settings) -> OutboxStatus | None:
                 " (SELECT enqueued_at FROM outbox ORDER BY id LIMIT 1), last_success_at, problem, problem_since"
                 " FROM sync_state"
             ).fetchone()
-            refusals = connection.execute(
-                "SELECT table_name, reason, count(*) FROM dead_letters GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10"
-            ).fetchall()
         return OutboxStatus(
             pending=pending,
             dead_letters=dead_letters,
-            refusals=tuple(Refusal(table=table, reason=reason, count=count) for table, reason, count in refusals),
             oldest_at=_moment(oldest_at),
             last_success_at=_moment(last_success_at),
             # Where nothing is to be sent any more, what once kept it back is none.

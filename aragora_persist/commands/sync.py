@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aragora_persist.commands.console import Progress, print_json, read_settings
 from aragora_persist.errors import NotFoundError
-from aragora_persist.status import collect_status
+from aragora_persist.status import collect_status, find_refusals
 from aragora_persist.wording import count_text, span_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from aragora_persist.settings import Settings
-    from aragora_persist.status import OutboxStatus, Status
+    from aragora_persist.status import OutboxStatus, Refusal, Status
 
 
 def run(arguments: Namespace) -> int:
@@ -25,8 +26,8 @@ def run(arguments: Namespace) -> int:
     """
     settings = read_settings(arguments)
     status = collect_status(settings, ["outbox"])
+    [database] = status.databases
     if status.outbox is None:
-        [database] = status.databases
         problem = database.problem or ("its schema is older than this release's" if database.present else "")
         raise NotFoundError(
             "sync", database.path, problem or "there is no outbox yet", hint=database.hint or "aragora-persist migrate"
@@ -35,7 +36,7 @@ def run(arguments: Namespace) -> int:
         return _send(settings, json=arguments.json)
     if arguments.redrive:
         return _redrive(settings, json=arguments.json)
-    _show(status, status.outbox, json=arguments.json)
+    _show(status, status.outbox, find_refusals(database.path), json=arguments.json)
     return 0
 
 
@@ -70,15 +71,15 @@ def _redrive(settings: Settings, *, json: bool) -> int:
     return 0
 
 
-def _show(status: Status, outbox: OutboxStatus, *, json: bool) -> None:
+def _show(status: Status, outbox: OutboxStatus, refusals: list[Refusal], *, json: bool) -> None:
     now = status.taken_at
     if json:
-        print_json(outbox.to_json(now))
+        print_json({**outbox.to_json(now), "refusals": [asdict(one) for one in refusals]})
         return
     oldest = f", the oldest for {span_text(outbox.oldest_age_s(now))}" if outbox.oldest_at else ""
     print(f"{count_text(outbox.pending, 'record')} waiting for Supabase{oldest}")
     print(count_text(outbox.dead_letters, "dead letter"))
-    for one in outbox.refusals:
+    for one in refusals:
         print(f"  {one.count:,} of {one.table}: {one.reason}")
     if outbox.last_success_at:
         print(f"Last delivery: {span_text((now - outbox.last_success_at).total_seconds())} ago")

@@ -45,7 +45,6 @@ STATE = ServiceState(
         outbox=OutboxStatus(
             pending=1234,
             dead_letters=0,
-            refusals=(),
             oldest_at=NOW - timedelta(minutes=7),
             last_success_at=NOW - timedelta(seconds=9),
             problem="",
@@ -237,7 +236,6 @@ def test_json_adds_readiness_to_the_status() -> None:
     assert record["outbox"] == {
         "pending": 1234,
         "dead_letters": 0,
-        "refusals": [],
         "oldest_age_s": 420.0,
         "last_success_at": "2026-03-01T11:59:51.000000Z",
         "problem": None,
