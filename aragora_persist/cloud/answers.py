@@ -51,11 +51,13 @@ class Answer:
     code: str
     message: str
     retry_after_s: float | None = None
+    is_partial: bool = False
+    """It began to come, and took too long."""
 
     @property
     def is_too_much(self) -> bool:
         """Tell whether fewer rows at a time may do."""
-        return self.code == "57014" or self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return self.is_partial or self.code == "57014" or self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
     @property
     def is_passing(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from aragora_persist import json_text
@@ -98,22 +99,36 @@ class CloudConnection:
         stored = self.find(table, str(row["id"]), ("revision",), operation=operation)
         return stored is not None and stored["revision"] == row["revision"]
 
-    def page(self, query: Query, *, operation: str) -> list[Row]:
-        """Return one page of a query; only an empty one is the end."""
+    def page(self, query: Query, *, operation: str) -> tuple[list[Row], Query]:
+        """Return one page of a query, and the query for what comes after it; only an empty page is the end.
+
+        Pages that take too long are asked for in halves, from there on.
+        """
         json_text.encode(dict(query.equal), operation=operation, field=query.table)
         call = self._table_call(operation, query.table, writes=False)
-        return self._ask(call, lambda transport: transport.select(query))
+
+        def select(transport: Transport) -> list[Row] | Answer:
+            return transport.select(query)
+
+        while True:
+            answer = self._try(call, select, divisible=query.page_rows > 1)
+            if not isinstance(answer, Answer):
+                return answer, query.following(answer)
+            if not answer.is_too_much or query.page_rows == 1:
+                raise answer.error(call)
+            query = replace(query, page_rows=query.page_rows // 2)
 
     def pages(self, query: Query, *, operation: str) -> Iterator[list[Row]]:
         """Yield the rows of a query in pages, none of them empty, until there are no more."""
-        while page := self.page(query, operation=operation):
+        page, query = self.page(query, operation=operation)
+        while page:
             yield page
-            query = query.following(page[-1])
+            page, query = self.page(query, operation=operation)
 
     def find(self, table: str, key: str, columns: tuple[str, ...], *, operation: str) -> Row | None:
         """Return the row with this id, or None when there is none."""
         query = Query(table=table, columns=columns, equal={"id": key}, order="inserted_at", page_rows=1)
-        page = self.page(query, operation=operation)
+        page, _ = self.page(query, operation=operation)
         return page[0] if page else None
 
     def call(self, function: str, arguments: Mapping[str, str | None], *, operation: str) -> Iterator[list[Row]]:
@@ -136,28 +151,38 @@ class CloudConnection:
         return Call(operation, self.host, table, f"GRANT {', '.join(rights)} ON public.{table} TO service_role;")
 
     def _store(self, call: Call, batch: Sequence[Mapping[str, object]]) -> None:
-        replace = call.target in _MUTABLE
-        answer = self._try(call, lambda transport: transport.upsert(call.target, batch, replace=replace))
+        mutable = call.target in _MUTABLE
+        divisible = len(batch) > 1
+        answer = self._try(
+            call, lambda transport: transport.upsert(call.target, batch, replace=mutable), divisible=divisible
+        )
         if not isinstance(answer, Answer):
             return
-        if not answer.is_too_much or len(batch) == 1:
+        if not answer.is_too_much or not divisible:
             raise answer.error(call)
         middle = len(batch) // 2
         self._store(call, batch[:middle])
         self._store(call, batch[middle:])
 
     def _ask(self, call: Call, send: Callable[[Transport], list[Row] | Answer]) -> list[Row]:
-        answer = self._try(call, send)
+        answer = self._try(call, send, divisible=False)
         if isinstance(answer, Answer):
             raise answer.error(call)
         return answer
 
-    def _try(self, call: Call, send: Callable[[Transport], list[Row] | Answer]) -> list[Row] | Answer:
-        """Send a request until it succeeds, another attempt would change nothing, or there were enough of them."""
+    def _try(
+        self, call: Call, send: Callable[[Transport], list[Row] | Answer], *, divisible: bool
+    ) -> list[Row] | Answer:
+        """Send a request until it succeeds, another attempt would change nothing, or there were enough of them.
+
+        One that is too much and can be divided is not sent again as it is.
+        """
         transport = self._open(call.operation)
         for attempt in range(1, self._attempts + 1):
             answer = send(transport)
             if not isinstance(answer, Answer) or not answer.is_passing or attempt == self._attempts:
+                break
+            if divisible and answer.is_too_much:
                 break
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
             if answer.retry_after_s is not None:

@@ -14,7 +14,7 @@ from aragora_persist.cloud.models import CloudModel
 from aragora_persist.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CURSOR = re.compile(r"(?P<moment>[0-9T:.+-]{10,40})\|(?P<id>[0-9a-f-]{36})")
 
@@ -66,9 +66,9 @@ class Query:
         operator = "lt" if self.descending else "gt"
         return f"{self.order}.{operator}.{moment},id.{operator}.{key}"
 
-    def following(self, row: Mapping[str, Any]) -> Query:
-        """Return the query for the page after this row."""
-        return replace(self, after=(str(row[self.order]), str(row["id"])))
+    def following(self, page: Sequence[Mapping[str, Any]]) -> Query:
+        """Return the query for what comes after this page."""
+        return replace(self, after=(str(page[-1][self.order]), str(page[-1]["id"]))) if page else self
 
 
 def cursor_text(query: Query, row: Mapping[str, Any]) -> str:

@@ -97,13 +97,13 @@ class EventSubscription:
             least = times.to_text(self._least) if self._least else None
             below = times.to_text(newest + timedelta(microseconds=1))
             self._round, self._settled = replace(self._all, least=least, below=below), newest - OVERLAP
-        page = self._connection.page(self._round, operation=_OPERATION)
+        page, following = self._connection.page(self._round, operation=_OPERATION)
         if not page:
             self._round = None
             self._least = max(self._least, self._settled) if self._least else self._settled
             self._seen = {key: at for key, at in self._seen.items() if at >= self._settled}
             return None
-        self._round = self._round.following(page[-1])
+        self._round = following
         fresh = [row for row in page if row["id"] not in self._seen]
         arrivals = ((row["id"], times.from_text(row["inserted_at"])) for row in fresh)
         self._seen.update((key, at) for key, at in arrivals if at >= self._settled)  # older ones are not met again
@@ -112,5 +112,5 @@ class EventSubscription:
     def _newest(self) -> datetime | None:
         """Return when the newest row arrived, or None while there is none."""
         newest = replace(self._all, columns=(), descending=True, page_rows=1)
-        page = self._connection.page(newest, operation=_OPERATION)
+        page, _ = self._connection.page(newest, operation=_OPERATION)
         return times.from_text(page[0]["inserted_at"]) if page else None

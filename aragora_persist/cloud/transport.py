@@ -143,7 +143,11 @@ class Transport:
     def _check(self, response: httpx.Response) -> None:
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = _Timed(response.stream, time.monotonic() + self._timeout_s)
-        body = response.read()
+        try:
+            body = response.read()
+        except httpx.TimeoutException:
+            message = f"only a part of an answer within {self._timeout_s:g} s"
+            raise _NoSuccessError(Answer(0, "", message, is_partial=True)) from None
         if not response.is_success:
             raise _NoSuccessError(read_answer(response.status_code, dict(response.headers), body))
 

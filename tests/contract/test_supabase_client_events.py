@@ -90,10 +90,10 @@ def test_a_stream_holds_one_page(client: SupabaseClient, monkeypatch: pytest.Mon
     sizes: list[int] = []
     page = CloudConnection.page
 
-    def counted(self: CloudConnection, query: Query, *, operation: str) -> list[dict[str, Any]]:
-        rows = page(self, query, operation=operation)
+    def counted(self: CloudConnection, query: Query, *, operation: str) -> tuple[list[dict[str, Any]], Query]:
+        rows, following = page(self, query, operation=operation)
         sizes.append(len(rows))
-        return rows
+        return rows, following
 
     monkeypatch.setattr(CloudConnection, "page", counted)
     events = client.iter_events("loop")

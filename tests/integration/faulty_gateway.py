@@ -94,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(502, "text/html", _PAGE)
         elif fault == "busy":
             self._answer(503, "application/json", b'{"message": "busy"}', ("Retry-After", self.owner.retry_after))
+        elif fault == "too slow":
+            self._answer(500, "application/json", b'{"code": "57014", "message": "canceling statement"}')
         elif fault == "portal":
             self._answer(200, "text/html", _PAGE)
         elif fault == "redirect":

@@ -210,7 +210,7 @@ def test_an_interface_that_is_away_is_told_and_comes_back(supabase: LocalSupabas
     connection.write("stream_events", [row_of(RECORDS[2])])
 
     assert unreachable.value.target == supabase.url.removeprefix("http://")
-    assert len(connection.page(some("stream_events"), operation="test")) == 1
+    assert len(connection.page(some("stream_events"), operation="test")[0]) == 1
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://nobody.invalid"])

@@ -18,12 +18,12 @@ def query(*, descending: bool = False) -> Query:
 
 def test_a_page_begins_after_the_last_row_of_the_one_before() -> None:
     """In the direction of the order, with the key deciding among equal moments."""
-    row = {"timestamp": MOMENT, "id": KEY}
+    page = [{"timestamp": "2025", "id": "first"}, {"timestamp": MOMENT, "id": KEY}]
 
-    assert list(query().following(row).conditions())[-1] == ("timestamp", "gte", MOMENT)
-    assert query().following(row).beyond() == f"timestamp.gt.{MOMENT},id.gt.{KEY}"
-    assert list(query(descending=True).following(row).conditions())[-1] == ("timestamp", "lte", MOMENT)
-    assert query(descending=True).following(row).beyond() == f"timestamp.lt.{MOMENT},id.lt.{KEY}"
+    assert list(query().following(page).conditions())[-1] == ("timestamp", "gte", MOMENT)
+    assert query().following(page).beyond() == f"timestamp.gt.{MOMENT},id.gt.{KEY}"
+    assert list(query(descending=True).following(page).conditions())[-1] == ("timestamp", "lte", MOMENT)
+    assert query(descending=True).following(page).beyond() == f"timestamp.lt.{MOMENT},id.lt.{KEY}"
 
 
 def test_a_place_in_a_list_goes_through_text() -> None:
