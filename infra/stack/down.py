@@ -83,8 +83,11 @@ def _confirm(stack: str, given: str | None) -> None:
 
     """
     if given is None and sys.stdin.isatty():
+        question = f"This deletes all data and all backups of stack {stack}. Its name, to go on: "
+        # Not as the prompt of input(): several Pythons lose an interrupt that comes while it writes one.
+        print(question, end="", flush=True)  # noqa: T201 - the command's question
         with suppress(EOFError):
-            given = input(f"This deletes all data and all backups of stack {stack}. Its name, to go on: ")
+            given = input()
     if given != stack:
         raise InvalidValueError(
             "down", "--delete-data", f"needs the stack's name, not {given!r}", hint=f"--delete-data --yes {stack}"
