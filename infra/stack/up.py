@@ -61,7 +61,11 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         check_schema(files, wanted)
         files.write(overrides)
         try:
-            pulumi.show("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", files.name)
+            # Where one half fails, the other must not be left with a container removed and its successor not made.
+            pulumi.show(
+                *("up", "--yes", "--skip-preview", "--suppress-outputs", "--continue-on-error"),
+                *("--stack", files.name),
+            )
         except PersistError:
             for container, log in on_engine.sick():
                 print(f"\nLast words of {container}:\n{log}", file=sys.stderr)  # noqa: T201 - as above

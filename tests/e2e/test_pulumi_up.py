@@ -176,16 +176,29 @@ def _add_column_by_hand(stack: RunningStack) -> None:
 
 
 def _break_image(stack: RunningStack, tree: Path) -> None:
-    """Let the build fail: the error shows the failing step, and what ran goes on running."""
+    """Let a build of one half fail while the other half is updated: that is new, and what ran of this one goes on."""
     before = stack.ids()
-    dockerfile = tree / "docker" / "persist" / "Dockerfile"
+    dockerfile = tree / "docker" / "gateway" / "Dockerfile"
     whole = dockerfile.read_text()
-    dockerfile.write_text(whole + "RUN echo this build is broken && false\n")
-    with stack.pulumi(tree) as pulumi, pytest.raises(automation.CommandError, match="this build is broken"):
-        pulumi.up(color="never")
+    dockerfile.write_text(whole + "RUN sleep 5 && echo this build is broken && false\n")
+    _append(tree / "aragora_persist" / "__init__.py", "EDITED = 1")
+    failed = stack.up(root=tree)
     dockerfile.write_text(whole)
-    assert stack.ids() == before
-    stack.wait_healthy("sqlite")
+    assert failed.returncode == 1
+    assert "this build is broken" in failed.stdout
+    after = stack.ids()
+    assert {name for name in after | before if after.get(name) != before.get(name)} == _of_the_image(stack)
+    for parts in (("sqlite",), ("sqlite", "backup"), ("supabase", "gateway")):
+        stack.wait_healthy(*parts)
+
+
+def _of_the_image(stack: RunningStack) -> set[str]:
+    """Return the containers that run from the tier's own image."""
+    return {resource_name(stack.name, *parts) for parts in (("library", "publish"), ("sqlite",), ("sqlite", "backup"))}
+
+
+def _append(file: Path, line: str) -> None:
+    file.write_text(f"{file.read_text()}\n{line}\n")
 
 
 def _edit_image(stack: RunningStack, tree: Path) -> str:
@@ -194,15 +207,12 @@ def _edit_image(stack: RunningStack, tree: Path) -> str:
     (tree / "README.md").write_text("Not part of the image.")
     with stack.pulumi(tree) as pulumi:
         assert changes(pulumi.preview(color="never").change_summary) == {}
-    module = tree / "aragora_persist" / "__init__.py"
-    module.write_text(module.read_text() + "\nEDITED = True\n")
+    _append(tree / "aragora_persist" / "__init__.py", "EDITED = 2")
     with stack.pulumi(tree) as pulumi:
         foretold = changes(pulumi.preview(color="never").change_summary)
         assert changes(pulumi.up(color="never").summary.resource_changes) == foretold == {"replace": 4}
     after = stack.ids()
-    parts = (("library", "publish"), ("sqlite",), ("sqlite", "backup"))
-    replaced = {resource_name(stack.name, *part) for part in parts}
-    assert {name for name in after if after[name] != before[name]} == replaced
+    assert {name for name in after if after[name] != before[name]} == _of_the_image(stack)
     assert stack.left()["volumes"] == volumes
     return _release(stack)
 
