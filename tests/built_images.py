@@ -1,11 +1,13 @@
 """The images that `up` deploys, for tests that start them without Pulumi: same Dockerfiles, built when needed.
 
 A name holds the digest of the image's files, so an unchanged tree builds nothing; images stay as the next run's cache.
+Those of other digests are removed when they are a day old: until then another checkout's run may be using them.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound
@@ -27,6 +29,7 @@ RESTRICTED: dict[str, Any] = {
 """How `up` restricts the containers of these images, as the engine's client says it."""
 
 _REPOSITORY = "aragora-persist-test"
+_KEPT = timedelta(days=1)
 
 
 def built_image(client: docker.DockerClient, image: str, target: str | None = None) -> str:
@@ -39,6 +42,8 @@ def built_image(client: docker.DockerClient, image: str, target: str | None = No
     except ImageNotFound:
         client.images.build(path=str(ROOT), dockerfile=build.dockerfile, tag=tag, target=target, rm=True, forcerm=True)
     for old in client.images.list(name=_REPOSITORY):
+        if datetime.now(UTC) - datetime.fromisoformat(old.attrs["Metadata"]["LastTagTime"]) < _KEPT:
+            continue
         for other in old.tags:
             if other.startswith(f"{_REPOSITORY}:{name}-") and other != tag:
                 with suppress(APIError):  # another run is using it
