@@ -42,6 +42,7 @@ SOCKET = "/var/run/docker.sock"
 # An image that has certificates has them without this machine's, which are mounted; one without is given them later.
 PREPARE = """
 set -e
+rm /.dockerenv
 if command -v update-ca-certificates; then update-ca-certificates; fi
 apt-get -q update
 apt-get -q install -y --no-install-recommends git
@@ -57,11 +58,7 @@ def bare_machine(client: DockerClient, work: Path) -> Iterator[Root]:
         ["sleep", "infinity"],
         name=NAME,
         labels=LABELS,
-        environment={
-            "HOME": str(work / "home"),
-            "TMPDIR": str(work / "tmp"),
-            "TESTCONTAINERS_CONNECTION_MODE": "docker_host",  # it is in a container, and its ports are the host's
-        },
+        environment={"HOME": str(work / "home"), "TMPDIR": str(work / "tmp")},
         mounts=[
             Mount(SOCKET, SOCKET, type="bind"),
             Mount(str(work), str(work), type="bind"),
@@ -69,6 +66,7 @@ def bare_machine(client: DockerClient, work: Path) -> Iterator[Root]:
         ],
         network_mode="host",
         pid_mode="host",
+        cgroupns="private",  # with the file that PREPARE removes, what tells programs that they are in a container
         cap_add=["SYS_ADMIN", "SYS_PTRACE"],  # some tests mount, some look into processes of others
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
     )
