@@ -33,7 +33,7 @@ URL_IN_NETWORK = f"http://{SUPABASE}:{_GATEWAY_PORT}"
 """Where services find it."""
 
 _DB_SHARED_MB = 256
-_DB_READY_S, _DB_STOP_S = 300, 60
+_DB_READY_S, _DB_STOP_S = 180, 60
 """PostgreSQL may have a log to replay when it starts, and sessions to end and memory to write when it stops."""
 
 
