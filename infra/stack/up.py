@@ -60,6 +60,7 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         check_data_stays(prepare(files, pulumi, on_engine), wanted)
         check_schema(files, wanted)
         files.write(overrides)
+        files.write_supabase_env(wanted.supabase)
         try:
             # Where one half fails, the other must not be left with a container removed and its successor not made.
             pulumi.show(
@@ -70,7 +71,6 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
             for container, log in on_engine.sick():
                 print(f"\nLast words of {container}:\n{log}", file=sys.stderr)  # noqa: T201 - as above
             raise
-        files.write_supabase_env(wanted.supabase)
         seconds = time.monotonic() - started
         print(report(pulumi.outputs(), on_engine, supabase_env=files.supabase_env, seconds=seconds))  # noqa: T201 - as above
 

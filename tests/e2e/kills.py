@@ -42,7 +42,14 @@ def kill_the_sender(stack: RunningStack, image: str) -> None:
     """Kill -9 the service while it sends, and stop PostgREST once in between; nothing is lost, nothing is doubled."""
     # It sees the host's processes, because the test's user need not be root.
     killer: Container = stack.client.containers.run(
-        image, ["sleep", "600"], pid_mode="host", user="0", network_mode="none", init=True, detach=True
+        image,
+        ["sleep", "600"],
+        pid_mode="host",
+        user="0",
+        network_mode="none",
+        init=True,
+        detach=True,
+        auto_remove=True,
     )
     try:
         with (
@@ -65,7 +72,7 @@ def kill_the_sender(stack: RunningStack, image: str) -> None:
             wait_delivered(stack)
             _check(database, rounds)
     finally:
-        killer.remove(force=True)
+        killer.kill()
 
 
 def _wait_for_more(database: psycopg.Connection[Any]) -> None:
