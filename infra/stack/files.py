@@ -166,9 +166,11 @@ class StackFiles:
         """
         try:
             values = json.loads(self.secrets.read_text())
-        except ValueError as error:
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
             hint = "put back a copy of it: the stack's data need these secrets"
-            raise DamagedError("read secrets", self.secrets, "is not JSON", hint=hint) from error
+            raise DamagedError("read secrets", self.secrets, "is not what was written", hint=hint)
         return {key: str(value) for key, value in values.items()}
 
     def _complete_secrets(self) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import ConflictError, PersistError
+from aragora_persist.cloud.schema import inspect_schema
+from aragora_persist.errors import ConflictError, PersistError, UnreachableError
+from aragora_persist.settings import Secret
 from infra.settings import ServiceSettings, StackSettings, SupabaseSettings
 from infra.stack import down, up
 from infra.stack.engine import engine, is_free
@@ -137,6 +139,19 @@ def test_a_supabase_that_has_data_is_not_left_out() -> None:
     up.check_data_stays({}, _settings(sqlite=1))
     with pytest.raises(ConflictError, match=r"aragora-persist:supabase: .*aragora-unit-ports-supabase-data.*=local"):
         up.check_data_stays({"resources": [volume]}, _settings(sqlite=1))
+
+
+def test_a_database_that_does_not_run_refuses_nothing() -> None:
+    """The first `up` of a stack makes it; one that was stopped is started."""
+    files = StackFiles("unit-ports", root=up.ROOT, state=state_dir())
+    with files.locked(), socket.socket() as nobody:
+        files.write({})
+        nobody.bind(("127.0.0.1", 0))
+        supabase = SupabaseSettings(port=1, db_port=nobody.getsockname()[1])
+        with pytest.raises(UnreachableError):
+            inspect_schema(Secret(supabase.database_url("any")))
+        up.check_schema(files, _settings(supabase=supabase))
+        up.check_schema(files, _settings())
 
 
 @pytest.mark.parametrize("command", [up.main, down.main])

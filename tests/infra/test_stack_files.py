@@ -71,14 +71,15 @@ def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(roo
     assert min(map(len, complete.values())) >= 43
 
 
-def test_damaged_secrets_are_told_and_left_as_they_are(root: Path, state: Path) -> None:
+@pytest.mark.parametrize("damaged", ["", "[]", '{"encryptionKey": "cut o'])
+def test_damaged_secrets_are_told_and_left_as_they_are(damaged: str, root: Path, state: Path) -> None:
     """New ones would not open the data; whoever has a copy can put it back."""
     files = StackFiles("dev", root=root, state=state)
     with files.locked():
-        files.secrets.write_text('{"encryptionKey": "cut o')
+        files.secrets.write_text(damaged)
         with pytest.raises(DamagedError, match=r"secrets\.json.*copy"):
             files.write({})
-    assert files.secrets.read_text() == '{"encryptionKey": "cut o'
+    assert files.secrets.read_text() == damaged
 
 
 def test_a_shell_reads_where_the_supabase_is(root: Path, state: Path) -> None:
