@@ -70,6 +70,21 @@ def test_library_imports_nothing_of_the_infrastructure() -> None:
     assert wrong == {}
 
 
+def test_each_driver_has_one_home() -> None:
+    """What an extra brings, and is slow to import, is spoken to in one place, which translates its errors."""
+    homes = dict.fromkeys(("supabase", "postgrest", "httpx"), "aragora_persist/cloud/transport.py")
+    homes["psycopg"] = "aragora_persist/cloud/schema/"
+    found = {
+        (home, name_of(path))
+        for path in tracked("aragora_persist/*.py", "infra/*.py")
+        for home in {homes.get(name.split(".")[0]) for name in imports_of(path)}
+        if home
+    }
+
+    assert {home for home, _ in found} == set(homes.values())
+    assert sorted(path for home, path in found if not path.startswith(home)) == []
+
+
 def test_the_program_knows_nothing_of_the_toolchain() -> None:
     """Where the engine of `pulumi up` comes from is a matter of the scripts, not of the program."""
     program = [path for path in tracked("infra/*.py") if not {"toolchain", "stack"} & set(path.parts)]
@@ -159,6 +174,26 @@ def test_tests_are_collected() -> None:
     ]
 
     assert hidden == []
+
+
+def test_what_needs_the_engine_says_so() -> None:
+    """Where no engine answers, a test that asks for one is skipped, or fails a CI run: it does not end in an error."""
+    wrong = [
+        name_of(path)
+        for path in tracked("tests/**/test_*.py")
+        if re.search(r"\b(?:docker_engine|supabase: LocalSupabase|database: Database)\b", text := path.read_text())
+        and "pytest.mark.engine" not in text
+    ]
+
+    assert wrong == []
+
+
+def test_no_test_bounds_a_duration() -> None:
+    """An upper bound on how long something took fails on a busy machine; a wait that gives up in the end does not."""
+    bound = re.compile(r"assert .*(?:monotonic|perf_counter)\(\) - \w+ <")
+    wrong = [name_of(path) for path in tracked("tests/*.py") if bound.search(path.read_text())]
+
+    assert wrong == []
 
 
 def test_modules_and_functions_stay_readable() -> None:
