@@ -31,7 +31,8 @@ SETTINGS = "/rest/v1/rpc/settings_of_caller"
 
 @pytest.fixture
 def rest(supabase: LocalSupabase) -> Iterator[httpx.Client]:
-    """Give a client without any key."""
+    """Give a client without any key, and no rows."""
+    supabase.empty()
     with httpx.Client(base_url=supabase.url, timeout=PATIENCE_S) as client:
         yield client
 
