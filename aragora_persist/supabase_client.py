@@ -26,7 +26,7 @@ from aragora_persist.cloud.models import (
 )
 from aragora_persist.cloud.pages import Model, Page, Query, cursor_text, read_cursor
 from aragora_persist.cloud.revisions import REVISIONS
-from aragora_persist.cloud.rows import AgentStats, LoopSummary, columns_of, from_row
+from aragora_persist.cloud.rows import AgentStats, LoopSummary, columns_of, from_row, to_row
 from aragora_persist.cloud.subscription import EventSubscription
 from aragora_persist.cloud.vocabulary import warn_of_unknown
 from aragora_persist.errors import ConflictError, InvalidValueError, MisuseError
@@ -275,8 +275,7 @@ class SupabaseClient:
 
 def _row(model: CloudModel, revision: int | None = None) -> dict[str, object]:
     warn_of_unknown(model)
-    record = model.to_record(revision)
-    return {**record.payload, "id": record.key} | ({} if revision is None else {"revision": revision})
+    return to_row(model.to_record(revision))
 
 
 def _text(moment: datetime | None) -> str | None:

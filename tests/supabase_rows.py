@@ -20,6 +20,7 @@ from aragora_persist.cloud.models import (
     NomicRollback,
     StreamEvent,
 )
+from aragora_persist.cloud.rows import to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,8 +65,7 @@ def expected(records: Iterable[Record]) -> Rows:
     """Return the rows that these records, with their revisions known, should become."""
     rows: Rows = {}
     for record in records:
-        row = {**record.payload, "id": record.key} | ({"revision": record.revision} if record.revision else {})
-        rows[record.table, record.key] = _normal(record.table, row)
+        rows[record.table, record.key] = _normal(record.table, to_row(record))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Rows of Supabase as the models that they were saved from, and the answers of its two functions.
+"""Rows of Supabase as they are sent, as the models that they were saved from, and the answers of its two functions.
 
 Pure. A model read back equals the one that was saved, with one reserve: numbers inside free JSON come back as
 PostgreSQL's ``numeric`` writes them, so that a float from 1e16 on is an integer there, and -0.0 is 0.0.
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from aragora_persist.cloud.models import CloudModel
+    from aragora_persist.cloud.models import CloudModel, Record
+    from aragora_persist.cloud.outbox import OutboxEntry
 
 Shape = TypeVar("Shape")
 
@@ -58,6 +59,11 @@ class LoopSummary:
 def columns_of(shape: type[CloudModel]) -> tuple[str, ...]:
     """Return the columns that a model is made of."""
     return tuple(item.name for item in fields(shape))
+
+
+def to_row(record: Record | OutboxEntry) -> dict[str, object]:
+    """Return a record as the row that is sent; tables of immutable kinds, whose revision is 0, have no such column."""
+    return {**record.payload, "id": record.key} | ({"revision": record.revision} if record.revision else {})
 
 
 def from_row(shape: type[Shape], row: Mapping[str, Any], operation: str) -> Shape:

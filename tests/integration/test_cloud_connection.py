@@ -15,20 +15,12 @@ import psycopg
 import pytest
 
 from aragora_persist.cloud.connection import CloudConnection
-from aragora_persist.cloud.models import (
-    MODELS,
-    AgentMetrics,
-    CloudModel,
-    CycleEvolution,
-    CycleFileChange,
-    DebateArtifact,
-    NomicCycle,
-    NomicRollback,
-    StreamEvent,
-)
+from aragora_persist.cloud.models import MODELS, CloudModel, CycleFileChange, StreamEvent
 from aragora_persist.cloud.pages import Query
+from aragora_persist.cloud.rows import to_row
 from aragora_persist.errors import AccessDeniedError, RejectedError, SchemaOutdatedError, UnreachableError
 from aragora_persist.settings import Secret
+from tests.supabase_rows import models
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -40,15 +32,7 @@ pytestmark = pytest.mark.engine
 pytest_plugins = ("tests.supabase_fixtures",)
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-RECORDS: list[CloudModel] = [
-    NomicCycle("loop", 1, "debate", "voting", NOON),
-    DebateArtifact("loop", 1, "debate", "task", ["a"], [], consensus_reached=True, confidence=0.5),
-    StreamEvent("loop", 1, "error", {}, timestamp=NOON),
-    AgentMetrics("loop", 1, "agent", timestamp=NOON),
-    NomicRollback(None, "loop", 1, "verify", "reason", "low", created_at=NOON),
-    CycleEvolution(None, "loop", 1, created_at=NOON),
-    CycleFileChange("loop", 1, "a.py", "added"),
-]
+RECORDS = models(1)
 FORKING = """
 import os, sys
 from aragora_persist.cloud.connection import CloudConnection
@@ -83,8 +67,7 @@ def connection(database: psycopg.Connection, supabase: LocalSupabase) -> Iterato
 
 def row_of(model: CloudModel) -> dict[str, object]:
     """Return the row of a record."""
-    record = model.to_record(1 if model.MUTABLE else None)
-    return {**record.payload, "id": record.key} | ({"revision": 1} if model.MUTABLE else {})
+    return to_row(model.to_record(1 if model.MUTABLE else None))
 
 
 def count(database: psycopg.Connection, table: str) -> int:
