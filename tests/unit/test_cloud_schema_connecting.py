@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from traceback import TracebackException
 
 import pytest
 
 from aragora_persist.cloud.schema import inspect_schema
-from aragora_persist.errors import InvalidValueError, UnreachableError
+from aragora_persist.errors import InvalidValueError, PersistError, UnreachableError
 from aragora_persist.settings import Secret
 
 
@@ -48,6 +49,18 @@ def test_nobody_listens() -> None:
             inspect_schema(Secret(f"postgresql://postgres:hunter2@127.0.0.1:{port}/postgres"))
 
     assert "hunter2" not in f"{caught.value}{caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("rest", [":x/postgres", ":1/postgres", "/postgres?nonsense=1"])
+def test_no_frame_of_an_error_holds_the_password(rest: str) -> None:
+    """Whoever reports errors with their variables reports no password: not those of the driver either."""
+    url = Secret(f"postgresql://postgres:hunter2@127.0.0.1{rest}")
+    with pytest.raises(PersistError) as caught:
+        inspect_schema(url)
+
+    told = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "connecting.py" in told
+    assert "hunter2" not in told
 
 
 def test_a_direct_host_that_is_not_reached_hints_at_the_pooler() -> None:

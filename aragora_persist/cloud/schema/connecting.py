@@ -65,17 +65,7 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
     """
     psycopg = _psycopg()
     target = database_of(db_url)
-    try:
-        connection = psycopg.connect(
-            db_url.reveal(),
-            autocommit=True,
-            prepare_threshold=None,
-            connect_timeout=_TIMEOUT_S,
-            application_name="aragora-persist",
-        )
-    except psycopg.OperationalError as error:
-        raise _refusal(error, target) from error
-    with connection:
+    with _connect(db_url, target) as connection:
         try:
             yield connection, target
         except psycopg.OperationalError as error:
@@ -85,6 +75,22 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
             raise UnreachableError(_CONNECT, target, problem, hint="run it again: what was done is recorded") from error
 
 
+def _connect(db_url: Secret, target: str) -> psycopg.Connection[Any]:
+    import psycopg  # noqa: PLC0415 - as in _psycopg, which was asked before
+
+    try:
+        return psycopg.connect(
+            db_url.reveal(),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_TIMEOUT_S,
+            application_name="aragora-persist",
+        )
+    except psycopg.OperationalError as error:
+        refusal = _refusal(error, target)
+    raise refusal  # without its cause, whose frames hold the password
+
+
 def database_of(db_url: Secret) -> str:
     """Return the database that a URL names, `host:port/database`, without asking anybody.
 
@@ -92,14 +98,22 @@ def database_of(db_url: Secret) -> str:
         InvalidValueError: it is no URL of a PostgreSQL database.
 
     """
+    place = _place(db_url)
+    if not place:
+        raise InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
+    return place
+
+
+def _place(db_url: Secret) -> str:
+    """Return `host:port/database`, or '' for what is no URL; it raises nothing, since its frame holds the password."""
     psycopg = _psycopg()
     try:
         parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal()) if _URL.fullmatch(db_url.reveal()) else {}
     except psycopg.ProgrammingError:
-        parts = {}  # its text quotes the URL
+        return ""  # its text quotes the URL
     port = str(parts.get("port", 5432))
     if not parts or not _PORTS.fullmatch(port):
-        raise InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
+        return ""
     return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
 
 
