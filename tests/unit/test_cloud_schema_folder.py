@@ -40,6 +40,7 @@ TYPES: dict[object, str] = {
         ("20300102000000-dash.sql", "select 1", "is not named"),
         ("20300101000000_twin.sql", "select 1", f"has the version of {GOOD}"),
         ("20300102000000_commits.sql", "select 1;\ncommit;", "COMMIT is not for migrations"),
+        ("20300102000000_copies.sql", "copy t from stdin;\n1\n\\.\n", "COPY is not for migrations"),
         ("20300102000000_key.sql", "select 'sb_secret_abc'", "looks like a key"),
         (
             "20300102000000_token.sql",

@@ -29,6 +29,7 @@ def texts(sql: str) -> list[str]:
         "create function f() returns int begin atomic select 1; select case when true then 2 end; end",
         "select a$1 from (select 1 as a$1) t where a$1::text <> '$1;'",
         "comment on table t is 'one;\n\ntwo  '",
+        "create rule r as on insert to t do also (insert into a values (1); insert into b values (2))",
     ],
 )
 def test_a_semicolon_ends_a_statement_only_outside_of_everything(statement: str) -> None:

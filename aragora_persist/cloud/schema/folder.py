@@ -50,7 +50,7 @@ def load(folder: Path) -> tuple[MigrationFile, ...]:
 
     Raises:
         MigrationError: there are none, or one of them must not be applied: a name without its version, a version that
-            is there twice, a statement that would end the transaction, a key of Supabase in the text.
+            is there twice, a statement that ends the transaction or copies data, a key of Supabase in the text.
 
     """
     paths = sorted((folder / "migrations").glob("*.sql"))
@@ -107,6 +107,10 @@ def _read(path: Path) -> MigrationFile:
         )
     statements = split(text)
     for statement in statements:
+        if statement.first_word == "copy":
+            raise MigrationError(
+                _READ, f"{path.name} line {statement.line}", "COPY is not for migrations", hint="write INSERT instead"
+            )
         if statement.controls_transaction:
             raise MigrationError(
                 _READ,

@@ -68,31 +68,33 @@ def split(text: str) -> tuple[Statement, ...]:
             statements.append(_statement(text, start, match.start(), body))
             start, body = position, _Body()
         else:
-            body.take(match["word"], match.start())
+            body.take(match[0], match["word"], match.start())
     statements.append(_statement(text, start, len(text), body))
     return tuple(statement for statement in statements if statement.text)
 
 
 class _Body:
-    """What was read of a statement: its first token, and whether a body ``BEGIN ATOMIC … END`` is open."""
+    """What was read of a statement: its first token, and whether a body ``BEGIN ATOMIC … END`` or a bracket is open."""
 
     def __init__(self) -> None:
         self.first_word = ""
         self.first_at: int | None = None
         self._previous = ""
         self._depth = 0
+        self._brackets = 0
 
     @property
     def is_open(self) -> bool:
-        return self._depth > 0
+        return self._depth > 0 or self._brackets > 0
 
-    def take(self, word: str | None, at: int) -> None:
+    def take(self, token: str, word: str | None, at: int) -> None:
         name = (word or "").lower()
+        self._brackets += {"(": 1, ")": -1}.get(token, 0)
         if self.first_at is None:
             self.first_word, self.first_at = name, at
-        if (name == "atomic" and self._previous == "begin") or (name == "case" and self.is_open):
+        if (name == "atomic" and self._previous == "begin") or (name == "case" and self._depth):
             self._depth += 1
-        elif name == "end" and self.is_open:
+        elif name == "end" and self._depth:
             self._depth -= 1
         self._previous = name
 
