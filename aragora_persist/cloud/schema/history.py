@@ -13,13 +13,25 @@ if TYPE_CHECKING:
     from aragora_persist.cloud.schema.folder import MigrationFile
 
 # Not to_regclass(): its cache may miss what was committed while this transaction waited for a lock.
-_EXISTS = """
-select exists (select from pg_tables where schemaname = 'supabase_migrations' and tablename = 'schema_migrations')
+_COLUMNS = """
+select attname from pg_attribute
+ where attrelid = (select oid from pg_class
+                    where relnamespace = (select oid from pg_namespace where nspname = 'supabase_migrations')
+                      and relname = 'schema_migrations')
+   and attnum > 0 and not attisdropped
 """
-_READ = "select version, name, statements from supabase_migrations.schema_migrations order by version"
+# Older releases of the Supabase CLI made it with `version` alone, and newer ones add what is missing, as is done here.
+_READ = """
+select h.version::text, to_jsonb(h) ->> 'name', to_jsonb(h) -> 'statements'
+  from supabase_migrations.schema_migrations h order by 1
+"""
 _CREATE = """
 create schema if not exists supabase_migrations;
 create table supabase_migrations.schema_migrations (version text not null primary key, statements text[], name text)
+"""
+_COMPLETE = """
+alter table supabase_migrations.schema_migrations
+  add column if not exists statements text[], add column if not exists name text
 """
 _INSERT = "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)"
 
@@ -39,7 +51,7 @@ class Applied(NamedTuple):
 
 def read(connection: psycopg.Connection[Any]) -> list[Applied]:
     """Return what was applied, in the order of the versions; nothing where there is no history yet."""
-    if not _exists(connection):
+    if not _columns(connection):
         return []
     return [
         Applied(version, name or "", None if statements is None else tuple(statements))
@@ -49,11 +61,13 @@ def read(connection: psycopg.Connection[Any]) -> list[Applied]:
 
 def add(connection: psycopg.Connection[Any], file: MigrationFile) -> None:
     """Record one migration as applied, in a table as the Supabase CLI makes it."""
-    if not _exists(connection):
+    columns = _columns(connection)
+    if not columns:
         connection.execute(_CREATE)
+    elif not columns >= {"statements", "name"}:
+        connection.execute(_COMPLETE)
     connection.execute(_INSERT, (file.version, file.name, [statement.text for statement in file.statements]))
 
 
-def _exists(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute(_EXISTS).fetchone()
-    return row is not None and bool(row[0])
+def _columns(connection: psycopg.Connection[Any]) -> set[str]:
+    return {str(name) for (name,) in connection.execute(_COLUMNS)}
