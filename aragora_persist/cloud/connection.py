@@ -7,7 +7,6 @@ its client made. Leaves out: what rows mean (``rows``), and waiting for the end 
 from __future__ import annotations
 
 import os
-import random
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from aragora_persist import json_text
 from aragora_persist.cloud.address import checked_address, checked_key
 from aragora_persist.cloud.answers import Answer, Call
+from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.batches import batches, measured
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.pages import Query
@@ -178,15 +178,14 @@ class CloudConnection:
         One that is too much and can be divided is not sent again as it is.
         """
         transport = self._open(call.operation)
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         for attempt in range(1, self._attempts + 1):
             answer = send(transport)
             if not isinstance(answer, Answer) or not answer.is_passing or attempt == self._attempts:
                 break
             if divisible and answer.is_too_much:
                 break
-            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
-            if answer.retry_after_s is not None:
-                wait_s = max(wait_s, answer.retry_after_s)
+            wait_s = max(backoff.next_s(), answer.retry_after_s or 0.0)
             if wait_s > _LONGEST_WAIT_S or self._closed.wait(wait_s):
                 break
         return answer

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.cloud.batches import BATCH_ROWS
 from aragora_persist.cloud.outbox import COLUMNS, to_entry
 from aragora_persist.errors import DamagedError
 from aragora_persist.settings import Durability
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
     from aragora_persist.storage.port import Reader, Value
 
-BATCH_RECORDS = 1000
+BATCH_RECORDS = BATCH_ROWS
 BATCH_CHARACTERS = 2 * 2**20
 """At most so much text is read at once, however large the records are; a single one may be larger."""
 

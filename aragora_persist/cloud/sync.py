@@ -17,6 +17,7 @@ from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
 from aragora_persist.cloud.problems import tell_alike
+from aragora_persist.cloud.rows import to_row
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 OPERATION = "sync"
 _EVERY_TABLE = ""
+LEAST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""Between two attempts, in seconds: at first, and in a long outage."""
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +175,7 @@ class Sender:
         if not entries or self._stopping():
             return
         try:
-            connection.write(entries[0].table, [_row(entry) for entry in entries], operation=OPERATION)
+            connection.write(entries[0].table, [to_row(entry) for entry in entries], operation=OPERATION)
         except RejectedError as error:
             if len(entries) == 1:
                 self._set_aside(entries[0], error.problem)
@@ -189,7 +192,7 @@ class Sender:
 
     def _hold(self, table: str, error: PersistError) -> None:
         held = self._holds.get(table)
-        backoff = held.backoff if held else Backoff(self._chance)
+        backoff = held.backoff if held else Backoff(LEAST_WAIT_S, LONGEST_WAIT_S, self._chance)
         self._holds[table] = _Hold(backoff, self._clock() + backoff.next_s(), error)
 
     def _note(self, problem: str) -> None:
@@ -207,10 +210,3 @@ class Sender:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _row(entry: OutboxEntry) -> dict[str, object]:
-    row = {**entry.payload, "id": entry.key}
-    if entry.revision:  # 0 is an immutable kind, whose table has no such column
-        row["revision"] = entry.revision
-    return row

@@ -38,6 +38,7 @@ from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import waiting_tables
 from aragora_persist.cloud.models import StreamEvent
 from aragora_persist.cloud.outbox import Outbox
+from aragora_persist.cloud.rows import to_row
 from aragora_persist.settings import Secret
 from tests.supabase_stack import LocalSupabase
 
@@ -124,7 +125,7 @@ class Bench:
     def one_by_one(self) -> float:
         """Insert a fiftieth of the rows, each in a request of its own: more would only take longer."""
         records = events(max(1, self._count // 50))
-        rows = [self._row(record) for record in records]
+        rows = [to_row(record) for record in records]
         start = perf_counter()
         for row in rows:
             self._client.table("stream_events").insert(row, returning="minimal").execute()
@@ -133,7 +134,7 @@ class Bench:
     def batches(self) -> float:
         """Insert a thousand rows a request."""
         records = events(self._count)
-        rows = [self._row(record) for record in records]
+        rows = [to_row(record) for record in records]
         start = perf_counter()
         for first in range(0, len(rows), _AT_ONCE):
             self._client.table("stream_events").insert(rows[first : first + _AT_ONCE], returning="minimal").execute()
@@ -141,9 +142,6 @@ class Bench:
 
     def _connect(self) -> CloudConnection:
         return CloudConnection(self._supabase.url, Secret(self._supabase.service_key))
-
-    def _row(self, record: Record) -> dict[str, Any]:
-        return {**record.payload, "id": record.key}
 
     def _rate(self, records: list[Record], start: float) -> float:
         """Return rows per second, after every row was counted; the table is empty for the next one then."""
@@ -175,7 +173,7 @@ def run(supabase: LocalSupabase, *, count: int, repeats: int) -> dict[str, Any]:
     [sample] = events(1)
     medians = {name: round(statistics.median(found)) for name, found in rates.items()}
     return {
-        "row_bytes": len(json.dumps({**sample.payload, "id": sample.key}, separators=(",", ":"))),
+        "row_bytes": len(json.dumps(to_row(sample), separators=(",", ":"))),
         "rows_per_s": medians,
         "ratio": {name: round(rate / medians["one_by_one"], 1) for name, rate in medians.items()},
         "all": {name: [round(rate) for rate in found] for name, found in rates.items()},

@@ -38,6 +38,7 @@ from aragora_persist.cloud import delivery, sync
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.outbox import Outbox
+from aragora_persist.cloud.rows import to_row
 from aragora_persist.settings import Secret
 from tests.supabase_rows import compare, expected, models, stored
 from tests.supabase_stack import LocalSupabase
@@ -153,7 +154,7 @@ class Rig:
     def _remember_what_comes_next(self) -> list[int]:
         """Keep the rows that the worker will have in its hands, and return the numbers of some of them."""
         for model in MODELS:
-            rows = [sync._row(entry) for entry in delivery.next_batch(self._outbox, model.TABLE).entries]  # noqa: SLF001 - as the sender makes them
+            rows = [to_row(entry) for entry in delivery.next_batch(self._outbox, model.TABLE).entries]
             self._late.setdefault(model.TABLE, []).extend(rows)
         return [int(str(row["cycle_number"])) for row in self._late["nomic_cycles"][-_CHANGED_AT_ONCE:]]
 
@@ -196,14 +197,14 @@ def protections(supabase: LocalSupabase, without: str) -> Iterator[None]:
             for table in tables:
                 connection.execute(f"ALTER TABLE {table} {how} TRIGGER USER".encode())
 
-    inside = sync.next_batch, sync._row  # noqa: SLF001 - see take_out
+    inside = sync.next_batch, sync.to_row
     take_out(without)
     if without == "revisions":
         switch("DISABLE")
     try:
         yield
     finally:
-        sync.next_batch, sync._row = inside  # noqa: SLF001 - as above
+        sync.next_batch, sync.to_row = inside
         if without == "revisions":
             switch("ENABLE")
 

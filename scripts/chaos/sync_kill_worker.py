@@ -25,7 +25,7 @@ PROTECTIONS = ("removal", "keys", "revisions")
 
 def take_out(protection: str) -> None:
     """Take a protection out of this process."""
-    next_batch, row = delivery.next_batch, sync._row  # noqa: SLF001 - the sender's inside is what is varied
+    next_batch, row = sync.next_batch, sync.to_row
 
     def remove_first(outbox: Outbox, table: str) -> delivery.Batch:
         batch = next_batch(outbox, table)
@@ -38,7 +38,7 @@ def take_out(protection: str) -> None:
     if protection == "removal":
         sync.next_batch = remove_first
     elif protection == "keys":
-        sync._row = with_new_key  # noqa: SLF001 - as above
+        sync.to_row = with_new_key
 
 
 def work(home: str, batch: int) -> None:

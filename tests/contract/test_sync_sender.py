@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aragora_persist.cloud import delivery
-from aragora_persist.cloud.backoff import LEAST_S, MOST_S, Backoff
+from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import AgentMetrics, NomicCycle, Record, StreamEvent
 from aragora_persist.cloud.outbox import Outbox
-from aragora_persist.cloud.sync import Sender
+from aragora_persist.cloud.sync import LEAST_WAIT_S, LONGEST_WAIT_S, Sender
 from aragora_persist.settings import FileSecret, Secret
 from tests.contract.rest_stub import (
     BAD_ROW,
@@ -165,7 +165,7 @@ def test_an_outage_stops_everything_and_is_told_once(
             clock.now += 0.5
         told = noted(outbox)
         stub.answer = lambda _table, _rows: None
-        clock.now += MOST_S
+        clock.now += LONGEST_WAIT_S
         while sender.round():
             pass
 
@@ -185,7 +185,7 @@ def test_tables_take_turns_while_there_is_an_outage(outbox: Outbox, stub: RestSt
     outbox.enqueue([event(1), metrics(1), cycle(1)])
     with sending(outbox, stub.url, clock) as sender:
         sender.round()
-        clock.now += LEAST_S
+        clock.now += LEAST_WAIT_S
         sender.round()
 
     assert [table for table, _ in stub.requests][:3] == ["agent_metrics", "nomic_cycles", "stream_events"]
@@ -206,7 +206,7 @@ def test_a_table_that_cannot_be_written_to_holds_up_no_other(
         outbox.enqueue([event(2)])
         sender.round()
         stub.answer = lambda _table, _rows: None
-        clock.now += LEAST_S
+        clock.now += LEAST_WAIT_S
         sender.round()
 
     assert first == 3
@@ -238,7 +238,7 @@ def test_a_key_that_was_changed_is_taken_up(outbox: Outbox, stub: RestStub, cloc
             key_file.write_text(content)
             if content == "sb_secret_new":
                 stub.answer = lambda _table, _rows: None
-            clock.now += MOST_S
+            clock.now += LONGEST_WAIT_S
             sender.round()
             told.append(noted(outbox))
 
@@ -277,7 +277,7 @@ def test_an_outage_while_poison_is_looked_for_loses_nothing(outbox: Outbox, stub
     with sending(outbox, stub.url, clock) as sender:
         sender.round()
         between = (sender.sent, sender.refused, outbox.count())
-        clock.now += LEAST_S
+        clock.now += LEAST_WAIT_S
         while sender.round():
             pass
 
@@ -316,8 +316,8 @@ def test_a_key_in_an_answer_is_not_shown(outbox: Outbox, stub: RestStub, clock: 
 
 def test_waits_double_within_bounds_and_vary_by_chance() -> None:
     """Up to half of a wait is taken off, so that many do not come back in the same moment."""
-    longest, shortest = Backoff(lambda: 0.0), Backoff(lambda: 1.0)
+    longest, shortest = Backoff(1, 60, lambda: 0.0), Backoff(1, 60, lambda: 1.0)
 
     assert [longest.next_s() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [shortest.next_s() for _ in range(3)] == [0.5, 1, 2]
-    assert 0.5 <= Backoff().next_s() <= 1
+    assert 0.5 <= Backoff(1, 60).next_s() <= 1

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from aragora_persist.cloud import sync
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.delivery import next_batch, redrive
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.outbox import Outbox
+from aragora_persist.cloud.rows import to_row
 from aragora_persist.cloud.sync import Sender
 from aragora_persist.doctor import Finding, Level, examine
 from aragora_persist.settings import Secret
@@ -108,7 +108,7 @@ def test_a_late_state_never_replaces_a_newer_one(outbox: Outbox, sender: Sender,
     drain(sender, outbox)
     with connected(supabase) as connection:
         for table, entries in late.items():
-            connection.write(table, [sync._row(entry) for entry in entries])
+            connection.write(table, [to_row(entry) for entry in entries])
 
     assert compare(expected(want), stored(supabase.db_url)) == {"rows": 7, "lost": 0, "doubled": 0, "stale": 0}
 
