@@ -31,7 +31,9 @@ def _serve(arguments: Namespace) -> int:
     from aragora_persist.databases import DATABASES  # noqa: PLC0415 - see above
     from aragora_persist.service.application import serve  # noqa: PLC0415 - see above
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Of the libraries only what is wrong: the HTTP client would tell of every request.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aragora_persist").setLevel(logging.INFO)
     settings = read_settings(arguments)
     names = arguments.databases or [database.name for database in DATABASES]
     return serve(

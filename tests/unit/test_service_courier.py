@@ -55,8 +55,11 @@ def test_what_another_process_enqueues_is_delivered(tmp_path: Path) -> None:
         delivered = state(port)
         page = get(port, "/")[2]
         process.terminate()
-        assert process.wait(PATIENCE_S) == 0
+        _, log = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
 
+    assert "outbox is open and migrated" in log
+    assert stub.url not in log, "requests are not logged one by one"
     assert (delivered["problem"], delivered["dead_letters"]) == (None, 0)
     assert delivered["last_success_at"].endswith("Z")
     assert "last delivery" in page
