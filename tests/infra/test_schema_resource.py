@@ -36,17 +36,19 @@ options:
   refresh: always
 """
 PROGRAM = """
+import os
 import pulumi
 from infra.resources.supabase_schema import SupabaseSchema
-schema = SupabaseSchema("schema", pulumi.Config().require_secret("dbUrl"))
+schema = SupabaseSchema("schema", os.environ["DB_URL"])
 pulumi.export("migrations", schema.migrations)
 """
 
 
 class Checkout:
-    """A copy of what the resource is made of, with a program, a stack and a state of its own."""
+    """A copy of what the resource is made of, with a program for the database at ``url``, a stack and a state."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self._program = folder / "program"
         self.state = folder / "state"
         self.tree = folder / "tree"
@@ -64,7 +66,7 @@ class Checkout:
             shutil.copytree(REPOSITORY / part, self.tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "infra" / "__init__.py", self.tree / "infra")
 
-    def __call__(self, *arguments: str, stdin: str = "", fails: bool = False) -> str:
+    def __call__(self, *arguments: str, fails: bool = False) -> str:
         """Run one command of the CLI and return all that it says."""
         result = subprocess.run(
             ["pulumi", "--non-interactive", "--color", "never", *arguments],
@@ -76,8 +78,9 @@ class Checkout:
                 "PULUMI_CONFIG_PASSPHRASE": "test",
                 "PYTHONPATH": str(self.tree),
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "DB_URL": self.url,
             },
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -86,10 +89,6 @@ class Checkout:
         )
         assert (result.returncode != 0) is fails, result.stdout
         return result.stdout
-
-    def use(self, url: str) -> None:
-        """Set the URL of the database."""
-        self("config", "set", "--secret", "dbUrl", stdin=url)
 
     def up(self) -> str:
         """Update, and return what was said while updating."""
@@ -108,14 +107,13 @@ def password_of(database: Database) -> str:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout(tmp_path: Path, database: Database) -> Checkout:
     """Give a checkout with a stack that holds nothing yet."""
-    return Checkout(tmp_path)
+    return Checkout(tmp_path, database.url)
 
 
 def test_a_stack_from_its_first_up_to_its_end(checkout: Checkout, database: Database) -> None:
     """Created, unchanged under another URL from another checkout, destroyed without a loss; the URL stays secret."""
-    checkout.use(database.url)
     said = [checkout("preview", "--diff")]
     assert "2 to create" in said[0]
     assert database.rows("select to_regclass('public.nomic_cycles') is null") == [(True,)]
@@ -125,7 +123,7 @@ def test_a_stack_from_its_first_up_to_its_end(checkout: Checkout, database: Data
     assert list(json.loads(checkout("stack", "output", "--json"))["migrations"]) == list(SHIPPED)
 
     checkout.move_to("another")
-    checkout.use(database.url.replace("127.0.0.1", "localhost"))
+    checkout.url = database.url.replace("127.0.0.1", "localhost")
     said.append(checkout.up())
     assert UNCHANGED in said[-1]
     assert "Supabase schema" not in said[-1]
@@ -144,7 +142,6 @@ def test_a_stack_from_its_first_up_to_its_end(checkout: Checkout, database: Data
 
 def test_a_pending_file_is_named_and_applied(checkout: Checkout, database: Database) -> None:
     """And another one, once applied, may not be edited."""
-    checkout.use(database.url)
     checkout.up()
     checkout.add(database, "create table public.next (id int);")
 
@@ -164,7 +161,6 @@ def test_a_pending_file_is_named_and_applied(checkout: Checkout, database: Datab
 
 def test_drift_is_named_and_left_alone(checkout: Checkout, database: Database) -> None:
     """Nothing is undone and nothing is applied over it."""
-    checkout.use(database.url)
     checkout.up()
     database.do("alter table nomic_cycles add extra integer")
     drift = "drift: public.nomic_cycles: column extra integer is there, no migration makes it"
@@ -182,12 +178,12 @@ def test_drift_is_named_and_left_alone(checkout: Checkout, database: Database) -
 
 def test_a_database_that_does_not_answer_is_a_warning(checkout: Checkout, database: Database) -> None:
     """It may be about to be started; only a first `up` needs it."""
-    checkout.use(away := database.url.replace(database.name, "not_yet_there"))
+    checkout.url = away = database.url.replace(database.name, "not_yet_there")
     assert 'database "not_yet_there" does not exist' in checkout("up", "--yes", "--skip-preview", fails=True)
-    checkout.use(database.url)
+    checkout.url = database.url
     checkout.up()
 
-    checkout.use(away)
+    checkout.url = away
     said = checkout("preview")
     assert "warning: Supabase schema: drift unknown: connect to the database" in said
     assert UNCHANGED in said
