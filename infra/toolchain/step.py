@@ -6,7 +6,6 @@ part that no origin can give ends the bootstrap with every answer. What the part
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -49,15 +48,6 @@ class Context:
             cwd=cwd,
             timeout_s=timeout_s,
         )
-
-    def version(self, *command: str, pattern: str, variables: Mapping[str, str] | None = None) -> tuple[int, ...]:
-        """Ask a program for its version, which is the group of ``pattern``; empty when it does not run or has none."""
-        try:
-            answer = self.run(*command, variables=variables, timeout_s=20)
-        except CommandFailedError:
-            return ()
-        match = re.search(pattern, answer, re.MULTILINE)
-        return tuple(map(int, match.group(1).split("."))) if match else ()
 
 
 @dataclass(frozen=True)

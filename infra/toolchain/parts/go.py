@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.toolchain import pins
+from infra.toolchain.on_path import OnPath
 from infra.toolchain.parts import certificates, uv
 from infra.toolchain.process import CommandFailedError
 from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PROGRAM = "go/bin/go"
 # No module may ask for another Go, none may come from elsewhere, and nothing is read from a surrounding workspace.
 VARIABLES = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+# Even this question makes Go start its telemetry in the user's configuration folder, unless there can be none.
+ON_PATH = OnPath("go", "version", r"\bgo(\d+(?:\.\d+)*)", pins.GO_MINIMUM, {**VARIABLES, "XDG_CONFIG_HOME": os.devnull})
 
 
 def wheel_entry(context: Context) -> Path:
@@ -32,35 +34,23 @@ def wheel_entry(context: Context) -> Path:
 
 def find(context: Context) -> Found | None:
     """Find the machine's Go, else the wheel's."""
-    on_path = shutil.which("go", path=context.environment.get("PATH"))
-    version = _version(context, on_path) if on_path else ()
-    if version >= pins.GO_MINIMUM:
-        return Found(".".join(map(str, version)), f"PATH ({on_path})")
+    if found := ON_PATH.find(context):
+        return found
     origin = context.store.origin_of(wheel_entry(context))
     return Found(pins.GO.version, origin) if origin else None
 
 
 def program(context: Context) -> str:
     """Return the ``go`` that ``find`` found."""
-    entry = wheel_entry(context)
-    on_path = shutil.which("go", path=context.environment.get("PATH"))
-    if on_path and _version(context, on_path) >= pins.GO_MINIMUM:
-        return on_path
-    return str(entry / PROGRAM)
-
-
-def _version(context: Context, go: str) -> tuple[int, ...]:
-    # Even this question makes Go start its telemetry in the user's configuration folder, unless there can be none.
-    variables = {**VARIABLES, "XDG_CONFIG_HOME": os.devnull}
-    return context.version(go, "version", pattern=r"\bgo(\d+(?:\.\d+)*)", variables=variables)
+    try:
+        return ON_PATH.require(context)
+    except UnavailableError:
+        return str(wheel_entry(context) / PROGRAM)
 
 
 def use_path(context: Context) -> None:
     """Say why the Go on PATH is not used."""
-    on_path = shutil.which("go", path=context.environment.get("PATH"))
-    if on_path is None:
-        raise UnavailableError("no go on PATH")
-    raise UnavailableError(f"{on_path} is older than {'.'.join(map(str, pins.GO_MINIMUM))}, or does not run")
+    ON_PATH.require(context)
 
 
 def install_wheel(context: Context) -> None:

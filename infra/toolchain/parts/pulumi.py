@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from infra.toolchain import pins
 from infra.toolchain.download import download_pinned
+from infra.toolchain.on_path import OnPath
 from infra.toolchain.parts import go
 from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
 
@@ -34,7 +35,7 @@ SCRIPTS = {
 HOST_FILES = (HOST, *SCRIPTS)
 STARTED_BY_CLI = (HOST, "pulumi-resource-pulumi-python")
 ENDING = pins.TOOLCHAIN_SOURCE / "end_with_cli.sh"
-VARIABLES = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+ON_PATH = OnPath(CLI, "version", r"^v(\d+\.\d+\.\d+)", pins.PULUMI_VERSION, {"PULUMI_SKIP_UPDATE_CHECK": "true"})
 
 
 def download_entry(context: Context) -> Path:
@@ -48,11 +49,7 @@ def find_cli(context: Context) -> Found | None:
         if context.store.links(CLI, entry / CLI):
             origin = context.store.origin_of(entry)
             return Found(pins.PULUMI.version, origin) if origin else None
-    on_path = shutil.which(CLI, path=context.environment.get("PATH"))
-    if on_path is None or context.store.links(CLI):
-        return None
-    version = _version(context, on_path)
-    return Found(".".join(map(str, version)), f"PATH ({on_path})") if version >= pins.PULUMI_VERSION else None
+    return None if context.store.links(CLI) else ON_PATH.find(context)
 
 
 def find_host(context: Context) -> Found | None:
@@ -80,23 +77,13 @@ def _ending(context: Context) -> Path:
     return context.store.entry("end-with-cli", "1", pins.key_of(ENDING.read_text()))
 
 
-def _version(context: Context, program: str) -> tuple[int, ...]:
-    return context.version(program, "version", pattern=r"^v(\d+\.\d+\.\d+)", variables=VARIABLES)
-
-
 def _all_on_path(context: Context) -> bool:
     return all(shutil.which(name, path=context.environment.get("PATH")) for name in HOST_FILES)
 
 
 def use_cli_on_path(context: Context) -> None:
     """Use the CLI on PATH: no link of ours may come before it."""
-    on_path = shutil.which(CLI, path=context.environment.get("PATH"))
-    if on_path is None:
-        raise UnavailableError("no pulumi on PATH")
-    version = _version(context, on_path)
-    if version < pins.PULUMI_VERSION:
-        answer = ".".join(map(str, version)) or "of no known version"
-        raise UnavailableError(f"{on_path} is {answer}, at least {pins.PULUMI.version} is needed")
+    ON_PATH.require(context)
     context.store.unlink(CLI)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import shutil
 import tarfile
 from typing import TYPE_CHECKING
 
 from infra.toolchain import pins
 from infra.toolchain.download import download_pinned
+from infra.toolchain.on_path import OnPath
 from infra.toolchain.step import Context, Found, Origin, Step, UnavailableError
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ PROGRAM = "supabase"
 MEMBER = f"package/bin/{PROGRAM}"
 MIRROR = "npm_config_registry"
 # Even the question for its version makes it write into the home folder, unless there can be none.
-VARIABLES = {"HOME": os.devnull, "SUPABASE_TELEMETRY_DISABLED": "1"}
+ON_PATH = OnPath(
+    PROGRAM,
+    "--version",
+    r"^(\d+\.\d+\.\d+)",
+    pins.SUPABASE_CLI_VERSION,
+    {"HOME": os.devnull, "SUPABASE_TELEMETRY_DISABLED": "1"},
+)
 MINIMUM = ".".join(map(str, pins.SUPABASE_CLI_VERSION))
 
 
@@ -39,24 +45,12 @@ def find(context: Context) -> Found | None:
     if context.store.links(PROGRAM):
         origin = context.store.origin_of(entry)
         return Found(MINIMUM, origin) if origin and context.store.links(PROGRAM, entry / PROGRAM) else None
-    on_path = shutil.which(PROGRAM, path=context.environment.get("PATH"))
-    version = _version(context, on_path) if on_path else ()
-    return Found(".".join(map(str, version)), f"PATH ({on_path})") if version >= pins.SUPABASE_CLI_VERSION else None
-
-
-def _version(context: Context, program: str) -> tuple[int, ...]:
-    return context.version(program, "--version", pattern=r"^(\d+\.\d+\.\d+)", variables=VARIABLES)
+    return ON_PATH.find(context)
 
 
 def use_path(context: Context) -> None:
     """Use the CLI on PATH: no link of ours may come before it."""
-    on_path = shutil.which(PROGRAM, path=context.environment.get("PATH"))
-    if on_path is None:
-        raise UnavailableError(f"no {PROGRAM} on PATH")
-    version = _version(context, on_path)
-    if version < pins.SUPABASE_CLI_VERSION:
-        answer = ".".join(map(str, version)) or "of no known version"
-        raise UnavailableError(f"{on_path} is {answer}, at least {MINIMUM} is needed")
+    ON_PATH.require(context)
     context.store.unlink(PROGRAM)
 
 

@@ -48,7 +48,7 @@ def test_a_go_that_does_not_run_is_none(machine: Machine) -> None:
     """And the origin says why it was passed over."""
     machine.program("go", "exit 127")
     assert go.find(machine.context) is None
-    with pytest.raises(UnavailableError, match=r"older than 1\.25\.11, or does not run"):
+    with pytest.raises(UnavailableError, match=r"of no known version, at least 1\.25\.11 is needed"):
         go.use_path(machine.context)
 
 
