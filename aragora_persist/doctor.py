@@ -8,6 +8,7 @@ so), and whether the schema of Supabase is complete (``supabase status``).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -35,6 +36,7 @@ _LEAST_FREE_BYTES = 64 * 2**20
 _LARGEST_WAL_BYTES = 64 * 2**20
 _LATE_INTERVALS = 2
 _ANSWER_S = 5.0
+_SINGLE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
 _NO_ROW = "00000000-0000-0000-0000-000000000000"
 
 
@@ -70,7 +72,7 @@ def examine(nomic_dir: str | None = None) -> list[Finding]:
     findings += [_environment(settings), *_folder(settings), *_space(settings, status)]
     for database in status.databases:
         findings += _database(database)
-    return [*findings, *_backups(settings, status), *_supabase(settings), *_sync(status)]
+    return [*findings, *_backups(settings, status), *_supabase(settings, status), *_sync(status)]
 
 
 def _sqlite() -> Finding:
@@ -88,7 +90,10 @@ def _environment(settings: Settings) -> Finding:
         missing = "SUPABASE_KEY" if settings.supabase_url else "SUPABASE_URL"
         return Finding("environment", Level.WARNING, f"{missing} is not set, the other half is", f"set {missing}")
     url = urlsplit(settings.supabase_url)
-    if url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
+    host = url.hostname or ""
+    # A name without a dot is one of this machine, or of a network of containers on it.
+    is_elsewhere = not _SINGLE_LABEL.fullmatch(host) and host not in {"127.0.0.1", "::1"}
+    if url.scheme == "http" and is_elsewhere:
         return Finding(
             "environment", Level.WARNING, "SUPABASE_URL sends the key without encryption", "use an https:// address"
         )
@@ -176,10 +181,12 @@ def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
         yield Finding("backups", Level.OK, f"every database that exists has a young one in {status.backup_dir}")
 
 
-def _supabase(settings: Settings) -> Iterator[Finding]:
+def _supabase(settings: Settings, status: Status) -> Iterator[Finding]:
     key = settings.supabase_key
     if not settings.supabase_url or key is None:
-        yield Finding("supabase", Level.OK, "is not configured: records for it wait on this machine")
+        sent = "is not configured here; another process sends to it"
+        waits = "is not configured: records for it wait on this machine"
+        yield Finding("supabase", Level.OK, sent if status.supabase_configured else waits)
         return
     errors: list[PersistError] = []
     try:

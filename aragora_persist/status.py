@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.inventory import take_inventory
+from aragora_persist.cloud.lease import is_taken
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import PersistError
 from aragora_persist.migrations import runner
@@ -101,7 +102,11 @@ class OutboxStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything at one moment; ``outbox`` is None where there is no readable outbox."""
+    """Everything at one moment; ``outbox`` is None where there is no readable outbox.
+
+    ``supabase_configured`` says that records are sent: by whoever has these settings, or by a process with others, such
+    as the service whose databases a backup sidecar looks at.
+    """
 
     taken_at: datetime
     version: str
@@ -150,14 +155,16 @@ def collect_status(
     databases = DATABASES if names is None else tuple(find_database(name) for name in names)
     backups = newest_backups(settings) if backups is None else backups
     found = tuple(_look_at(one, settings.nomic_dir, backups.by_database.get(one.name)) for one in databases)
+    outbox = next((one.path for one in found if one.name == "outbox" and _is_current(one)), None)
+    configured = settings.supabase_configured or (outbox is not None and is_taken(outbox))
     return Status(
         taken_at=times.utc_now(),
         version=VERSION,
         nomic_dir=settings.nomic_dir,
         backup_dir=settings.backup_dir,
         databases=found,
-        supabase_configured=settings.supabase_configured,
-        outbox=next((_outbox(one.path, settings) for one in found if one.name == "outbox" and _is_current(one)), None),
+        supabase_configured=configured,
+        outbox=_outbox(outbox, configured=configured) if outbox else None,
         catalog_problem=backups.problem,
     )
 
@@ -227,7 +234,7 @@ def _is_current(database: DatabaseStatus) -> bool:
     return database.schema_version > 0 and not database.schema_pending
 
 
-def _outbox(path: Path, settings: Settings) -> OutboxStatus | None:
+def _outbox(path: Path, *, configured: bool) -> OutboxStatus | None:
     try:
         with open_readonly(path) as connection:
             pending, dead_letters, oldest_at, last_success_at, problem, problem_since = connection.execute(
@@ -241,8 +248,8 @@ def _outbox(path: Path, settings: Settings) -> OutboxStatus | None:
             oldest_at=_moment(oldest_at),
             last_success_at=_moment(last_success_at),
             # Where nothing is to be sent any more, what once kept it back is none.
-            problem=problem if settings.supabase_configured else "",
-            problem_since=_moment(problem_since) if settings.supabase_configured else None,
+            problem=problem if configured else "",
+            problem_since=_moment(problem_since) if configured else None,
         )
     except PersistError:
         return None  # the database's own entry says what is wrong

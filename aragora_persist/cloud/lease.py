@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 _ENDING = ".sync-lock"
 
 
+def is_taken(database: Path) -> bool:
+    """Say whether a process sends from the outbox in the file ``database`` now. Looking makes no file."""
+    try:
+        descriptor = os.open(beside(resolve(database), _ENDING), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Lease:
     """The right to send from the outbox in the file ``database``; to be used in a ``with``, which gives it back."""
 

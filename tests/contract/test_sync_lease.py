@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.cloud.lease import Lease
+from aragora_persist.cloud.lease import Lease, is_taken
 from aragora_persist.errors import StorageError
 from tests.waiting import PATIENCE_S, is_running, wait_until
 
@@ -46,6 +46,17 @@ def test_one_has_it_and_the_next_when_it_was_given_back(database: Path) -> None:
         with Lease(database) as first:
             assert [first.take(), first.take(), second.take()] == [True, True, False]
         assert second.take()
+
+
+def test_looking_takes_nothing(database: Path) -> None:
+    """It is taken while somebody has it, by whatever path, and a look leaves no file."""
+    never = is_taken(database)
+    files = list(database.parent.iterdir())
+    with Lease(database) as first:
+        first.take()
+        during = is_taken(database)
+
+    assert (never, files, during, is_taken(database)) == (False, [], True, False)
 
 
 def test_two_spellings_of_a_path_are_one_outbox(database: Path) -> None:

@@ -14,6 +14,7 @@ from aragora_persist import doctor
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.cloud.delivery import note_problem, set_aside
+from aragora_persist.cloud.lease import Lease
 from aragora_persist.cloud.models import StreamEvent
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.doctor import Finding, Level, examine
@@ -144,7 +145,9 @@ def test_full_disk_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"SUPABASE_URL": "https://example.supabase.co"}, Level.WARNING, "SUPABASE_KEY is not set"),
         ({"SUPABASE_KEY": "hunter2"}, Level.WARNING, "SUPABASE_URL is not set"),
         ({"SUPABASE_URL": "http://example.invalid", "SUPABASE_KEY": "hunter2"}, Level.WARNING, "without encryption"),
+        ({"SUPABASE_URL": "http://[2001:db8::1]", "SUPABASE_KEY": "hunter2"}, Level.WARNING, "without encryption"),
         ({"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_KEY": "hunter2"}, Level.OK, "can be read"),
+        ({"SUPABASE_URL": "http://supabase:9", "SUPABASE_KEY": "hunter2"}, Level.OK, "can be read"),
     ],
 )
 def test_environment_is_checked(
@@ -159,6 +162,19 @@ def test_environment_is_checked(
     assert about.level is level
     assert words in about.detail
     assert "hunter2" not in repr(found)
+
+
+def test_what_another_process_sends_is_not_said_to_wait(home: Path) -> None:
+    """As in a backup sidecar, which has no key: the service does send, and what is in its way is a problem."""
+    database = home / "aragora_outbox.db"
+    runner.migrate(database, "outbox", settings=Settings.from_env({"NOMIC_DIR": str(home)}))
+    with Outbox(database) as outbox, Lease(database) as sender:
+        sender.take()
+        note_problem(outbox, "no answer")
+        [about], [problem] = findings(home, "supabase"), findings(home, "sync")
+
+    assert about == Finding("supabase", Level.OK, "is not configured here; another process sends to it")
+    assert (problem.level, problem.detail) == (Level.PROBLEM, "records wait: no answer")
 
 
 def test_supabase_that_does_not_answer_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

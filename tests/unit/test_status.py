@@ -15,6 +15,7 @@ import pytest
 from aragora_persist import times
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cloud.delivery import note_problem, remove_delivered, set_aside
+from aragora_persist.cloud.lease import Lease
 from aragora_persist.cloud.models import StreamEvent
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.databases import DATABASES
@@ -190,6 +191,22 @@ def test_outbox_tells_how_it_goes(settings: Settings) -> None:
     assert configured.outbox is not None
     assert configured.outbox.problem == "no answer"
     assert configured.outbox.problem_since is not None
+
+
+def test_what_another_process_sends_is_told_by_one_that_has_no_key(settings: Settings) -> None:
+    """A backup sidecar looks at the outbox that its service sends from; without a sender nothing is on its way."""
+    database = migrate(settings, "outbox")
+    with Outbox(settings=settings) as outbox:
+        note_problem(outbox, "no answer")
+    with Lease(database) as sender:
+        sender.take()
+        during = collect_status(settings)
+    after = collect_status(settings)
+
+    assert during.outbox is not None
+    assert (during.supabase_configured, during.outbox.problem) == (True, "no answer")
+    assert after.outbox is not None
+    assert (after.supabase_configured, after.outbox.problem) == (False, "")
 
 
 @pytest.mark.parametrize("state", ["closed", "open", "killed", "copied"])
