@@ -12,6 +12,7 @@ from aragora_persist.errors import InvalidValueError
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from aragora_persist.cloud.schema import SchemaState
     from aragora_persist.settings import Secret
 
 
@@ -49,8 +50,15 @@ def _show(db_url: Secret, *, json: bool) -> None:
     rows += [(title, "applied, not in this release") for title in state.unknown]
     print_table(("MIGRATION", "STATE"), rows)
     print(f"\nDatabase: {state.database}")
+    _print_drift(state)
+
+
+def _print_drift(state: SchemaState) -> None:
+    """Say what no migration will mend, since each is applied once only."""
     for line in state.drift:
         print(f"Drift:    {line}")
+    if state.drift:
+        print("Way out:  by hand: remove what no migration makes; run what supabase/migrations says of what is missing")
 
 
 def _rehearse(db_url: Secret, *, json: bool) -> None:
@@ -71,3 +79,5 @@ def _apply(db_url: Secret, *, json: bool) -> None:
         print_json({"applied": done})
     elif not done:
         print("nothing to do")
+    if not json:
+        _print_drift(inspect_schema(db_url))

@@ -57,6 +57,21 @@ def test_drift_is_shown_and_showing_it_is_a_success(
     assert "Drift:    public.nomic_cycles: column extra integer is there, no migration" in capsys.readouterr().out
 
 
+def test_what_was_removed_by_hand_is_not_said_to_be_done(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told to apply, because a table is not there, one learns that no migration brings it back, and what does."""
+    monkeypatch.setenv("SUPABASE_DB_URL", database.url)
+    main(["supabase", "apply"])
+    database.do("drop table stream_events")
+    capsys.readouterr()
+
+    assert main(["supabase", "apply"]) == 0
+    done, drift, way_out = capsys.readouterr().out.splitlines()
+    assert (done, drift) == ("nothing to do", "Drift:    public.stream_events: is missing")
+    assert "run what supabase/migrations says of what is missing" in way_out
+
+
 def test_without_a_database_the_error_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
     """The way out names both variables."""
     assert main(["supabase", "apply"]) == 1
