@@ -6,6 +6,7 @@ Those of other digests are removed when they are a day old: until then another c
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ _REPOSITORY = "aragora-persist-test"
 _KEPT = timedelta(days=1)
 
 
+@functools.cache
 def built_image(client: docker.DockerClient, image: str, target: str | None = None) -> str:
     """Return the name of one of the tier's images, or of one of its stages, after building it if need be."""
     build = image_build(ROOT, image)

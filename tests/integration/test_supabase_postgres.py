@@ -34,7 +34,7 @@ pytestmark = pytest.mark.engine
 
 # Whatever a password holds, it is a password.
 PASSWORDS = {role: f'{role}\'s \\ "$word" -- ü;' for role in ROLES_WITH_PASSWORDS}
-KILLS_AFTER_S = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 0.2, 0.4)
+KILLS_AFTER_S = (0.2, 0.5, 0.9, 0.3)
 """Most of them fall into a first start, the last into a later one."""
 
 
