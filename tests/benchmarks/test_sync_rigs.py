@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.supabase_stack import LocalSupabase
 
-pytest_plugins = ("tests.image_fixtures", "tests.supabase_fixtures")
+pytest_plugins = ("tests.supabase_fixtures",)
 pytestmark = pytest.mark.engine
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.supabase_stack import LocalSupabase
 
 pytestmark = pytest.mark.engine
-pytest_plugins = ("tests.image_fixtures", "tests.schema_fixtures")
+pytest_plugins = ("tests.schema_fixtures",)
 
 SHIPPED = tuple(file.title for file in load(shipped_folder()))
 ONE = "create table public.one (id int);"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.schema_databases import Database
 
 pytestmark = pytest.mark.engine
-pytest_plugins = ("tests.image_fixtures", "tests.schema_fixtures")
+pytest_plugins = ("tests.schema_fixtures",)
 
 SHIPPED = tuple(file.title for file in load(shipped_folder()))
 FOLLOWED = {"stream_events", "nomic_cycles"}
