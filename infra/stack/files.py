@@ -12,6 +12,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import secrets
 import shlex
 from contextlib import contextmanager
@@ -38,10 +39,13 @@ def _password() -> str:
     return secrets.token_urlsafe(32)
 
 
+_ENCRYPTION_KEY = "encryptionKey"
+_KEY_KINDS = {"supabaseServiceKey": "sb_secret_", "supabasePublishableKey": "sb_publishable_"}
+
 SECRETS: Mapping[str, Callable[[], str]] = {
-    "encryptionKey": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
-    "supabaseServiceKey": lambda: f"sb_secret_{_password()}",
-    "supabasePublishableKey": lambda: f"sb_publishable_{_password()}",
+    _ENCRYPTION_KEY: lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    "supabaseServiceKey": lambda: _KEY_KINDS["supabaseServiceKey"] + _password(),
+    "supabasePublishableKey": lambda: _KEY_KINDS["supabasePublishableKey"] + _password(),
     "supabaseJwtSecret": _password,
     "supabaseDbPassword": _password,
     "supabaseAdminPassword": _password,
@@ -129,9 +133,8 @@ class StackFiles:
         project["runtime"]["options"]["virtualenv"] = str(self.root / project["runtime"]["options"]["virtualenv"])
         _replace(self._project, yaml.safe_dump(project, sort_keys=False))
         plain = {**self._committed(), **{f"{PROJECT}:{key}": value for key, value in kept.items()}}
-        previous = yaml.safe_load(self._config.read_text()) if self._config.exists() else {}
-        secure = {key: value for key, value in previous.get("config", {}).items() if _is_secure(value)}
-        _replace(self._config, yaml.safe_dump({**previous, "config": {**plain, **secure}}, sort_keys=False))
+        whole = {**self._configured(), "config": {**plain, **self._configured_secrets()}}
+        _replace(self._config, yaml.safe_dump(whole, sort_keys=False))
 
     def write_supabase_env(self, supabase: SupabaseSettings | None) -> None:
         """Write what a program on this machine needs to use the stack's Supabase, or remove it where there is none.
@@ -169,12 +172,31 @@ class StackFiles:
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            hint = "put back a copy of it: the stack's data need these secrets"
-            raise DamagedError("read secrets", self.secrets, "is not what was written", hint=hint)
+            raise self._damaged("is not what was written")
+        # Containers would be made anew with what is wrong, and the data stay closed.
+        if wrong := [key for key in SECRETS if key in values and not _is_whole(key, values[key])]:
+            raise self._damaged(f"{', '.join(wrong)} is not what was written")
+        if _ENCRYPTION_KEY not in values:
+            raise self._damaged(f"has lost {_ENCRYPTION_KEY}")
         return {key: str(value) for key, value in values.items()}
+
+    def _configured(self) -> dict[str, Any]:
+        """Return the stack's configuration as it was written last, by this or by Pulumi."""
+        found: dict[str, Any] = yaml.safe_load(self._config.read_text()) if self._config.exists() else {}
+        return found
+
+    def _configured_secrets(self) -> dict[str, object]:
+        """Return the secrets that Pulumi was given, encrypted."""
+        return {key: value for key, value in self._configured().get("config", {}).items() if _is_secure(value)}
+
+    def _damaged(self, problem: str) -> DamagedError:
+        hint = "put back a copy of it: the stack's data need these secrets"
+        return DamagedError("read secrets", self.secrets, problem, hint=hint)
 
     def _complete_secrets(self) -> None:
         """Make the secrets that are not there yet; those that are never change."""
+        if not self.secrets.exists() and self._configured_secrets():
+            raise self._damaged("is gone")
         present = self.secret_config() if self.secrets.exists() else {}
         complete = present | {key: make() for key, make in SECRETS.items() if key not in present}
         if complete != present:
@@ -194,6 +216,11 @@ class StackFiles:
                 config: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
                 return config
         return {}
+
+
+def _is_whole(key: str, value: object) -> bool:
+    """Say whether a secret can be one of those that are made here, or at least as long."""
+    return isinstance(value, str) and bool(re.fullmatch(rf"{_KEY_KINDS.get(key, '')}[A-Za-z0-9+/=_-]{{43,}}", value))
 
 
 def _is_secure(value: object) -> bool:

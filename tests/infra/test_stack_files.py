@@ -16,6 +16,8 @@ from infra.settings import SupabaseSettings
 from infra.stack.files import SECRETS, StackFiles, state_dir
 from infra.toolchain.environment import REPOSITORY as ROOT
 
+_KEY = "a" * 43 + "="
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -58,12 +60,12 @@ def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(roo
     """What is missing is made; what is there never changes, as a volume was written with it."""
     files = StackFiles("dev", root=root, state=state)
     with files.locked():
-        files.secrets.write_text(json.dumps({"encryptionKey": "as it was", "of a later release": "x"}))
+        files.secrets.write_text(json.dumps({"encryptionKey": _KEY, "of a later release": "x"}))
         files.write({})
         complete = files.secret_config()
         files.write({})
     assert files.secret_config() == complete
-    assert (complete.pop("encryptionKey"), complete.pop("of a later release")) == ("as it was", "x")
+    assert (complete.pop("encryptionKey"), complete.pop("of a later release")) == (_KEY, "x")
     assert set(complete) == set(SECRETS) - {"encryptionKey"}
     assert complete["supabaseServiceKey"].startswith("sb_secret_")
     assert complete["supabasePublishableKey"].startswith("sb_publishable_")
@@ -71,7 +73,18 @@ def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(roo
     assert min(map(len, complete.values())) >= 43
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", '{"encryptionKey": "cut o'])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("", "[]", '{"encryptionKey": "cut o', "{}"),
+        *(
+            json.dumps({"encryptionKey": _KEY, **wrong})
+            for wrong in ({"supabaseDbPassword": None}, {"supabaseJwtSecret": "x"})
+        ),
+        *(json.dumps({"encryptionKey": key}) for key in (5, _KEY[:-4])),
+        json.dumps({"encryptionKey": _KEY, "supabaseServiceKey": f"sb_publishable_{_KEY}"}),
+    ],
+)
 def test_damaged_secrets_are_told_and_left_as_they_are(damaged: str, root: Path, state: Path) -> None:
     """New ones would not open the data; whoever has a copy can put it back."""
     files = StackFiles("dev", root=root, state=state)
@@ -80,6 +93,19 @@ def test_damaged_secrets_are_told_and_left_as_they_are(damaged: str, root: Path,
         with pytest.raises(DamagedError, match=r"secrets\.json.*copy"):
             files.write({})
     assert files.secrets.read_text() == damaged
+
+
+def test_secrets_that_are_gone_are_not_made_anew(root: Path, state: Path) -> None:
+    """Pulumi's configuration has them, encrypted: there was a stack with data that were written under the old ones."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({})
+        config = files.folder / "Pulumi.dev.yaml"
+        config.write_text(yaml.safe_dump({"config": {"aragora-persist:encryptionKey": {"secure": "v1:abc"}}}))
+        files.secrets.unlink()
+        with pytest.raises(DamagedError, match=r"secrets\.json: is gone.*copy"):
+            files.write({})
+    assert not files.secrets.exists()
 
 
 def test_a_shell_reads_where_the_supabase_is(root: Path, state: Path) -> None:
