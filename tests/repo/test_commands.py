@@ -52,3 +52,20 @@ def test_links_in_the_documentation_lead_somewhere() -> None:
 
     assert "README.md" in listed
     assert broken == []
+
+
+def test_files_that_the_documentation_names_exist() -> None:
+    """A module that was renamed or merged is told of under its new name."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    named = {
+        (page, name)
+        for page in listed
+        if page.endswith(".md")
+        for name in re.findall(r"`([a-z_./]+\.(?:py|sql))`", (ROOT / page).read_text())
+    }
+    missing = sorted(one for one in named if not any(f"/{path}".endswith(f"/{one[1]}") for path in listed))
+
+    assert len(named) > 20
+    assert missing == []
