@@ -35,7 +35,6 @@ from aragora_persist.settings import Secret, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
-    from types import TracebackType
 
     from aragora_persist.cloud.models import CloudModel
 
@@ -95,9 +94,7 @@ class SupabaseClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -22,7 +22,6 @@ from aragora_persist.errors import MisuseError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from aragora_persist.cloud.transport import Row, Transport
     from aragora_persist.settings import Secret
@@ -59,9 +58,7 @@ class CloudConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -17,8 +17,6 @@ from aragora_persist.cloud.pages import Query
 from aragora_persist.cloud.rows import columns_of, from_row
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from aragora_persist.cloud.connection import CloudConnection
 
 OVERLAP = timedelta(seconds=12)
@@ -67,9 +65,7 @@ class EventSubscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
