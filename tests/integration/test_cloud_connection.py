@@ -266,6 +266,16 @@ def test_rows_of_different_columns_go_together(connection: CloudConnection, data
     assert found == [(7,), (0,)]
 
 
+def test_a_batch_of_the_costliest_json_does_not_end_the_database(
+    connection: CloudConnection, database: psycopg.Connection
+) -> None:
+    """Brackets take it hundreds of times as much memory as they are long, and it has as little as `up` gives it."""
+    events = [StreamEvent("loop", number, "message", {"x": [[]] * 80_000}, timestamp=NOON) for number in range(16)]
+    connection.write("stream_events", [row_of(event) for event in events])
+
+    assert count(database, "stream_events") == 16
+
+
 def test_a_batch_that_takes_too_long_goes_in_halves(connection: CloudConnection, database: psycopg.Connection) -> None:
     """Here a trigger ends each statement of more than three rows as the server's limit of time does."""
     rows = [row_of(StreamEvent("loop", number, "error", {}, timestamp=NOON)) for number in range(50)]
