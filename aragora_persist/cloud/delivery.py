@@ -16,10 +16,10 @@ from aragora_persist.errors import DamagedError
 from aragora_persist.settings import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
-    from aragora_persist.storage.port import Reader, Value
+    from aragora_persist.storage.port import Reader, Row, Value
 
 BATCH_RECORDS = BATCH_ROWS
 BATCH_CHARACTERS = 2 * 2**20
@@ -57,15 +57,27 @@ def waiting_tables(outbox: Outbox) -> list[str]:
     return tables
 
 
-def next_batch(outbox: Outbox, table: str) -> Batch:
-    """Return the oldest records that wait for ``table``, as many as are good to send at once."""
-    batch = Batch([], [])
+def next_batch(outbox: Outbox, table: str, *, without: Collection[int] = ()) -> Batch:
+    """Return the oldest records that wait for ``table``, as many as are good to send at once; not those ``without``."""
+    others = f"table_name = ? AND id NOT IN ({', '.join('?' * len(without))})"
     with outbox.read("sync.batch") as view:
-        last = _last_of_batch(view, table)
+        last = _last_of_batch(view, others, (table, *without))
         rows = view.all(
-            f"SELECT {COLUMNS} FROM outbox WHERE table_name = ? AND id <= ? ORDER BY id",  # noqa: S608 - a constant
-            (table, last),
+            f"SELECT {COLUMNS} FROM outbox WHERE {others} AND id <= ? ORDER BY id",  # noqa: S608 - constants, parameters
+            (table, *without, last),
         )
+    return _batch(rows)
+
+
+def one_of(outbox: Outbox, table: str, id_: int) -> Batch:
+    """Return one record, if it still waits for ``table``."""
+    with outbox.read("sync.one") as view:
+        sql = f"SELECT {COLUMNS} FROM outbox WHERE table_name = ? AND id = ?"  # noqa: S608 - a constant
+        return _batch(view.all(sql, (table, id_)))
+
+
+def _batch(rows: Iterable[Row]) -> Batch:
+    batch = Batch([], [])
     for row in rows:
         try:
             batch.entries.append(to_entry(row))
@@ -74,13 +86,13 @@ def next_batch(outbox: Outbox, table: str) -> Batch:
     return batch
 
 
-def _last_of_batch(view: Reader, table: str) -> int:
-    """Return the id at which the batch must end to stay within its bounds."""
+def _last_of_batch(view: Reader, others: str, values: tuple[Value, ...]) -> int:
+    """Return the id at which a batch of ``others``, a condition and its values, must end to stay within its bounds."""
     last = size = count = 0
     # To know the length of a text SQLite reads it: at most as many records again as fit, and not a thousand large ones.
     while rows := view.all(
-        "SELECT id, length(payload) FROM outbox WHERE table_name = ? AND id > ? ORDER BY id LIMIT ?",
-        (table, last, min(max(1, count), BATCH_RECORDS - count)),
+        f"SELECT id, length(payload) FROM outbox WHERE {others} AND id > ? ORDER BY id LIMIT ?",  # noqa: S608 - as above
+        (*values, last, min(max(1, count), BATCH_RECORDS - count)),
     ):
         for id_, characters in rows:
             size += int(characters or 0)

@@ -1,8 +1,9 @@
 """Sends what waits in the outbox to Supabase, and removes what has arrived.
 
 A crash loses nothing, since a record is removed after the server has answered, and doubles nothing, since it carries
-its own key and is sent again as the same row. What keeps one table from being delivered does not hold up the others.
-Leaves out: who may send (``lease``) and when (the service, or ``sync --once``).
+its own key and is sent again as the same row. What keeps one table from being delivered does not hold up the others,
+and what keeps one record from it does not hold up those of its table (``suspicion``). Leaves out: who may send
+(``lease``) and when (the service, or ``sync --once``).
 """
 
 from __future__ import annotations
@@ -15,14 +16,23 @@ from typing import TYPE_CHECKING, Self
 
 from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.connection import CloudConnection
-from aragora_persist.cloud.delivery import next_batch, note_problem, remove_delivered, set_aside, waiting_tables
+from aragora_persist.cloud.delivery import (
+    next_batch,
+    note_problem,
+    one_of,
+    remove_delivered,
+    set_aside,
+    waiting_tables,
+)
 from aragora_persist.cloud.problems import tell_alike
 from aragora_persist.cloud.rows import to_row
+from aragora_persist.cloud.suspicion import Suspicion
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
     PersistError,
     RejectedError,
+    SchemaOutdatedError,
     UnreachableError,
     UnsupportedError,
 )
@@ -32,12 +42,14 @@ from aragora_persist.wording import count_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aragora_persist.cloud.delivery import Damaged
+    from aragora_persist.cloud.delivery import Batch, Damaged
     from aragora_persist.cloud.outbox import Outbox, OutboxEntry
     from aragora_persist.settings import Secret, Settings
 
 OPERATION = "sync"
 _EVERY_TABLE = ""
+_UNCLEAR = (UnreachableError, AccessDeniedError, SchemaOutdatedError)
+"""May concern one record: gateways refuse what they take for an attack, and a column may be one record's alone."""
 LEAST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """Between two attempts, in seconds: at first, and in a long outage."""
 _log = logging.getLogger(__name__)
@@ -104,6 +116,7 @@ class Sender:
         self._chance = chance
         self._connection: CloudConnection | None = None
         self._holds: dict[str, _Hold] = {}
+        self._suspicions: dict[str, Suspicion] = {}
         self._last_table = ""
         self._noted: str | None = None
 
@@ -130,8 +143,9 @@ class Sender:
         """
         before = self.sent + self.refused
         tables = waiting_tables(self._outbox)
-        concerned = {_EVERY_TABLE, *tables} if tables else set()
-        self._holds = {table: hold for table, hold in self._holds.items() if table in concerned}
+        self._suspicions = {table: self._suspicions.get(table) or Suspicion() for table in tables}
+        concerned = {_EVERY_TABLE, *tables, *map(_suspects_of, tables)} if tables else set()
+        self._holds = {name: hold for name, hold in self._holds.items() if name in concerned}
         # First those after the last one tried: a table that times out again and again keeps none from its turn.
         for table in sorted(tables, key=lambda name: (name <= self._last_table, name)):
             if self._stopping() or not self._may_try(_EVERY_TABLE):
@@ -149,26 +163,76 @@ class Sender:
     def _try(self, table: str) -> None:
         refused = self.refused
         try:
-            self._deliver_batch(table)
+            if self._deliver_batch(table, self._suspicions[table]):
+                self._holds.pop(table, None)
+                self._holds.pop(_EVERY_TABLE, None)
         except PersistError as error:
             self._hold(table, error)
             if isinstance(error, UnreachableError | InvalidValueError | UnsupportedError):
                 self._hold(_EVERY_TABLE, error)
             if isinstance(error, AccessDeniedError):
                 self._disconnect()
-        else:
-            self._holds.pop(table, None)
-            self._holds.pop(_EVERY_TABLE, None)
         if self.refused > refused:
             _log.error("%s: %s", table, count_text(self.refused - refused, "new dead letter"))
 
-    def _deliver_batch(self, table: str) -> None:
-        batch = next_batch(self._outbox, table)
+    def _deliver_batch(self, table: str, suspicion: Suspicion) -> bool:
+        """Send one batch, and suspects after it; say whether the server has answered to any of it."""
+        entries = self._sound(next_batch(self._outbox, table, without=suspicion.suspects))
+        connection = self._connection = self._connection or self._connect()
+        answered, error = False, None
+        while entries and not self._stopping():
+            portion = entries[: suspicion.portion]
+            try:
+                self._deliver(connection, portion)
+            except _UNCLEAR as failure:
+                error = failure
+                if not suspicion.failed(portion):
+                    raise
+                if len(portion) > 1:  # of which some may have been delivered, or refused
+                    entries = self._sound(next_batch(self._outbox, table, without=suspicion.suspects))
+                    continue
+            else:
+                answered = True
+                suspicion.passed()
+            entries = entries[len(portion) :]
+        if error and not answered:
+            raise error
+        return self._deliver_suspects(connection, table, suspicion, answered=answered)
+
+    def _deliver_suspects(
+        self, connection: CloudConnection, table: str, suspicion: Suspicion, *, answered: bool
+    ) -> bool:
+        held = _suspects_of(table)
+        for id_ in list(suspicion.suspects):
+            if self._stopping() or not self._may_try(held):
+                break
+            entries = self._sound(one_of(self._outbox, table, id_))
+            if not entries:
+                suspicion.cleared(id_)
+                continue
+            try:
+                self._deliver(connection, entries)
+            except _UNCLEAR as error:
+                counts = answered and not isinstance(error, SchemaOutdatedError)
+                if suspicion.failed_again(id_, counts=counts):
+                    self._set_aside(entries[0], f"fails again and again, while others get through: {error.problem}")
+                elif answered:
+                    self._hold(held, error)
+                    break
+                else:
+                    raise
+            else:
+                answered = True
+            suspicion.cleared(id_)
+        if not suspicion.suspects:
+            self._holds.pop(held, None)
+        return answered
+
+    def _sound(self, batch: Batch) -> list[OutboxEntry]:
+        """Return what can be sent, and set the rest aside."""
         for damaged in batch.damaged:
             self._set_aside(damaged, damaged.problem)
-        if self._connection is None:
-            self._connection = self._connect()
-        self._deliver(self._connection, batch.entries)
+        return batch.entries
 
     def _deliver(self, connection: CloudConnection, entries: Sequence[OutboxEntry]) -> None:
         """Send records of one table in one request, or in ever smaller ones until what is refused stands alone."""
@@ -210,3 +274,8 @@ class Sender:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _suspects_of(table: str) -> str:
+    """Return the name under which the suspects of a table are held."""
+    return f"{table} (suspects)"

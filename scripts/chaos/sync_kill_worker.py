@@ -17,6 +17,8 @@ from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aragora_persist.cloud.outbox import OutboxEntry
 
 PROTECTIONS = ("removal", "keys", "revisions")
@@ -27,8 +29,8 @@ def take_out(protection: str) -> None:
     """Take a protection out of this process."""
     next_batch, row = sync.next_batch, sync.to_row
 
-    def remove_first(outbox: Outbox, table: str) -> delivery.Batch:
-        batch = next_batch(outbox, table)
+    def remove_first(outbox: Outbox, table: str, *, without: Collection[int] = ()) -> delivery.Batch:
+        batch = next_batch(outbox, table, without=without)
         delivery.remove_delivered(outbox, batch.entries)
         return batch
 

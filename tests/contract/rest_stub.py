@@ -29,6 +29,7 @@ UNREACHABLE = Refusal(503)
 WRONG_KEY = Refusal(401)
 MISSING_GRANT = Refusal(403, "42501", "permission denied for table")
 MISSING_TABLE = Refusal(404, "PGRST205", "Could not find the table")
+MISSING_COLUMN = Refusal(400, "PGRST204", "Could not find the column")
 BAD_ROW = Refusal(400, "22P02", "invalid input syntax")
 
 Row = dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from aragora_persist.cloud.backoff import Backoff
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import AgentMetrics, NomicCycle, Record, StreamEvent
 from aragora_persist.cloud.outbox import Outbox
+from aragora_persist.cloud.suspicion import ENOUGH
 from aragora_persist.cloud.sync import LEAST_WAIT_S, LONGEST_WAIT_S, Sender
 from aragora_persist.settings import FileSecret, Secret
 from tests.contract.rest_stub import (
     BAD_ROW,
+    MISSING_COLUMN,
     MISSING_GRANT,
     MISSING_TABLE,
     UNREACHABLE,
@@ -268,9 +271,9 @@ def test_an_outage_while_poison_is_looked_for_loses_nothing(outbox: Outbox, stub
     """What had arrived is removed, the rest waits, and the search goes on after the outage."""
 
     def answer(_table: str, rows: Sequence[Row]) -> Refusal | None:
-        if any(row["cycle"] == 5 for row in rows):
-            return UNREACHABLE if len(stub.requests) == 4 else BAD_ROW
-        return None
+        if 4 <= len(stub.requests) <= 6:
+            return UNREACHABLE
+        return BAD_ROW if any(row["cycle"] == 5 for row in rows) else None
 
     stub.answer = answer
     outbox.enqueue(event(number) for number in range(8))
@@ -283,6 +286,86 @@ def test_an_outage_while_poison_is_looked_for_loses_nothing(outbox: Outbox, stub
 
     assert between == (4, 0, 4)
     assert (sender.sent, sender.refused, outbox.count()) == (7, 1, 0)
+
+
+@pytest.mark.parametrize("refusal", [UNREACHABLE, Refusal(403)], ids=["no answer", "a gateway's page"])
+def test_a_record_that_the_service_breaks_down_over_holds_nothing_up(
+    outbox: Outbox, stub: RestStub, clock: Clock, refusal: Refusal
+) -> None:
+    """All others arrive at once, later ones too; it is given up after so many failures while they did."""
+    stub.answer = lambda _table, rows: refusal if any(row["cycle"] in {37, 38} for row in rows) else None
+    outbox.enqueue(event(number) for number in range(100))
+    left = []
+    with sending(outbox, stub.url, clock) as sender:
+        sender.round()
+        clock.now += LEAST_WAIT_S
+        sender.round()
+        for number in range(100, 100 + 2 * ENOUGH):
+            left.append([entry.payload["cycle"] for entry in outbox.pending()])
+            outbox.enqueue([event(number)])
+            clock.now += LONGEST_WAIT_S
+            sender.round()
+        told = sender.problem
+
+    assert left == [[37, 38]] * (2 * ENOUGH - 2) + [[], []]
+    assert [row["cycle"] for _, row in stub.rows if row["cycle"] >= 100] == list(range(100, 100 + 2 * ENOUGH))
+    assert (sender.sent, sender.refused, outbox.count(), told) == (98 + 2 * ENOUGH, 2, 0, "")
+    with outbox.read("test") as view:
+        reasons = [str(reason) for (reason,) in view.all("SELECT reason FROM dead_letters")]
+    assert all(reason.startswith("fails again and again, while others get through: ") for reason in reasons)
+
+
+def test_a_record_that_fails_alone_is_never_given_up(outbox: Outbox, stub: RestStub, clock: Clock) -> None:
+    """Nothing tells it from an outage: it waits, and the problem is told; other tables are not kept waiting."""
+    stub.answer = lambda _table, rows: UNREACHABLE if rows[0]["loop_id"] == "loop" and "cycle" in rows[0] else None
+    outbox.enqueue([event(1)])
+    with sending(outbox, stub.url, clock) as sender:
+        for number in range(3 * ENOUGH):
+            outbox.enqueue([cycle(number)])
+            clock.now += LONGEST_WAIT_S
+            sender.round()
+            clock.now += LEAST_WAIT_S
+            sender.round()
+        told = sender.problem
+
+    assert "503" in told
+    assert (sender.sent, sender.refused, outbox.count()) == (3 * ENOUGH, 0, 1)
+
+
+def test_a_column_that_is_not_there_yet_holds_up_only_who_has_it(outbox: Outbox, stub: RestStub, clock: Clock) -> None:
+    """Records of a newer release wait for its schema however often they fail, and arrive with it."""
+    new = replace(event(0), payload={**event(0).payload, "new_column": 1})
+    stub.answer = lambda _table, rows: MISSING_COLUMN if any("new_column" in row for row in rows) else None
+    outbox.enqueue([new])
+    with sending(outbox, stub.url, clock) as sender:
+        for number in range(1, 3 * ENOUGH):
+            outbox.enqueue([event(number)])
+            clock.now += LONGEST_WAIT_S
+            sender.round()
+        waiting, told = [entry.payload["cycle"] for entry in outbox.pending()], sender.problem
+        stub.answer = lambda _table, _rows: None
+        clock.now += LONGEST_WAIT_S
+        sender.round()
+
+    assert waiting == [0]
+    assert "aragora-persist supabase apply" in told
+    assert (sender.sent, sender.refused, outbox.count(), sender.problem) == (3 * ENOUGH, 0, 0, "")
+
+
+def test_a_large_suspect_does_not_stand_before_the_others(
+    outbox: Outbox, stub: RestStub, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fill a batch of its own each time."""
+    monkeypatch.setattr(delivery, "BATCH_CHARACTERS", 100)
+    stub.answer = lambda _table, rows: UNREACHABLE if rows[0]["event_data"] else None
+    outbox.enqueue([StreamEvent("loop", 0, "message", {"text": "x" * 200}, timestamp=NOON).to_record()])
+    with sending(outbox, stub.url, clock) as sender:
+        sender.round()
+        outbox.enqueue([event(1)])
+        clock.now += LEAST_WAIT_S
+        sender.round()
+
+    assert [entry.payload["cycle"] for entry in outbox.pending()] == [0]
 
 
 def test_a_stop_comes_between_two_requests(outbox: Outbox, stub: RestStub, clock: Clock) -> None:

@@ -140,6 +140,41 @@ def test_poison_of_a_real_database_becomes_a_dead_letter(
     assert compare(expected(want), stored(supabase.db_url)) == {"rows": 140, "lost": 0, "doubled": 0, "stale": 0}
 
 
+@pytest.mark.parametrize(
+    "breakdown",
+    [
+        "raise exception 'broken' using errcode = 'XX000'",
+        "perform pg_terminate_backend(pg_backend_pid())",
+        "raise exception 'too slow' using errcode = '57014'",
+    ],
+    ids=["internal error", "end of its process", "time-out"],
+)
+def test_a_record_that_the_database_breaks_down_over_holds_nothing_up(
+    outbox: Outbox, sender: Sender, supabase: LocalSupabase, breakdown: str
+) -> None:
+    """What it answers is that of an outage; all other records arrive, and those of other tables."""
+    want = records(*range(1, 31))
+    bad = next(record for record in want if record.table == "stream_events" and record.payload["cycle"] == 9)
+    outbox.enqueue(want)
+    with changed(
+        supabase,
+        "CREATE FUNCTION break_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF new.cycle = 9 THEN {breakdown}; END IF; RETURN new; END $$;"
+        " CREATE TRIGGER break_down BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION break_down()",
+        "DROP FUNCTION break_down CASCADE",
+    ):
+        while sender.round():
+            pass
+        waiting = [entry.key for entry in outbox.pending()]
+    good = [record for record in want if record is not bad]
+
+    assert waiting == [bad.key]
+    assert compare(expected(good), stored(supabase.db_url)) == {"rows": 209, "lost": 0, "doubled": 0, "stale": 0}
+    drain(sender, outbox)
+    assert compare(expected(want), stored(supabase.db_url)) == {"rows": 210, "lost": 0, "doubled": 0, "stale": 0}
+    assert sender.refused == 0
+
+
 def test_a_missing_grant_holds_up_one_table(outbox: Outbox, sender: Sender, supabase: LocalSupabase) -> None:
     """Its records wait under the statement that helps; when that was run, they arrive."""
     want = records(1, 2)
