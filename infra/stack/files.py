@@ -123,6 +123,12 @@ class StackFiles:
         The tree's `Pulumi.<stack>.yaml`, or that of `dev` where a stack has none, says what a stack is like;
         ``overrides`` are added to it now and on every later call: only those that were found to be right.
         """
+        if not self.passphrase.exists() and "encryptionsalt" in self._configured():
+            state = self.backend / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
+            hint = (
+                f"put back a copy of it; without one, remove {self._config} and {state}: scripts/up takes over the data"
+            )
+            raise DamagedError("read passphrase", self.passphrase, "is gone", hint=hint)
         _make_once(self.passphrase, lambda: secrets.token_urlsafe(32))
         self._complete_secrets()
         kept = self._kept(overrides)

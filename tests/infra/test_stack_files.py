@@ -108,6 +108,22 @@ def test_secrets_that_are_gone_are_not_made_anew(root: Path, state: Path) -> Non
     assert not files.secrets.exists()
 
 
+def test_a_passphrase_that_is_gone_is_not_made_anew(root: Path, state: Path) -> None:
+    """Another one would not open what was encrypted under it; the way out names what to put back or to give up."""
+    files = StackFiles("dev", root=root, state=state)
+    config = files.folder / "Pulumi.dev.yaml"
+    with files.locked():
+        files.write({})
+        config.write_text(yaml.safe_dump({"encryptionsalt": "v1:salt", "config": {}}))
+        files.passphrase.unlink()
+        with pytest.raises(DamagedError, match=r"passphrase: is gone.*Pulumi\.dev\.yaml and .*/dev\.json"):
+            files.write({})
+        assert not files.passphrase.exists()
+        config.unlink()
+        files.write({})
+    assert files.passphrase.exists()
+
+
 def test_a_shell_reads_where_the_supabase_is(root: Path, state: Path) -> None:
     """The file is its owner's alone, follows the ports, and goes when there is nothing that it tells of."""
     files = StackFiles("dev", root=root, state=state)
