@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+from aragora_persist.cli import build_parser
 from aragora_persist.settings import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,3 +42,13 @@ def test_every_variable_and_every_verb_is_on_its_page() -> None:
         "serve",
     ):
         assert f"\n## {verb}\n" in commands
+
+
+def test_commands_in_the_other_pages_can_be_given() -> None:
+    """Each is one that the program takes, with its options; it is not run."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages if page.name != "commands.md")
+    commands = re.findall(r"(?:^|[ `])aragora-persist ([a-z][^`#\n]*)", text, re.MULTILINE)
+
+    assert len(commands) > 15
+    assert [build_parser().parse_args(shlex.split(command)) for command in commands]
