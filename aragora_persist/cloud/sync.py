@@ -64,9 +64,7 @@ def require_configured(settings: Settings) -> Secret:
     """
     if not settings.supabase_url or settings.supabase_key is None:
         missing = "SUPABASE_KEY" if settings.supabase_url else "SUPABASE_URL"
-        raise InvalidValueError(
-            OPERATION, "Supabase", f"{missing} is not set", hint="set SUPABASE_URL and SUPABASE_KEY"
-        )
+        raise InvalidValueError(OPERATION, missing, "is not set", hint="set SUPABASE_URL and SUPABASE_KEY")
     return settings.supabase_key
 
 

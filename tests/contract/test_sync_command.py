@@ -215,7 +215,7 @@ def test_once_needs_a_configured_supabase(shell: Shell, monkeypatch: pytest.Monk
     status = shell("--status")
 
     assert failed[0] == 1
-    assert f"{missing} is not set" in failed[1]
+    assert f"sync: {missing}: is not set" in failed[1]
     assert status.splitlines()[-1] == "Supabase is not configured: set SUPABASE_URL and SUPABASE_KEY"
 
 
