@@ -38,6 +38,7 @@ def test_counts_carry_their_noun() -> None:
         "header Authorization: Bearer {secret}",
         'refused {{"apikey": "{secret}"}}',
         "SUPABASE_KEY={secret} is wrong",
+        "{{'SUPABASE_KEY': '{secret}'}}",
         "password = {secret}",
         "https://example.com/?token={secret}&x=1",
     ],
@@ -59,7 +60,13 @@ def test_known_key_forms_are_taken_out_wherever_they_stand(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["migrate: users: migration 002 failed", "http://127.0.0.1:8787/ does not answer", "/data/aragora_users.db"]
+    "text",
+    [
+        "migrate: users: migration 002 failed",
+        "http://127.0.0.1:8787/ does not answer",
+        "/data/aragora_users.db",
+        "sync: SUPABASE_KEY: is not set",
+    ],
 )
 def test_ordinary_texts_stay(text: str) -> None:
     """What holds no credential is left alone."""
