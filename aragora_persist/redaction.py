@@ -20,7 +20,7 @@ _PATTERNS = (
         rf"\g<1>{_MARK}",
     ),
     # Not after a bare colon: errors of this package begin with the variable that they are about.
-    (re.compile(r"""(\bSUPABASE_KEY(?:["']?\s*=|["']\s*:)\s*["']?)[^\s"'&,;]+"""), rf"\g<1>{_MARK}"),
+    (re.compile(r"""(\bsupabase_key(?:["']?\s*=|["']\s*:)\s*["']?)[^\s"'&,;]+""", re.IGNORECASE), rf"\g<1>{_MARK}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), _MARK),  # a JSON web token, such as Supabase's older keys
     (re.compile(r"\bsb_(?:secret|publishable)_[\w-]+"), _MARK),
     (re.compile(r"\bara_[\w-]{20,}"), _MARK),
