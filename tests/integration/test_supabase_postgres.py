@@ -286,6 +286,19 @@ def test_a_start_that_cannot_set_a_password_is_refused(engine: Engine) -> None:
     assert "a password" not in said
 
 
+def test_a_setting_of_the_volume_keeps_nobody_out(engine: Engine) -> None:
+    """A start sets the passwords whatever was set for all sessions: read-only for example, while a disk was full."""
+    database = _Database(engine, "db")
+    database.start()
+    with psycopg.connect(database.url(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET password_encryption = 'md5'")
+        connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    database.write_secrets({"authenticator_password": "another"})
+    database.container.kill()
+    database.start()
+    assert connects(database.url("authenticator", "another"))
+
+
 def test_a_volume_has_one_server(engine: Engine) -> None:
     """A second container on the volume is refused while the first one runs, and starts after it."""
     first = _Database(engine, "first")
