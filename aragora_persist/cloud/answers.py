@@ -25,9 +25,10 @@ _CODE = re.compile(r"PGRST\d{3}|[0-9A-Z]{5}")
 # The server is starting, overloaded or shut down, or two writers met: the same request may pass a moment later.
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504, *range(520, 528), 530}
 _PASSING = re.compile(r"PGRST00\d|PGRST20[245]|08...|40...|53...|55P03|57P0.|58...|XX...")
-_OUTDATED = re.compile(r"PGRST20\d|42P01|42703|42883|42P10")
+# Of class 42 are statements that do not fit the schema, a trigger's too: whatever the rows are.
+_OUTDATED = re.compile(r"PGRST20\d|42(?!501)...")
 _DENIED = re.compile(r"42501|28...|0P000|0L...|PGRST3\d\d|PGRST106")
-_REJECTED = re.compile(r"2[123]...|42...|44...|54...|P0...|PGRST1\d\d")
+_REJECTED = re.compile(r"2[123]...|44...|54...|P0...|PGRST1\d\d")
 _NAMES_SCHEMA_ONLY = re.compile(r"PGRST2\d\d|23...|42...|28...|0....")
 
 

@@ -222,6 +222,30 @@ def test_a_missing_table_holds_up_no_other(outbox: Outbox, sender: Sender, supab
     assert sender.refused == 0
 
 
+def test_a_trigger_that_does_not_fit_the_schema_makes_no_dead_letters(
+    outbox: Outbox, sender: Sender, supabase: LocalSupabase
+) -> None:
+    """Somebody's mistake in the database is no record's: all of the table wait until it is mended."""
+    want = records(1, 2, 3)
+    outbox.enqueue(want)
+    with changed(
+        supabase,
+        "CREATE FUNCTION mistaken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE agent_metrics SET cycle = 'one'::text; RETURN new; END $$;"
+        " CREATE TRIGGER mistaken BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION mistaken()",
+        "DROP FUNCTION mistaken CASCADE",
+    ):
+        sender.round()
+        waiting = [entry.table for entry in outbox.pending()]
+        problem = sender.problem
+    drain(sender, outbox)
+
+    assert waiting == ["stream_events"] * 3
+    assert "42804" in problem
+    assert compare(expected(want), stored(supabase.db_url)) == {"rows": 21, "lost": 0, "doubled": 0, "stale": 0}
+    assert sender.refused == 0
+
+
 def test_a_wrong_key_loses_nothing(outbox: Outbox, supabase: LocalSupabase) -> None:
     """Neither an unknown key nor the publishable one writes anything, and the problem says which key it is."""
     outbox.enqueue(records(1))

@@ -29,6 +29,8 @@ def postgrest(status: int, code: str | None, message: str = "said") -> Answer:
     [
         (404, "42P01", SchemaOutdatedError),
         (400, "42703", SchemaOutdatedError),
+        (400, "42804", SchemaOutdatedError),
+        (404, "42883", SchemaOutdatedError),
         (400, "PGRST204", SchemaOutdatedError),
         (404, "PGRST205", SchemaOutdatedError),
         (404, "PGRST202", SchemaOutdatedError),
