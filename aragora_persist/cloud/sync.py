@@ -26,7 +26,7 @@ from aragora_persist.cloud.delivery import (
 )
 from aragora_persist.cloud.problems import tell_alike
 from aragora_persist.cloud.rows import to_row
-from aragora_persist.cloud.suspicion import Suspicion
+from aragora_persist.cloud.suspicion import ENOUGH, Suspicion
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
@@ -215,7 +215,7 @@ class Sender:
                 if suspicion.failed_again(id_, counts=counts):
                     self._set_aside(entries[0], f"fails again and again, while others get through: {error.problem}")
                 elif answered:
-                    self._hold(held, error)
+                    self._hold(held, _of_one(error, entries[0]))
                     break
                 else:
                     raise
@@ -272,6 +272,13 @@ class Sender:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _of_one(error: PersistError, entry: OutboxEntry) -> PersistError:
+    """Return the error as that of one record: what is wrong is neither the address nor the key."""
+    problem = f"fails, while others get through: {error.problem}"
+    hint = error.hint if isinstance(error, SchemaOutdatedError) else f"it is given up after {ENOUGH} such failures"
+    return type(error)(error.operation, f"{entry.table} {entry.key}", problem, hint=hint)
 
 
 def _suspects_of(table: str) -> str:

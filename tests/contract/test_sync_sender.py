@@ -300,6 +300,7 @@ def test_a_record_that_the_service_breaks_down_over_holds_nothing_up(
         sender.round()
         clock.now += LEAST_WAIT_S
         sender.round()
+        told_of_one = sender.problem
         for number in range(100, 100 + 2 * ENOUGH):
             left.append([entry.payload["cycle"] for entry in outbox.pending()])
             outbox.enqueue([event(number)])
@@ -307,6 +308,8 @@ def test_a_record_that_the_service_breaks_down_over_holds_nothing_up(
             sender.round()
         told = sender.problem
 
+    assert told_of_one.startswith(f"stream_events {event(37).key}: fails, while others get through: ")
+    assert told_of_one.endswith(f"(it is given up after {ENOUGH} such failures)")
     assert left == [[37, 38]] * (2 * ENOUGH - 2) + [[], []]
     assert [row["cycle"] for _, row in stub.rows if row["cycle"] >= 100] == list(range(100, 100 + 2 * ENOUGH))
     assert (sender.sent, sender.refused, outbox.count(), told) == (98 + 2 * ENOUGH, 2, 0, "")
