@@ -18,10 +18,10 @@ import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 from pulumi.runtime.rpc import UNKNOWN
 
-from aragora_persist.cloud.schema import apply_schema, inspect_schema
+from aragora_persist.cloud.schema import NOT_THERE, apply_schema, inspect_schema
 from aragora_persist.cloud.schema.connecting import database_of
 from aragora_persist.cloud.schema.folder import load, shipped_folder
-from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, PersistError, UnreachableError
+from aragora_persist.errors import InvalidValueError, PersistError
 from aragora_persist.settings import Secret
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SupabaseSchemaProvider(ResourceProvider):
             return DiffResult(changes=changed)
         try:
             state = inspect_schema(Secret(news["db_url"]))
-        except (UnreachableError, AccessDeniedError, NotFoundError) as error:
+        except NOT_THERE as error:
             # The same `up` may be about to start it, or to give it another password.
             _warn(f"drift unknown: {error}")
             return DiffResult(changes=changed)

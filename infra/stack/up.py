@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aragora_persist.cloud.schema import inspect_schema
-from aragora_persist.errors import AccessDeniedError, ConflictError, NotFoundError, PersistError, UnreachableError
+from aragora_persist.cloud.schema import NOT_THERE, inspect_schema
+from aragora_persist.errors import ConflictError, PersistError
 from aragora_persist.settings import Secret
 from infra.naming import CONTENTS, PROJECT, SUPABASE, resource_name
 from infra.settings import StackSettings, read_settings
@@ -115,7 +115,7 @@ def check_schema(files: StackFiles, wanted: StackSettings) -> None:
     """
     if wanted.supabase is not None:
         url = Secret(wanted.supabase.database_url(files.secret_config()["supabaseDbPassword"]))
-        with suppress(UnreachableError, AccessDeniedError, NotFoundError):
+        with suppress(*NOT_THERE):
             inspect_schema(url).check()
 
 

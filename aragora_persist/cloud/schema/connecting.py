@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
 _URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
 _PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
+NOT_THERE = (UnreachableError, AccessDeniedError, NotFoundError)
+"""What ``connected`` raises where a database may be there a moment later: started, or with another password."""
+
 _CONNECT = "connect to the database"
 _VARIABLE = "SUPABASE_DB_URL"
 _TIMEOUT_S = 10
