@@ -45,10 +45,12 @@ def _start(*arguments: str, variables: Mapping[str, str] | None = None) -> subpr
 
 
 def _tree(*folders: Path) -> dict[str, tuple[int, int]]:
+    """Return what is there; not when Pulumi last used a plugin, for a stack of another test may just run."""
     return {
         str(path): (path.lstat().st_mtime_ns, path.lstat().st_size)
         for folder in folders
         for path in sorted(folder.rglob("*"))
+        if path.suffix != ".lastused"
     }
 
 

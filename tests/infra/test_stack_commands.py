@@ -196,21 +196,20 @@ def test_only_what_is_published_on_loopback_over_tcp_holds_a_port(
     docker_engine: docker.DockerClient, python_image: str
 ) -> None:
     """A container's port of the same number over UDP, or on another address, is in nobody's way."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     container = docker_engine.containers.run(
         python_image,
         ["sleep", "60"],
-        ports={"9/udp": ("127.0.0.1", 0), "9/tcp": ("127.0.0.2", 0)},
+        ports={"9/udp": ("127.0.0.1", port), "9/tcp": ("127.0.0.2", port)},
         detach=True,
         init=True,
         auto_remove=True,
     )
     try:
-        container.reload()
-        ports = [int(one["HostPort"]) for bindings in container.ports.values() for one in bindings or ()]
-        assert len(ports) == 2
         with engine("unit-ports") as on_engine:
-            for port in ports:
-                on_engine.check_ports(_settings(sqlite=port))
+            on_engine.check_ports(_settings(sqlite=port))
     finally:
         container.kill()
 
