@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class StoreName(NamedTuple):
+    """A store: its class, and the module of this package that holds it."""
+
+    cls: str
+    module: str
+
+
 class Database(NamedTuple):
     """One SQLite file of the tier."""
 
     name: str
     purpose: str
-    stores: tuple[str, ...]
+    stores: tuple[StoreName, ...]
 
     @property
     def file_name(self) -> str:
@@ -31,17 +38,24 @@ class Database(NamedTuple):
 
 
 DATABASES: tuple[Database, ...] = (
-    Database("elo", "Agent ELO rankings", ("EloStore",)),
-    Database("memory", "Memory tiers", ("MemoryStore",)),
+    Database("elo", "Agent ELO rankings", (StoreName("EloStore", "storage.elo_store"),)),
+    Database("memory", "Memory tiers", (StoreName("MemoryStore", "storage.memory_store"),)),
     Database(
         "users",
         "User accounts",
-        ("UserStore", "OrganizationStore", "AuditStore", "UsageStore", "ShareLinkStore", "WebhookStore"),
+        (
+            StoreName("UserStore", "storage.user_store"),
+            StoreName("OrganizationStore", "storage.organization_store"),
+            StoreName("AuditStore", "storage.audit_store"),
+            StoreName("UsageStore", "storage.usage_store"),
+            StoreName("ShareLinkStore", "storage.share_store"),
+            StoreName("WebhookStore", "storage.webhook_store"),
+        ),
     ),
-    Database("positions", "Agent positions", ("PositionStore",)),
-    Database("replay", "Debate replays", ("ReplayStore",)),
-    Database("tokens", "Token blacklist", ("TokenBlacklist",)),
-    Database("outbox", "Records on their way to Supabase", ("Outbox",)),
+    Database("positions", "Agent positions", (StoreName("PositionStore", "storage.position_store"),)),
+    Database("replay", "Debate replays", (StoreName("ReplayStore", "storage.replay_store"),)),
+    Database("tokens", "Token blacklist", (StoreName("TokenBlacklist", "storage.token_blacklist"),)),
+    Database("outbox", "Records on their way to Supabase", (StoreName("Outbox", "cloud.outbox"),)),
 )
 
 _BY_NAME = {database.name: database for database in DATABASES}

@@ -70,14 +70,19 @@ def _find_unstorable(value: object, path: str) -> tuple[str, str] | None:
     return None
 
 
+def unstorable(text: str) -> str | None:
+    """Return what keeps a text from being stored, or None."""
+    if "\0" in text:
+        return "holds a NUL character, which PostgreSQL cannot store"
+    if _LONE_SURROGATE.search(text):
+        return "holds a lone surrogate, which is not text"
+    return None
+
+
 def _problem(part: object) -> str | None:
     """Return what keeps one part from being stored."""
     if isinstance(part, str):
-        if "\0" in part:
-            return "holds a NUL character, which PostgreSQL cannot store"
-        if _LONE_SURROGATE.search(part):
-            return "holds a lone surrogate, which is not text"
-        return None
+        return unstorable(part)
     if isinstance(part, float):
         return None if math.isfinite(part) else f"is {part}, which JSON does not have"
     if part is None or isinstance(part, bool | int | dict | list | tuple):

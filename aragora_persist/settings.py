@@ -108,7 +108,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ARAGORA_AUDIT_RETENTION_DAYS", "90", "Audit log retention, in days"),
     Variable("DB_TIMEOUT", "30", "SQLite connection timeout, in seconds; fractions are allowed"),
     Variable("ARAGORA_DURABILITY", "durable", "What a write survives by default: `durable` or `committed`"),
-    Variable("ARAGORA_ENCRYPTION_KEY_FILE", "", "File with the key that the data of a service belongs to"),
+    Variable(
+        "ARAGORA_ENCRYPTION_KEY_FILE",
+        "",
+        "File with the keys that encrypt secrets in the databases, base64 of 32 bytes, one a line; the first encrypts",
+    ),
+    Variable("ARAGORA_AUDIT_SIGNING_KEY_FILE", "", "File with the Ed25519 key (PEM) that signs the audit log's heads"),
     Variable("ARAGORA_BACKUP_DIR", "$NOMIC_DIR/backups", "Where backups and their catalog are written"),
     Variable("ARAGORA_BACKUP_INTERVAL_SECONDS", "3600", "How often the backup sidecar takes a backup"),
     Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
@@ -132,6 +137,7 @@ class Settings:
     db_timeout_s: float
     durability: Durability
     encryption_key_file: Path | None
+    audit_signing_key_file: Path | None
     backup_dir: Path
     backup_interval_s: float
     backup_retention_days: int
@@ -169,6 +175,7 @@ class Settings:
             db_timeout_s=read.number("DB_TIMEOUT", least=0),
             durability=read.durability("ARAGORA_DURABILITY"),
             encryption_key_file=read.path_or(_KEY_FILE, None),
+            audit_signing_key_file=read.path_or("ARAGORA_AUDIT_SIGNING_KEY_FILE", None),
             backup_dir=read.path_or("ARAGORA_BACKUP_DIR", nomic_dir / "backups"),
             backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
             backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),

@@ -90,7 +90,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if not IN_CI or exitstatus != pytest.ExitCode.OK:
         return
     minimum = int((ROOT / ".ci" / "minimum-tests").read_text())
-    problems = list(_not_run)
+    problems = list(dict.fromkeys(_not_run))
     if session.testscollected < minimum:
         problems.append(f"{session.testscollected} tests were collected, .ci/minimum-tests wants {minimum}")
     if problems:

@@ -14,13 +14,12 @@ from aragora_persist.errors import DamagedError, InvalidValueError
 from aragora_persist.storage.store import Store
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     from aragora_persist.cloud.models import Record
-    from aragora_persist.settings import Durability, Settings
+    from aragora_persist.settings import Durability
     from aragora_persist.storage.port import Reader, Row, Transaction
 
 COLUMNS = "id, table_name, record_key, revision, payload, enqueued_at"
@@ -59,20 +58,17 @@ def prepare(records: Iterable[Record]) -> Prepared:
 class Outbox(Store):
     """The local half of the way to Supabase, in ``aragora_outbox.db``."""
 
-    def __init__(
-        self, db_path: str | os.PathLike[str] | None = None, *, migrate: bool = False, settings: Settings | None = None
-    ) -> None:
-        super().__init__("outbox", db_path, migrate=migrate, settings=settings)
+    database_name = "outbox"
 
     def read(self, operation: str) -> AbstractContextManager[Reader]:
         """Open a view of the outbox's database."""
-        return self._engine.read(operation)
+        return self._database.read(operation)
 
     def transaction(
         self, operation: str, *, durability: Durability | None = None
     ) -> AbstractContextManager[Transaction]:
         """Open a transaction, in which several calls and what was imported change together or not at all."""
-        return self._engine.transaction(operation, durability=durability)
+        return self._database.transaction(operation, durability=durability)
 
     def enqueue(self, records: Iterable[Record] | Prepared, *, tx: Transaction | None = None) -> int:
         """Let these records wait, and return how many are new or newer than what waited.

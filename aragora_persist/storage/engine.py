@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aragora_persist.settings import Durability
+    from aragora_persist.storage.port import Context, Result, Transaction
 
 
 def open_engine(
@@ -67,15 +68,39 @@ class Engine:
         self._closed = False
 
     @property
+    def name(self) -> str:
+        """The database's name in the registry."""
+        return self._shared.database
+
+    @property
     def target(self) -> str:
         """The resolved path, as errors name it."""
         return self._shared.target
 
-    def read(self, operation: str) -> View:
+    @property
+    def writer(self) -> Writer:
+        """The one writer of this file in this process."""
+        return self._shared.writer
+
+    def read(self, operation: str, context: Context | None = None) -> View:
         """Open a view for reading. See ``port.Backend``."""
         if self._closed:
             raise self._used_after_close(operation)
-        return View(self._shared.readers, operation)
+        return View(self._shared.readers, operation, context)
+
+    def write(
+        self,
+        operation: str,
+        work: Callable[[Transaction], Result],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Run ``work`` in a write transaction and return its result. See ``port.Backend``."""
+        if self._closed:
+            raise self._used_after_close(operation)
+        with WriteTransaction(self._shared.writer, operation, durability, context) as transaction:
+            return work(transaction)
 
     def transaction(self, operation: str = "transaction", *, durability: Durability | None = None) -> WriteTransaction:
         """Open a write transaction. See ``port.Backend``."""

@@ -1,22 +1,25 @@
-"""The port through which stores speak to a database: read, transaction, close.
+"""The port through which stores speak to a database: read, write, transaction, close.
 
-Stores know this module, never ``sqlite3``; they write SQL in the subset that SQLite and PostgreSQL share, with ``?``
-for parameters. Rows are tuples. Leaves out: how a backend makes writes fast or safe; that is the backend's own matter,
-within the promises written here.
+Stores know this module, never ``sqlite3`` or ``psycopg``; they write SQL in the subset that SQLite and PostgreSQL
+share, with ``?`` for parameters. Rows are tuples. Leaves out: how a backend makes writes fast or safe; that is the
+backend's own matter, within the promises written here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from aragora_persist.settings import Durability
 
+    Context = Mapping[str, str | int | float | None]
+
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
+Result = TypeVar("Result")
 
 
 class Reader(Protocol):
@@ -51,20 +54,63 @@ class Transaction(Reader, Protocol):
         """Run one statement for each row of parameters and return how many rows it changed in all."""
         ...
 
+    def nested(self, work: Callable[[Transaction], Result]) -> Result:
+        """Run ``work`` in a savepoint: an exception takes back what it wrote, and only that, and is raised on."""
+        ...
+
+    def belongs_to(self, database: Backend) -> bool:
+        """Whether this is a transaction of that database."""
+        ...
+
 
 class Backend(Protocol):
     """One open database."""
 
-    def read(self, operation: str) -> AbstractContextManager[Reader]:
-        """Open a view for reading; ``operation`` names it in errors and in the slow-query log (``"user.get"``)."""
+    @property
+    def name(self) -> str:
+        """Its name in the registry of databases (``"users"``)."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """What errors call it: a path, or an address without its password."""
+        ...
+
+    def read(self, operation: str, context: Context | None = None) -> AbstractContextManager[Reader]:
+        """Open a view for reading; ``operation`` names it in errors and in the slow-query log (``"user.get"``).
+
+        ``context`` is what of the call may stand in that log beside the operation: no secret, nothing personal.
+        """
+        ...
+
+    def write(
+        self,
+        operation: str,
+        work: Callable[[Transaction], Result],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Run ``work`` in a write transaction and return its result, once the write has reached ``durability``.
+
+        This is how stores write, and how a backend may commit the work of several callers at once; each is still alone
+        in its own: an exception of ``work`` takes back what it wrote, fails only its caller, and is raised there.
+        ``work`` may run in another thread than the caller's, does nothing but speak to its transaction, and never
+        waits. ``durability`` None is the configured default.
+
+        Raises:
+            BusyError: the turn or the write lock was not had within the timeout; nothing was written.
+
+        """
         ...
 
     def transaction(
         self, operation: str = "transaction", *, durability: Durability | None = None
     ) -> AbstractContextManager[Transaction]:
-        """Open a write transaction. It commits when the block ends and rolls back on any exception.
+        """Open a write transaction for a block of the caller's own code, over several stores for instance.
 
-        When the block has ended without an error, the write has reached ``durability`` (None: the configured default).
+        It commits when the block ends and rolls back on any exception. When the block has ended without an error, the
+        write has reached ``durability``.
 
         Raises:
             BusyError: the write lock was not had within the timeout; nothing was written.

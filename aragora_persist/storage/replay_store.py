@@ -14,11 +14,9 @@ from aragora_persist.storage.store import Store
 from aragora_persist.storage.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from aragora_persist.settings import Settings
     from aragora_persist.storage.port import Row, Transaction
 
 _LIST = """
@@ -44,10 +42,7 @@ class ReplaySummary:
 class ReplayStore(Store):
     """Replays by their trace id, which is a key and never a path."""
 
-    def __init__(
-        self, db_path: str | os.PathLike[str] | None = None, *, migrate: bool = False, settings: Settings | None = None
-    ) -> None:
-        super().__init__("replay", db_path, migrate=migrate, settings=settings)
+    database_name = "replay"
 
     def save(self, trace: Trace, *, tx: Transaction | None = None) -> bool:
         """Save a replay with all its events, and return whether it is new; the same one again changes nothing.
@@ -61,7 +56,7 @@ class ReplayStore(Store):
         events = [_event_row(trace.trace_id, position, event) for position, event in enumerate(trace.events)]
         if tx is not None:
             return _insert(tx, trace, digest, header, events)
-        with self._engine.transaction("replay.save") as own:
+        with self._database.transaction("replay.save") as own:
             return _insert(own, trace, digest, header, events)
 
     def get(self, trace_id: str) -> Trace | None:
@@ -71,7 +66,7 @@ class ReplayStore(Store):
             DamagedError: it is not what was saved.
 
         """
-        with self._engine.read("replay.get") as view:
+        with self._database.read("replay.get") as view:
             row = view.one("SELECT header, checksum, digest FROM replays WHERE trace_id = ?", (trace_id,))
             if row is None:
                 return None
@@ -95,7 +90,7 @@ class ReplayStore(Store):
             DamagedError: an event is not readable; only ``get`` and ``export`` compare all of it with what was saved.
 
         """
-        with self._engine.read("replay.iter_events") as view:
+        with self._database.read("replay.iter_events") as view:
             if view.one("SELECT 1 FROM replays WHERE trace_id = ?", (trace_id,)) is None:
                 raise _unknown("replay.iter_events", trace_id)
             sql = "SELECT body FROM replay_events WHERE trace_id = ? ORDER BY position"
@@ -121,7 +116,7 @@ class ReplayStore(Store):
 
     def list(self, *, limit: int = 100, after: str = "") -> list[ReplaySummary]:
         """Return replays in the order of their trace ids, from the first one above ``after``."""
-        with self._engine.read("replay.list") as view:
+        with self._database.read("replay.list") as view:
             return [_summary(row) for row in view.all(_LIST, (after, limit))]
 
 

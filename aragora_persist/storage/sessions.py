@@ -15,11 +15,11 @@ from aragora_persist.storage.slow import report_slow
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Row, Value
+    from aragora_persist.storage.port import Backend, Context, Result, Row, Transaction, Value
 
 _STREAMED_AT_ONCE = 256
 
@@ -93,10 +93,11 @@ _INHERITED = _Inherited()
 class _Session:
     """The reading half, which both kinds share."""
 
-    __slots__ = ("_connection", "_cursors", "_operation", "_spent_s", "_target")
+    __slots__ = ("_connection", "_context", "_cursors", "_operation", "_spent_s", "_target")
 
-    def __init__(self, operation: str, target: str) -> None:
+    def __init__(self, operation: str, target: str, context: Context | None = None) -> None:
         self._operation = operation
+        self._context = context
         self._target = target
         self._connection: sqlite3.Connection | _Ended = _ENDED
         self._cursors: list[sqlite3.Cursor] = []
@@ -151,8 +152,8 @@ class View(_Session):
 
     __slots__ = ("_source",)
 
-    def __init__(self, source: ReadSource, operation: str) -> None:
-        super().__init__(operation, source.target)
+    def __init__(self, source: ReadSource, operation: str, context: Context | None = None) -> None:
+        super().__init__(operation, source.target, context)
         self._source = source
 
     def __enter__(self) -> Self:
@@ -166,7 +167,7 @@ class View(_Session):
         self._end()
         if not isinstance(connection, _Ended):
             self._source.give(connection)
-        report_slow(self._operation, self._spent_s, self._source.slow_query_ms)
+        report_slow(self._operation, self._context, self._spent_s, self._source.slow_query_ms)
 
 
 class WriteTransaction(_Session):
@@ -174,8 +175,14 @@ class WriteTransaction(_Session):
 
     __slots__ = ("_durability", "_source")
 
-    def __init__(self, source: WriteSource, operation: str, durability: Durability | None) -> None:
-        super().__init__(operation, source.target)
+    def __init__(
+        self,
+        source: WriteSource,
+        operation: str,
+        durability: Durability | None,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(operation, source.target, context)
         self._source = source
         self._durability = durability
 
@@ -204,7 +211,7 @@ class WriteTransaction(_Session):
             start = perf_counter()
             self._source.commit(connection, self._operation)
             self._spent_s += perf_counter() - start
-        report_slow(self._operation, self._spent_s, self._source.slow_query_ms)
+        report_slow(self._operation, self._context, self._spent_s, self._source.slow_query_ms)
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         """Run one statement and return how many rows it changed."""
@@ -229,3 +236,19 @@ class WriteTransaction(_Session):
         finally:
             self._spent_s += perf_counter() - start
         return max(cursor.rowcount, 0)
+
+    def nested(self, work: Callable[[Transaction], Result]) -> Result:
+        """Run ``work`` in a savepoint. See ``port.Transaction``."""
+        self.execute("SAVEPOINT nested")
+        try:
+            result = work(self)
+        except BaseException:
+            self.execute("ROLLBACK TO nested")
+            self.execute("RELEASE nested")
+            raise
+        self.execute("RELEASE nested")
+        return result
+
+    def belongs_to(self, database: Backend) -> bool:
+        """Whether this is a transaction of that database."""
+        return getattr(database, "writer", None) is self._source

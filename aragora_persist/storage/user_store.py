@@ -21,15 +21,13 @@ from aragora_persist.storage import passwords
 from aragora_persist.storage.lockout import lock_after
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.users import COLUMNS, User, UserChanges, UserProfile, from_row, normal_email, to_columns
-from aragora_persist.times import from_text, to_text, utc_now
+from aragora_persist.times import from_text, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import datetime
     from typing import Unpack
 
-    from aragora_persist.settings import Settings
     from aragora_persist.storage.port import Row, Transaction, Value
 
 _BY_ID = f"SELECT {COLUMNS} FROM users WHERE id = ?"  # noqa: S608 - constants of this package
@@ -42,16 +40,7 @@ class UserStore(Store):
     Methods that write take a transaction of the same database as ``tx``; without one, each is its own.
     """
 
-    def __init__(
-        self,
-        db_path: str | os.PathLike[str] | None = None,
-        *,
-        migrate: bool = False,
-        settings: Settings | None = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        super().__init__("users", db_path, migrate=migrate, settings=settings)
-        self._clock = clock
+    database_name = "users"
 
     def create(
         self, email: str, password: str | None = None, *, tx: Transaction | None = None, **profile: Unpack[UserProfile]
@@ -81,7 +70,7 @@ class UserStore(Store):
 
     def get(self, user_id: str) -> User | None:
         """Return the user of this id, or None."""
-        with self._engine.read("user.get") as view:
+        with self._database.read("user.get") as view:
             row = view.one(_BY_ID, (user_id,))
         return None if row is None else from_row(row)
 
@@ -91,7 +80,7 @@ class UserStore(Store):
             normal = normal_email(email)
         except InvalidValueError:
             return None
-        with self._engine.read("user.get_by_email") as view:
+        with self._database.read("user.get_by_email") as view:
             row = view.one(_BY_EMAIL, (normal,))
         return None if row is None else from_row(row)
 
@@ -149,7 +138,7 @@ class UserStore(Store):
             normal = normal_email(email)
         except InvalidValueError:
             normal = ""
-        with self._engine.read("user.authenticate") as view:
+        with self._database.read("user.authenticate") as view:
             row = view.one("SELECT id, password_hash, locked_until FROM users WHERE email = ?", (normal,))
         if row is None:
             passwords.matches("", password)
@@ -168,7 +157,7 @@ class UserStore(Store):
         Others may have tried meanwhile: what holds is what stands when the writer's turn comes.
         """
         operation = "user.authenticate"
-        with self._engine.transaction(operation) as writing:
+        with self._database.transaction(operation) as writing:
             row = writing.one(
                 "SELECT email, password_hash, locked_until, is_active, failed_login_count FROM users WHERE id = ?",
                 (user_id,),
@@ -192,7 +181,7 @@ class UserStore(Store):
             )
 
     def _writing(self, operation: str, tx: Transaction | None) -> AbstractContextManager[Transaction]:
-        return self._engine.transaction(operation) if tx is None else nullcontext(tx)
+        return self._database.transaction(operation) if tx is None else nullcontext(tx)
 
 
 _UNLOCKED: dict[str, Value] = {"failed_login_count": 0, "locked_until": None, "lockout_reason": None}

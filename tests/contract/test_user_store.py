@@ -20,7 +20,7 @@ from aragora_persist.errors import (
     PersistError,
 )
 from aragora_persist.storage import passwords
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.lockout import lock_after
 from aragora_persist.storage.user_store import UserStore
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aragora_persist.storage.port import Backend
     from aragora_persist.storage.users import User, UserChanges
 
 EMAIL = "user@example.com"
@@ -70,9 +71,9 @@ def user(store: UserStore) -> User:
     return store.create(EMAIL, PASSWORD)
 
 
-def engine_of(store: UserStore) -> Engine:
+def engine_of(store: UserStore) -> Backend:
     """Return the store's database, to change rows behind its back."""
-    return store._engine
+    return store.database
 
 
 def fail(store: UserStore, times: int) -> None:

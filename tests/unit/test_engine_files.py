@@ -79,7 +79,7 @@ def test_the_slow_query_line_is_the_documented_one(
     caplog: pytest.LogCaptureFixture, spent_s: float, lines: int
 ) -> None:
     """Only above the threshold, and to the letter."""
-    report_slow("save_cycle [cycle=5]", spent_s, 500.0)
+    report_slow("save_cycle", {"cycle": 5}, spent_s, 500.0)
     expected = "Slow query (0.523s): save_cycle [cycle=5] (threshold: 0.500s)"
     assert [record.getMessage() for record in caplog.records] == [expected] * lines
     assert {(record.name, record.levelname) for record in caplog.records} <= {("aragora_persist.slow", "WARNING")}
