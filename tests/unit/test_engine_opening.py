@@ -20,7 +20,8 @@ from aragora_persist.errors import (
     SchemaTooNewError,
     StorageError,
 )
-from aragora_persist.migrations.runner import migrate
+from aragora_persist.migrations.folder import latest_version
+from aragora_persist.migrations.runner import migrate, rollback
 from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.opening import require_schema
 from aragora_persist.storage.schema import get_wal_connection
@@ -84,23 +85,13 @@ class TestOpening:
         """An existing database is only migrated when the caller says so."""
         path = tmp_path / "aragora_users.db"
         open_engine(path, "users").close()
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("DELETE FROM schema_version WHERE version = 2")
-            for column in (
-                "locked_until",
-                "failed_login_count",
-                "lockout_reason",
-                "last_activity_at",
-                "last_debate_at",
-            ):
-                connection.execute(f"ALTER TABLE users DROP COLUMN {column}")
-            connection.commit()
+        rollback(path, "users", to=1, settings=settings(ARAGORA_BACKUP_DIR=str(tmp_path / "before")))
         with pytest.raises(SchemaOutdatedError) as refused:
             open_engine(path, "users")
         assert refused.value.hint.endswith(f"runner --migrate --db users --nomic-dir {tmp_path}")
         backups = settings(ARAGORA_BACKUP_DIR=str(tmp_path / "backups"))
         with open_engine(path, "users", migrate=True, settings=backups) as engine, engine.read("look") as view:
-            assert view.all("SELECT version FROM schema_version") == [(1,), (2,)]
+            assert view.one("SELECT max(version) FROM schema_version") == (latest_version("users"),)
             assert view.all("SELECT locked_until FROM users") == []
 
     @pytest.mark.parametrize(("min_reader", "opens"), [("0.0.1", True), ("99.0.0", False)])

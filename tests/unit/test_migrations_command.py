@@ -17,6 +17,7 @@ import pytest
 
 from aragora_persist.databases import DATABASES
 from aragora_persist.migrations.command import main
+from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.runner import status
 from tests.unit.workshop import Workshop
 from tests.waiting import PATIENCE_S, wait_until
@@ -26,6 +27,7 @@ NAMES = [database.name for database in DATABASES]
 MODULE = "aragora_persist.migrations.runner"
 STARTERS = 16
 ROUNDS = 2
+OF_USERS = [migration.name for migration in load(folder_of("users"))]
 KILLS = 6
 
 
@@ -46,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def outdated(place: Path) -> Path:
     """Bring the users' database to version 1, where its second migration is pending."""
     assert main(["--migrate", "--db", "users"]) == 0
-    assert main(["--rollback", "--db", "users", "--no-backup"]) == 0
+    assert main(["--rollback-to", "1", "--db", "users", "--no-backup"]) == 0
     return place / "aragora_users.db"
 
 
@@ -58,7 +60,7 @@ class TestStatus:
         assert main(["--status"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert [line.split(":")[0] for line in lines] == NAMES
-        assert "missing, version 0 of 2" in lines[NAMES.index("users")]
+        assert f"missing, version 0 of {len(OF_USERS)}" in lines[NAMES.index("users")]
         assert not place.exists()
 
     def test_answers_programs(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,8 +74,8 @@ class TestStatus:
                 "path": str(path.resolve()),
                 "state": "outdated",
                 "version": 1,
-                "latest": 2,
-                "pending": ["002_add_lockout"],
+                "latest": len(OF_USERS),
+                "pending": OF_USERS[1:],
             }
         ]
         assert main(["--migrate"]) == 0
@@ -86,7 +88,7 @@ class TestStatus:
         assert main(["--status", "--db", "users", "-v"]) == 0
         out = capsys.readouterr().out
         assert "applied 001_initial at 2" in out
-        assert "pending 002_add_lockout" in out
+        assert all(f"pending {name}" in out for name in OF_USERS[1:])
 
     def test_one_broken_database_does_not_hide_the_others(
         self, place: Path, capsys: pytest.CaptureFixture[str]
@@ -108,7 +110,7 @@ class TestChanges:
         """One with ``--db``, otherwise every database; again there is nothing to do."""
         assert main(["--migrate", "--db", "users"]) == 0
         assert [file.name for file in place.iterdir()] == ["aragora_users.db"]
-        assert capsys.readouterr().out == "users: applied 001_initial, 002_add_lockout\n"
+        assert capsys.readouterr().out == f"users: applied {', '.join(OF_USERS)}\n"
         assert main(["--migrate"]) == 0
         assert {file.name for file in place.iterdir()} == {database.file_name for database in DATABASES}
         capsys.readouterr()
@@ -129,14 +131,14 @@ class TestChanges:
         path = outdated(place)
         capsys.readouterr()
         assert main(["--dry-run", "--db", "users"]) == 0
-        assert capsys.readouterr().out == "users: would apply 002_add_lockout\n"
+        assert capsys.readouterr().out == f"users: would apply {', '.join(OF_USERS[1:])}\n"
         assert status(path, "users").version == 1
 
     def test_rolls_back(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """To any version; what cannot be undone is an error and exit code 1."""
         assert main(["--migrate", "--db", "users"]) == 0
         assert main(["--rollback-to", "0", "--db", "users"]) == 0
-        assert "undid 002_add_lockout, 001_initial" in capsys.readouterr().out
+        assert f"undid {', '.join(reversed(OF_USERS))}" in capsys.readouterr().out
         assert main(["--rollback", "--db", "users"]) == 1
         assert status(place / "aragora_users.db", "users").version == 0
 
@@ -146,10 +148,11 @@ class TestChanges:
         shutil.copytree(ROOT / "aragora_persist", tmp_path / "aragora_persist", ignore=ignored)
         created = start(tmp_path / "nomic", "--create", "Add user notes", "--db", "users", cwd=tmp_path)
         out, err = created.communicate(timeout=PATIENCE_S)
-        path = tmp_path / "aragora_persist" / "migrations" / "users" / "003_add_user_notes.py"
+        name = f"{len(OF_USERS) + 1:03d}_add_user_notes"
+        path = tmp_path / "aragora_persist" / "migrations" / "users" / f"{name}.py"
         assert (out, err, created.returncode) == (f"users: created {path}\n", "", 0)
         shown = start(tmp_path / "nomic", "--status", "--db", "users", "--json", cwd=tmp_path)
-        assert json.loads(shown.communicate(timeout=PATIENCE_S)[0])[0]["pending"][-1] == "003_add_user_notes"
+        assert json.loads(shown.communicate(timeout=PATIENCE_S)[0])[0]["pending"][-1] == name
 
     def test_an_error_shows_its_cause_and_no_credential(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,7 +223,7 @@ def test_many_runners_at_once(tmp_path: Path, number: int) -> None:
     outcomes = [(*runner.communicate(timeout=PATIENCE_S), runner.returncode) for runner in runners]
     assert [code for _, _, code in outcomes] == [0] * STARTERS, outcomes
     applied = [name for out, _, _ in outcomes for name in json.loads(out)[0]["applied"]]
-    assert sorted(applied) == ["001_initial", "002_add_lockout"]
+    assert sorted(applied) == OF_USERS
     assert status(place / "aragora_users.db", "users").state == "current"
 
 

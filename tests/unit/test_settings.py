@@ -39,6 +39,7 @@ def test_every_variable_is_read() -> None:
         "DB_TIMEOUT": "60",
         "ARAGORA_DURABILITY": "committed",
         "ARAGORA_ENCRYPTION_KEY_FILE": "/secrets/key",
+        "ARAGORA_AUDIT_SIGNING_KEY_FILE": "/secrets/audit_key",
         "ARAGORA_BACKUP_DIR": "/backups",
         "ARAGORA_BACKUP_INTERVAL_SECONDS": "60",
         "ARAGORA_BACKUP_RETENTION_DAYS": "1",
