@@ -13,6 +13,28 @@ CREATE TABLE audit_log (
     user_agent TEXT
 );
 
+CREATE TABLE invitations (
+    id TEXT PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+    email TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('admin', 'member', 'viewer')),
+    token_hash TEXT NOT NULL UNIQUE,
+    invited_by TEXT REFERENCES users(id) ON DELETE SET NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    accepted_at TEXT,
+    accepted_by TEXT REFERENCES users(id) ON DELETE CASCADE,
+    revoked_at TEXT
+);
+
+CREATE TABLE memberships (
+    org_id TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member', 'viewer')),
+    joined_at TEXT NOT NULL,
+    PRIMARY KEY (org_id, user_id)
+);
+
 CREATE TABLE organizations (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -24,7 +46,7 @@ CREATE TABLE organizations (
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     settings TEXT DEFAULT '{}'
-);
+, closed_at TEXT);
 
 CREATE TABLE schema_version (
     version INTEGER PRIMARY KEY,
@@ -36,6 +58,25 @@ CREATE TABLE schema_version (
     min_reader TEXT NOT NULL
 );
 
+CREATE TABLE share_links (
+    id TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,
+    token_sealed TEXT,
+    debate_id TEXT NOT NULL,
+    owner_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    org_id TEXT REFERENCES organizations(id) ON DELETE CASCADE,
+    visibility TEXT NOT NULL CHECK (visibility IN ('private', 'team', 'public')),
+    allow_comments INTEGER NOT NULL CHECK (allow_comments IN (0, 1)),
+    allow_forking INTEGER NOT NULL CHECK (allow_forking IN (0, 1)),
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    expires_at TEXT,
+    revoked_at TEXT,
+    view_count INTEGER NOT NULL DEFAULT 0,
+    last_viewed_at TEXT,
+    CHECK (visibility <> 'team' OR org_id IS NOT NULL)
+);
+
 CREATE TABLE usage_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     org_id TEXT NOT NULL REFERENCES organizations(id),
@@ -43,6 +84,15 @@ CREATE TABLE usage_events (
     count INTEGER DEFAULT 1,
     metadata TEXT DEFAULT '{}',
     timestamp TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+, event_key TEXT, recorded_at TEXT, aggregated INTEGER NOT NULL DEFAULT 0);
+
+CREATE TABLE usage_monthly (
+    org_id TEXT NOT NULL REFERENCES organizations(id),
+    month TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (org_id, month, event_type)
 );
 
 CREATE TABLE users (
@@ -68,11 +118,45 @@ CREATE INDEX idx_audit_timestamp ON audit_log(timestamp);
 
 CREATE INDEX idx_audit_user ON audit_log(user_id);
 
+CREATE INDEX idx_invitations_accepter ON invitations(accepted_by);
+
+CREATE INDEX idx_invitations_email ON invitations(email);
+
+CREATE INDEX idx_invitations_expiry ON invitations(expires_at);
+
+CREATE INDEX idx_invitations_inviter ON invitations(invited_by);
+
+CREATE UNIQUE INDEX idx_invitations_open ON invitations(org_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+
+CREATE INDEX idx_invitations_org ON invitations(org_id, created_at, id);
+
+CREATE UNIQUE INDEX idx_memberships_owner ON memberships(org_id) WHERE role = 'owner';
+
+CREATE INDEX idx_memberships_user ON memberships(user_id, joined_at);
+
 CREATE INDEX idx_orgs_owner ON organizations(owner_id);
 
 CREATE INDEX idx_orgs_slug ON organizations(slug);
 
 CREATE INDEX idx_orgs_stripe ON organizations(stripe_customer_id);
+
+CREATE INDEX idx_orgs_subscription ON organizations(stripe_subscription_id);
+
+CREATE INDEX idx_orgs_tier ON organizations(tier, slug);
+
+CREATE INDEX idx_share_links_debate ON share_links(debate_id);
+
+CREATE INDEX idx_share_links_expiry ON share_links(expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE INDEX idx_share_links_org ON share_links(org_id, created_at, id);
+
+CREATE INDEX idx_share_links_owner ON share_links(owner_id, created_at, id);
+
+CREATE INDEX idx_share_links_revoked ON share_links(revoked_at) WHERE revoked_at IS NOT NULL;
+
+CREATE UNIQUE INDEX idx_usage_key ON usage_events(org_id, event_key) WHERE event_key IS NOT NULL;
+
+CREATE INDEX idx_usage_open ON usage_events(org_id, timestamp) WHERE aggregated = 0;
 
 CREATE INDEX idx_usage_org ON usage_events(org_id);
 
