@@ -41,6 +41,18 @@ def test_another_key_is_refused_and_the_record_stays(tmp_path: Path) -> None:
     assert (tmp_path / RECORD).read_text() == before
 
 
+def test_a_new_key_in_front_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    """With the old one behind it, it is accepted, and afterwards alone; the old one alone is another key then."""
+    old, new = "a" * 44, "b" * 44
+    check_encryption_key(_key_file(tmp_path, old), tmp_path)
+    both = f"{new}\n{old}"
+    for accepted in (both, both, new):
+        check_encryption_key(_key_file(tmp_path, accepted), tmp_path)
+    with pytest.raises(ConflictError, match="another encryption key"):
+        check_encryption_key(_key_file(tmp_path, old), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([RECORD, "key"])
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", "ab é".encode()])
 def test_a_damaged_record_fits_no_key(tmp_path: Path, content: bytes) -> None:
     """Whatever the record holds, the key is refused and the record stays."""
@@ -50,7 +62,7 @@ def test_a_damaged_record_fits_no_key(tmp_path: Path, content: bytes) -> None:
     assert (tmp_path / RECORD).read_bytes() == content
 
 
-@pytest.mark.parametrize("content", ["", "short"])
+@pytest.mark.parametrize("content", ["", "short", "k" * 44 + "\nshort"])
 def test_a_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
     """An empty or truncated secret never becomes the data's key."""
     with pytest.raises(InvalidValueError, match="no key"):
