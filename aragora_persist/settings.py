@@ -17,6 +17,7 @@ from aragora_persist.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Network, IPv6Network
 
 
 class Durability(Enum):
@@ -114,6 +115,11 @@ VARIABLES: tuple[Variable, ...] = (
         "File with the keys that encrypt secrets in the databases, base64 of 32 bytes, one a line; the first encrypts",
     ),
     Variable("ARAGORA_AUDIT_SIGNING_KEY_FILE", "", "File with the Ed25519 key (PEM) that signs the audit log's heads"),
+    Variable(
+        "ARAGORA_WEBHOOK_ALLOWED_NETWORKS",
+        "",
+        "Networks that webhooks may reach though they are not public, with or without TLS, such as `10.1.0.0/16, ::1`",
+    ),
     Variable("ARAGORA_BACKUP_DIR", "$NOMIC_DIR/backups", "Where backups and their catalog are written"),
     Variable("ARAGORA_BACKUP_INTERVAL_SECONDS", "3600", "How often the backup sidecar takes a backup"),
     Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
@@ -138,6 +144,7 @@ class Settings:
     durability: Durability
     encryption_key_file: Path | None
     audit_signing_key_file: Path | None
+    webhook_allowed_networks: tuple[IPv4Network | IPv6Network, ...]
     backup_dir: Path
     backup_interval_s: float
     backup_retention_days: int
@@ -176,6 +183,7 @@ class Settings:
             durability=read.durability("ARAGORA_DURABILITY"),
             encryption_key_file=read.path_or(_KEY_FILE, None),
             audit_signing_key_file=read.path_or("ARAGORA_AUDIT_SIGNING_KEY_FILE", None),
+            webhook_allowed_networks=read.networks("ARAGORA_WEBHOOK_ALLOWED_NETWORKS"),
             backup_dir=read.path_or("ARAGORA_BACKUP_DIR", nomic_dir / "backups"),
             backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
             backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),
@@ -223,6 +231,17 @@ class _Reader:
         if not usable:
             raise InvalidValueError("read environment", name, f"{text!r} is not {kind} of at least {least}")
         return value
+
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        if not (text := self.text(name)):
+            return ()
+        from ipaddress import ip_network  # noqa: PLC0415 - every store imports this module, few processes name networks
+
+        try:
+            return tuple(ip_network(part) for part in text.replace(",", " ").split())
+        except ValueError:
+            problem = f"{text!r} is not a list of networks such as 10.1.0.0/16"
+            raise InvalidValueError("read environment", name, problem) from None
 
     def durability(self, name: str) -> Durability:
         text = self.text(name)

@@ -40,6 +40,7 @@ def test_every_variable_is_read() -> None:
         "ARAGORA_DURABILITY": "committed",
         "ARAGORA_ENCRYPTION_KEY_FILE": "/secrets/key",
         "ARAGORA_AUDIT_SIGNING_KEY_FILE": "/secrets/audit_key",
+        "ARAGORA_WEBHOOK_ALLOWED_NETWORKS": "10.1.0.0/16, ::1",
         "ARAGORA_BACKUP_DIR": "/backups",
         "ARAGORA_BACKUP_INTERVAL_SECONDS": "60",
         "ARAGORA_BACKUP_RETENTION_DAYS": "1",
@@ -68,6 +69,8 @@ def test_every_variable_is_read() -> None:
         ("ARAGORA_BACKUP_RETENTION_DAYS", "0"),
         ("ARAGORA_BACKUP_RETENTION_DAYS", "1" + "0" * 400),
         ("ARAGORA_DURABILITY", "maybe"),
+        ("ARAGORA_WEBHOOK_ALLOWED_NETWORKS", "10.1.0.0/16 localhost"),
+        ("ARAGORA_WEBHOOK_ALLOWED_NETWORKS", "10.1.0.1/16"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(name: str, text: str) -> None:
