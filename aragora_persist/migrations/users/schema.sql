@@ -1,5 +1,25 @@
 -- Generated from the migrations beside it; do not edit.
 
+CREATE TABLE account_tokens (
+    token_hash TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    purpose TEXT NOT NULL CHECK (purpose IN ('verify_email', 'reset_password')),
+    email TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+);
+
+CREATE TABLE api_keys (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    key_hash TEXT UNIQUE NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    last_used_at TEXT,
+    revoked_at TEXT
+);
+
 CREATE TABLE audit_log (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     timestamp TEXT NOT NULL,
@@ -33,6 +53,20 @@ CREATE TABLE memberships (
     role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member', 'viewer')),
     joined_at TEXT NOT NULL,
     PRIMARY KEY (org_id, user_id)
+);
+
+CREATE TABLE mfa_backup_codes (
+    user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    code_hash TEXT NOT NULL,
+    PRIMARY KEY (user_id, code_hash)
+);
+
+CREATE TABLE oauth_identities (
+    provider TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (provider, subject)
 );
 
 CREATE TABLE organizations (
@@ -110,7 +144,71 @@ CREATE TABLE users (
     email_verified INTEGER DEFAULT 0,
     avatar_url TEXT,
     preferences TEXT DEFAULT '{}'
-, locked_until TEXT, failed_login_count INTEGER DEFAULT 0, lockout_reason TEXT, last_activity_at TEXT, last_debate_at TEXT);
+, locked_until TEXT, failed_login_count INTEGER DEFAULT 0, lockout_reason TEXT, last_activity_at TEXT, last_debate_at TEXT, token_version INTEGER NOT NULL DEFAULT 0, mfa_enabled INTEGER NOT NULL DEFAULT 0, mfa_secret TEXT);
+
+CREATE TABLE webhook_attempts (
+    delivery_id TEXT NOT NULL REFERENCES webhook_deliveries(id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    attempted_at TEXT NOT NULL,
+    status INTEGER,
+    error TEXT NOT NULL,
+    duration_ms REAL,
+    PRIMARY KEY (delivery_id, number)
+);
+
+CREATE TABLE webhook_deliveries (
+    id TEXT PRIMARY KEY,
+    webhook_id TEXT NOT NULL REFERENCES webhooks(id) ON DELETE CASCADE,
+    event_type TEXT NOT NULL,
+    event_key TEXT,
+    body TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'dead')),
+    created_at TEXT NOT NULL,
+    due_at TEXT,
+    claim TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts_left INTEGER NOT NULL CHECK (attempts_left >= 0),
+    finished_at TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    CHECK ((state = 'waiting') = (due_at IS NOT NULL)),
+    CHECK ((state = 'waiting') = (finished_at IS NULL)),
+    UNIQUE (webhook_id, event_key)
+);
+
+CREATE TABLE webhook_receipts (
+    source TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    received_at TEXT NOT NULL,
+    PRIMARY KEY (source, event_id)
+);
+
+CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    events TEXT NOT NULL,
+    description TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    previous_secret TEXT,
+    previous_secret_until TEXT,
+    is_active INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
+    inactive_reason TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    success_count INTEGER NOT NULL DEFAULT 0,
+    failure_count INTEGER NOT NULL DEFAULT 0,
+    dead_in_a_row INTEGER NOT NULL DEFAULT 0,
+    last_attempt_at TEXT,
+    last_success_at TEXT,
+    last_status INTEGER,
+    last_error TEXT NOT NULL DEFAULT ''
+);
+
+CREATE INDEX idx_account_tokens_expiry ON account_tokens(expires_at);
+
+CREATE INDEX idx_account_tokens_user ON account_tokens(user_id, purpose);
+
+CREATE INDEX idx_api_keys_user ON api_keys(user_id, created_at, id);
 
 CREATE INDEX idx_audit_org ON audit_log(org_id);
 
@@ -133,6 +231,8 @@ CREATE INDEX idx_invitations_org ON invitations(org_id, created_at, id);
 CREATE UNIQUE INDEX idx_memberships_owner ON memberships(org_id) WHERE role = 'owner';
 
 CREATE INDEX idx_memberships_user ON memberships(user_id, joined_at);
+
+CREATE INDEX idx_oauth_user ON oauth_identities(user_id);
 
 CREATE INDEX idx_orgs_owner ON organizations(owner_id);
 
@@ -162,6 +262,24 @@ CREATE INDEX idx_usage_org ON usage_events(org_id);
 
 CREATE INDEX idx_usage_timestamp ON usage_events(timestamp);
 
+CREATE INDEX idx_users_created ON users(created_at, id);
+
 CREATE INDEX idx_users_email ON users(email);
 
 CREATE INDEX idx_users_org ON users(org_id);
+
+CREATE INDEX idx_users_org_created ON users(org_id, created_at, id);
+
+CREATE INDEX webhook_deliveries_by_state ON webhook_deliveries (webhook_id, state, created_at, id);
+
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (webhook_id, created_at, id);
+
+CREATE INDEX webhook_deliveries_claimed ON webhook_deliveries (webhook_id, due_at) WHERE claim IS NOT NULL;
+
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX webhook_receipts_by_time ON webhook_receipts (received_at);
+
+CREATE INDEX webhooks_by_org ON webhooks (org_id, created_at, id);
