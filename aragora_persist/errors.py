@@ -78,6 +78,14 @@ class AccountInactiveError(PersistError):
     """The password is right, but the account was switched off."""
 
 
+class ExpiredError(PersistError):
+    """An invitation or a link was good, and its time is over."""
+
+
+class RevokedError(PersistError):
+    """An invitation or a link was taken back, for good."""
+
+
 class UnreachableError(PersistError):
     """No usable answer came, after several attempts: nothing was lost, and the call may be repeated later."""
 
