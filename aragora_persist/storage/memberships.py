@@ -1,0 +1,262 @@
+"""Who belongs to which organization, and as what: the part of OrganizationStore that changes members.
+
+``memberships`` is the truth. ``users.org_id`` and ``users.role`` are a copy of one of a user's memberships, the primary
+one: every change here corrects them in the same transaction (``settle``). Leaves out: invitations, and who may do what;
+a service asks ``get_member`` for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import ConflictError, NotFoundError
+from aragora_persist.storage import checks
+from aragora_persist.storage.organizations import GIVEN_ROLES, MEMBER_COLUMNS, Membership, to_membership
+from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
+from aragora_persist.storage.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aragora_persist.storage.port import Row, Transaction
+
+_MEMBERS = f"SELECT {MEMBER_COLUMNS} FROM memberships"  # noqa: S608 - our constants
+_ONE = f"{_MEMBERS} WHERE org_id = ? AND user_id = ?"
+_OF_ORGANIZATION = f"{_MEMBERS} WHERE org_id = ? AND user_id > ? ORDER BY user_id LIMIT ?"
+_OF_USER = f"{_MEMBERS} WHERE user_id = ? AND org_id > ? ORDER BY org_id LIMIT ?"
+_JOIN = f"""
+    INSERT INTO memberships ({MEMBER_COLUMNS}) VALUES (?, ?, ?, ?) ON CONFLICT (org_id, user_id) DO NOTHING
+"""  # noqa: S608 - our constants
+
+_PRIMARY = """
+    FROM memberships WHERE memberships.user_id = users.id
+    ORDER BY CASE WHEN memberships.org_id = users.org_id THEN 0 ELSE 1 END, joined_at, memberships.org_id LIMIT 1
+"""
+SETTLE = f"""
+    UPDATE users SET updated_at = ?, org_id = (SELECT memberships.org_id {_PRIMARY}),
+        role = COALESCE((SELECT memberships.role {_PRIMARY}), 'member')
+    WHERE id = ?
+"""  # noqa: S608 - our constants
+"""Make the columns of a user agree with the memberships. Parameters: the present, the user's id.
+
+The primary organization stays while its user is a member; then it is the one that was joined first; then none.
+"""
+
+
+class Memberships(Store):
+    """The members of organizations."""
+
+    def add_member(
+        self, org_id: str, user_id: str, role: str = "member", *, tx: Transaction | None = None
+    ) -> Membership:
+        """Make a user a member; their first organization becomes their primary one.
+
+        Raises:
+            NotFoundError: there is no such organization or user.
+            ConflictError: the user is a member already, or the organization is closed.
+
+        """
+        operation = "organization.add_member"
+        org_id, user_id = _checked(operation, org_id, user_id)
+        role = checks.choice(operation, "role", role, GIVEN_ROLES)
+        now = self._now()
+
+        def work(writing: Transaction) -> Membership:
+            claim_open(writing, operation, org_id, now)
+            return join(writing, operation, (org_id, user_id, role, now))
+
+        return self._write(operation, work, tx)
+
+    def get_member(self, org_id: str, user_id: str) -> Membership | None:
+        """Return a user's membership in an organization, or None."""
+        checked = _checked("organization.get_member", org_id, user_id)
+        with self._database.read("organization.get_member", {"org_id": org_id, "user_id": user_id}) as view:
+            row = view.one(_ONE, checked)
+        return None if row is None else to_membership(row)
+
+    def list_members(self, org_id: str, *, limit: int = 100, after: str | None = None) -> Page[Membership]:
+        """Return members of an organization in the order of their user ids; there are none where it is unknown."""
+        operation = "organization.list_members"
+        size = page_limit(operation, limit)
+        last = "" if after is None else from_cursor(operation, after, str)[0]
+        with self._database.read(operation, {"org_id": org_id}) as view:
+            rows = view.all(_OF_ORGANIZATION, (checks.ident(operation, "org_id", org_id), last, size + 1))
+        return to_page([to_membership(row) for row in rows], size, lambda member: (member.user_id,))
+
+    def iter_members(self, org_id: str) -> Iterator[Membership]:
+        """Yield every member of an organization, in bounded memory."""
+        return walk(lambda after: self.list_members(org_id, limit=1000, after=after))
+
+    def list_memberships(self, user_id: str, *, limit: int = 100, after: str | None = None) -> Page[Membership]:
+        """Return what a user is a member of, in the order of the organizations' ids."""
+        operation = "organization.list_memberships"
+        size = page_limit(operation, limit)
+        last = "" if after is None else from_cursor(operation, after, str)[0]
+        with self._database.read(operation, {"user_id": user_id}) as view:
+            rows = view.all(_OF_USER, (checks.ident(operation, "user_id", user_id), last, size + 1))
+        return to_page([to_membership(row) for row in rows], size, lambda member: (member.org_id,))
+
+    def iter_memberships(self, user_id: str) -> Iterator[Membership]:
+        """Yield every membership of a user, in bounded memory."""
+        return walk(lambda after: self.list_memberships(user_id, limit=1000, after=after))
+
+    def change_role(self, org_id: str, user_id: str, role: str, *, tx: Transaction | None = None) -> Membership:
+        """Make a member an admin, a member or a viewer.
+
+        Raises:
+            NotFoundError: there is no such organization, or the user is not a member.
+            ConflictError: the member is the owner: ``transfer_ownership`` comes first.
+
+        """
+        operation = "organization.change_role"
+        org_id, user_id = _checked(operation, org_id, user_id)
+        role = checks.choice(operation, "role", role, GIVEN_ROLES)
+        now = self._now()
+
+        def work(writing: Transaction) -> Membership:
+            claim(writing, operation, org_id, now)
+            member = _member(writing, operation, org_id, user_id)
+            _refuse_owner(member, operation)
+            return _set_role(writing, member, role, now)
+
+        return self._write(operation, work, tx)
+
+    def remove_member(self, org_id: str, user_id: str, *, tx: Transaction | None = None) -> None:
+        """End a membership. Where it was the primary one, the organization that was joined first of the rest is.
+
+        Raises:
+            NotFoundError: there is no such organization, or the user is not a member.
+            ConflictError: the member is the owner: ``transfer_ownership`` comes first.
+
+        """
+        operation = "organization.remove_member"
+        org_id, user_id = _checked(operation, org_id, user_id)
+        now = self._now()
+
+        def work(writing: Transaction) -> None:
+            claim(writing, operation, org_id, now)
+            _refuse_owner(_member(writing, operation, org_id, user_id), operation)
+            writing.execute("DELETE FROM memberships WHERE org_id = ? AND user_id = ?", (org_id, user_id))
+            writing.execute(SETTLE, (now, user_id))
+
+        self._write(operation, work, tx)
+
+    def set_primary(self, user_id: str, org_id: str, *, tx: Transaction | None = None) -> Membership:
+        """Make one of a user's organizations the primary one, which ``users.org_id`` and ``users.role`` show.
+
+        Raises:
+            NotFoundError: the user is not a member of it.
+
+        """
+        operation = "organization.set_primary"
+        org_id, user_id = _checked(operation, org_id, user_id)
+        now = self._now()
+
+        def work(writing: Transaction) -> Membership:
+            member = _member(writing, operation, org_id, user_id)
+            writing.execute("UPDATE users SET org_id = ? WHERE id = ?", (org_id, user_id))
+            writing.execute(SETTLE, (now, user_id))
+            return member
+
+        return self._write(operation, work, tx)
+
+    def transfer_ownership(self, org_id: str, new_owner_id: str, *, tx: Transaction | None = None) -> Membership:
+        """Make a member the owner and the previous owner an admin, at once; the owner again changes nothing.
+
+        Raises:
+            NotFoundError: there is no such organization, or the user is not a member.
+
+        """
+        operation = "organization.transfer_ownership"
+        org_id, new_owner_id = _checked(operation, org_id, new_owner_id)
+        now = self._now()
+
+        def work(writing: Transaction) -> Membership:
+            claim(writing, operation, org_id, now)
+            member = _member(writing, operation, org_id, new_owner_id)
+            previous = writing.one(f"{_MEMBERS} WHERE org_id = ? AND role = 'owner'", (org_id,))
+            if previous is not None:
+                _set_role(writing, to_membership(previous), "admin", now)
+            writing.execute("UPDATE organizations SET owner_id = ? WHERE id = ?", (new_owner_id, org_id))
+            return _set_role(writing, member, "owner", now)
+
+        return self._write(operation, work, tx)
+
+
+def claim(writing: Transaction, operation: str, org_id: str, now: str) -> Row:
+    """Note a change of an organization and return its owner and when it was closed.
+
+    Every change of members, invitations or state begins so: it finds the organization, and makes two of them that
+    happen at once wait for each other where the database lets several write.
+
+    Raises:
+        NotFoundError: there is no such organization.
+
+    """
+    sql = "UPDATE organizations SET updated_at = ? WHERE id = ? RETURNING owner_id, closed_at"
+    row = writing.one(sql, (now, org_id))
+    if row is None:
+        raise NotFoundError(operation, org_id, "there is no such organization")
+    return row
+
+
+def claim_open(writing: Transaction, operation: str, org_id: str, now: str) -> None:
+    """Do as ``claim``, and refuse a closed organization.
+
+    Raises:
+        NotFoundError: there is no such organization.
+        ConflictError: it is closed.
+
+    """
+    _, closed_at = claim(writing, operation, org_id, now)
+    if closed_at is not None:
+        raise closed(operation, org_id)
+
+
+def closed(operation: str, org_id: str) -> ConflictError:
+    """Return the error of what a closed organization does not take."""
+    return ConflictError(operation, org_id, "this organization is closed", hint="reopen_organization opens it again")
+
+
+def join(writing: Transaction, operation: str, member: tuple[str, str, str, str]) -> Membership:
+    """Add a row of ``MEMBER_COLUMNS`` and settle its user.
+
+    Raises:
+        NotFoundError: there is no such user.
+        ConflictError: the user is a member already.
+
+    """
+    _, user_id, _, joined_at = member
+    if writing.one("SELECT 1 FROM users WHERE id = ?", (user_id,)) is None:
+        raise NotFoundError(operation, user_id, "there is no such user")
+    if writing.execute(_JOIN, member) == 0:
+        raise ConflictError(operation, user_id, "is a member already")
+    writing.execute(SETTLE, (joined_at, user_id))
+    return to_membership(member)
+
+
+def _checked(operation: str, org_id: str, user_id: str) -> tuple[str, str]:
+    return checks.ident(operation, "org_id", org_id), checks.ident(operation, "user_id", user_id)
+
+
+def _member(writing: Transaction, operation: str, org_id: str, user_id: str) -> Membership:
+    row = writing.one(_ONE, (org_id, user_id))
+    if row is None:
+        raise NotFoundError(operation, user_id, "is not a member of this organization")
+    return to_membership(row)
+
+
+def _refuse_owner(member: Membership, operation: str) -> None:
+    if member.role == "owner":
+        raise ConflictError(
+            operation, member.user_id, "is the owner", hint="transfer_ownership to another member first"
+        )
+
+
+def _set_role(writing: Transaction, member: Membership, role: str, now: str) -> Membership:
+    writing.execute(
+        "UPDATE memberships SET role = ? WHERE org_id = ? AND user_id = ?", (role, member.org_id, member.user_id)
+    )
+    writing.execute(SETTLE, (now, member.user_id))
+    return replace(member, role=role)
