@@ -96,3 +96,7 @@ class AccessDeniedError(PersistError):
 
 class RejectedError(PersistError):
     """The records themselves are refused: a type, a constraint, a size. Sending them again cannot help."""
+
+
+class OutcomeUnknownError(PersistError):
+    """The connection broke while a commit was under way: the write may have taken place, as a whole or not at all."""
