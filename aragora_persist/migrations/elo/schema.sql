@@ -53,7 +53,7 @@ CREATE TABLE schema_version (
 
 CREATE INDEX idx_calibration_agent ON calibration(agent_name, domain);
 
-CREATE INDEX idx_history_agent ON elo_history(agent_name, recorded_at);
+CREATE INDEX idx_history_order ON elo_history(agent_name, domain, id);
 
 CREATE INDEX idx_matches_played ON matches(played_at);
 
