@@ -1,7 +1,8 @@
 """What a forked child does with its parent's connections: keep them untouched for ever, and make its own.
 
-SQLite forbids a child to use, and even to close, a connection that it inherited. So every holder of connections is
-known here; in the child each gives its connections up, and they are kept alive until the process has gone.
+SQLite forbids a child to use, and even to close, a connection that it inherited; to PostgreSQL it would speak in its
+parent's name. So every holder of connections is known here; in the child each gives its connections up, and they are
+kept alive until the process has gone.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
 
 class Holder(Protocol):
     """Something that keeps connections."""
 
-    def abandon(self) -> Iterable[sqlite3.Connection]:
+    def abandon(self) -> Iterable[object]:
         """Forget every connection and lock, as a child of the process that made them, and return the connections."""
         ...
 
 
 _holders: weakref.WeakSet[Holder] = weakref.WeakSet()
-_inherited: list[sqlite3.Connection] = []
+_inherited: list[object] = []
 
 
 def watch(holder: Holder) -> None:

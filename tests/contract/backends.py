@@ -7,25 +7,38 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.postgresql import open_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from aragora_persist.storage.port import Backend
+    from tests.postgresql_fixtures import PostgresqlServer
 
     OpenDatabase = Callable[[str], Backend]
 
+pytest_plugins = ("tests.postgresql_fixtures",)
 
-@pytest.fixture(params=["file", "memory"])
+
+@pytest.fixture(params=["file", "memory", pytest.param("postgresql", marks=pytest.mark.engine)])
 def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDatabase]:
     """Give a function that opens the database of a name in the registry, new and empty, once a test."""
+    kind: str = request.param
+    server: PostgresqlServer | None = request.getfixturevalue("postgresql") if kind == "postgresql" else None
     opened: list[Backend] = []
+    schemas: list[str] = []
 
     def open_one(name: str) -> Backend:
-        opened.append(open_engine(":memory:" if request.param == "memory" else tmp_path / f"{name}.db", name))
+        if server is not None:
+            schemas.append(server.new_schema())
+            opened.append(open_postgresql(name, server.address, schema=schemas[-1]))
+        else:
+            opened.append(open_engine(":memory:" if kind == "memory" else tmp_path / f"{name}.db", name))
         return opened[-1]
 
     yield open_one
     for database in opened:
         database.close()
+    if server is not None:
+        server.do("; ".join(f"DROP SCHEMA {schema} CASCADE" for schema in schemas))

@@ -72,8 +72,12 @@ def test_library_imports_nothing_of_the_infrastructure() -> None:
 
 def test_each_driver_has_one_home() -> None:
     """What an extra brings, and is slow to import, is spoken to in one place, which translates its errors."""
-    homes = dict.fromkeys(("supabase", "postgrest", "httpx"), "aragora_persist/cloud/transport.py")
-    homes["psycopg"] = "aragora_persist/cloud/schema/"
+    homes: dict[str, tuple[str, ...]] = dict.fromkeys(
+        ("supabase", "postgrest", "httpx"), ("aragora_persist/cloud/transport.py",)
+    )
+    # The one where the Supabase schema is applied, the other where stores are on PostgreSQL.
+    homes["psycopg"] = ("aragora_persist/cloud/schema/", "aragora_persist/storage/postgresql/")
+    homes["psycopg_pool"] = ("aragora_persist/storage/postgresql/",)
     found = {
         (home, name_of(path))
         for path in tracked("aragora_persist/*.py", "infra/*.py")

@@ -1,0 +1,241 @@
+"""The PostgreSQL backend of the port: one pool of connections, and writers that come one after the other.
+
+As with SQLite, a database has one writer at a time: what a transaction has read stays true until it commits, so that
+check-then-act is safe, nothing has to be tried again, and ids become visible in their order. Threads of a process take
+turns; between processes the lock of the table ``schema_version`` decides, first come, first served. Readers never wait.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolTimeout
+
+from aragora_persist.errors import BusyError, MisuseError, OutcomeUnknownError, PersistError, UnreachableError
+from aragora_persist.settings import Durability
+from aragora_persist.storage.forks import watch
+from aragora_persist.storage.postgresql.connecting import MOST_CONNECTIONS, Server, milliseconds
+from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.postgresql.opening import require_schema
+from aragora_persist.storage.postgresql.sessions import Session, View, WriteTransaction
+from aragora_persist.storage.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from aragora_persist.settings import Secret, Settings
+    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.postgresql.connecting import Connection
+
+_SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# The lock first, the snapshot with the first statement after it: so this sees all that the writer before it wrote.
+_WRITE = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {timeout_ms}; "
+    "SET LOCAL synchronous_commit = {synchronous}; LOCK TABLE schema_version IN EXCLUSIVE MODE"
+)
+
+
+def open_database(database: str, address: Secret, schema: str, settings: Settings) -> PostgresqlDatabase:
+    """Open a database with the schema of this release; see ``open_postgresql``."""
+    server = Server(address, schema, settings.db_timeout_s)
+    with server.connect() as connection:
+        require_schema(connection, server, database)
+    return PostgresqlDatabase(database, server, settings)
+
+
+class PostgresqlDatabase:
+    """One open database; satisfies ``port.Backend``."""
+
+    def __init__(self, name: str, server: Server, settings: Settings) -> None:
+        self.name = name
+        self.target = server.target
+        self.slow_query_ms = settings.slow_query_ms
+        self._server = server
+        self._durability = settings.durability
+        self._closed = False
+        self._begin_anew()
+        watch(self)
+
+    def read(self, operation: str, context: Context | None = None) -> View:
+        """Open a view for reading. See ``port.Backend``."""
+        return View(self, operation, context)
+
+    def write(
+        self,
+        operation: str,
+        work: Callable[[Transaction], Result],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Run ``work`` in a write transaction and return its result. See ``port.Backend``.
+
+        Raises:
+            OutcomeUnknownError: the connection broke while the commit was under way.
+
+        """
+        with WriteTransaction(self, operation, durability, context) as transaction:
+            return work(transaction)
+
+    def transaction(self, operation: str = "transaction", *, durability: Durability | None = None) -> WriteTransaction:
+        """Open a write transaction. See ``port.Backend`` and ``write``."""
+        return WriteTransaction(self, operation, durability)
+
+    def close(self) -> None:
+        """Close every connection. Closing twice does nothing.
+
+        Raises:
+            BusyError: a write transaction was still open after the timeout; its end closes its connection.
+
+        """
+        if self._closed:
+            return
+        self._closed = True
+        idle = not self._turns.mine() and self._turns.take(self._server.timeout_s)
+        self._pool.close()
+        if not idle:
+            raise BusyError("close database", self.target, "a transaction is still open")
+        self._turns.give()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def begin_read(self, operation: str, session: Session) -> Connection:
+        """Lend a connection with a read transaction open."""
+        return self._begin(operation, session, _READ, monotonic() + self._server.timeout_s)
+
+    def begin_write(self, operation: str, session: Session, durability: Durability | None) -> Connection:
+        """Lend a connection with a write transaction open, alone among all writers."""
+        deadline = monotonic() + self._server.timeout_s
+        if self._turns.mine():
+            raise MisuseError(
+                operation,
+                self.target,
+                "this thread already has a transaction open here",
+                hint="work through the open one: pass it on as tx=",
+            )
+        if not self._turns.take(self._server.timeout_s):
+            raise BusyError(
+                operation,
+                self.target,
+                f"other threads kept the writer for {self._server.timeout_s:g} s",
+                hint="look for a long-running transaction, or raise DB_TIMEOUT",
+            )
+        try:
+            synchronous = _SYNCHRONOUS[durability or self._durability]
+            begin = _WRITE.format(timeout_ms=milliseconds(deadline - monotonic()), synchronous=synchronous)
+            return self._begin(operation, session, begin.encode(), deadline)
+        except BaseException:
+            self._turns.give()
+            raise
+
+    def commit(self, connection: Connection, operation: str) -> None:
+        """Commit; after an error nothing of the transaction stays, but where the connection broke just then.
+
+        Raises:
+            OutcomeUnknownError: it did.
+            MisuseError: a statement has failed or ended the transaction, and the block went on.
+
+        """
+        if connection.pgconn.transaction_status != TransactionStatus.INTRANS and not connection.closed:
+            raise MisuseError(
+                operation,
+                self.target,
+                "the transaction was ended by a statement, or by one that failed and whose error was caught",
+                hint="put what may fail into nested()",
+            )
+        try:
+            connection.execute(b"COMMIT", prepare=False)
+        except DRIVER_ERRORS as error:
+            raise self._commit_fault(connection, error, operation) from None
+
+    def end(self, connection: Connection) -> None:
+        """Take a connection back; a transaction that is still open is rolled back."""
+        del self._lent[connection]
+        try:
+            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                connection.execute(b"ROLLBACK", prepare=False)
+        except psycopg.Error:
+            connection.close()  # which rolls back
+        self._pool.putconn(connection)
+
+    def end_write(self, connection: Connection) -> None:
+        """Take a connection back, and let the next writer begin."""
+        try:
+            self.end(connection)
+        finally:
+            self._turns.give()
+
+    def abandon(self) -> list[object]:
+        """See ``forks.Holder``."""
+        inherited = [self._pool, *self._lent]
+        for session in self._lent.values():
+            session.disown()
+        self._begin_anew()
+        return inherited
+
+    def _begin_anew(self) -> None:
+        self._turns = Turns()
+        self._lent: dict[Connection, Session] = {}
+        self._pool = self._server.pool()
+        if not self._closed:
+            self._pool.open()
+
+    def _begin(self, operation: str, session: Session, begin: bytes, deadline: float) -> Connection:
+        """Lend a connection after its first statement; those that the server has closed meanwhile are replaced."""
+        for _ in range(MOST_CONNECTIONS):
+            connection = self._take(operation, deadline)
+            self._lent[connection] = session
+            try:
+                connection.execute(begin, prepare=False)
+            except BaseException as error:
+                self.end(connection)
+                if connection.closed and isinstance(error, psycopg.Error):
+                    continue
+                if isinstance(error, DRIVER_ERRORS):
+                    raise translate(error, operation, self.target) from None
+                raise
+            return connection
+        raise UnreachableError(
+            operation, self.target, "the server closes every connection", hint="is it shutting down?"
+        )
+
+    def _take(self, operation: str, deadline: float) -> Connection:
+        if self._closed:
+            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
+        try:
+            return self._pool.getconn(max(0.0, deadline - monotonic()))
+        except PoolTimeout:
+            refused = self._none_free(operation)
+        raise refused
+
+    def _none_free(self, operation: str) -> PersistError:
+        if len(self._lent) >= MOST_CONNECTIONS:
+            problem = f"all {MOST_CONNECTIONS} connections were in use for {self._server.timeout_s:g} s"
+            return BusyError(operation, self.target, problem, hint="look for a long-running query, or raise DB_TIMEOUT")
+        try:
+            self._server.connect().close()
+        except PersistError as error:
+            return type(error)(operation, self.target, error.problem, hint=error.hint)
+        problem = f"the server gave no connection for {self._server.timeout_s:g} s"
+        return UnreachableError(operation, self.target, problem, hint="it answers now: try again")
+
+    def _commit_fault(self, connection: Connection, error: BaseException, operation: str) -> PersistError:
+        if not connection.closed:
+            return translate(error, operation, self.target)
+        return OutcomeUnknownError(
+            operation,
+            self.target,
+            "the connection broke while the commit was under way: it may have taken place",
+            hint="look whether it did; what carries an event_key may simply be written again",
+        )

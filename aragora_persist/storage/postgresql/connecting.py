@@ -1,0 +1,124 @@
+"""Connections to the server: how one is opened, and the pool of them. The address holds a password: it is in no error.
+
+Leaves out: transactions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from aragora_persist.errors import InvalidValueError
+from aragora_persist.storage.postgresql.faults import refusal
+from aragora_persist.storage.postgresql.values import adapt
+
+if TYPE_CHECKING:
+    from aragora_persist.settings import Secret
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+MOST_CONNECTIONS = 10
+_CONNECT_TIMEOUT_S = 10
+_LONGEST_TIMEOUT_MS = 2**31 - 1
+# A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
+_URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
+_PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+class Server:
+    """Where a database is: an address, and the schema there."""
+
+    def __init__(self, address: Secret, schema: str, timeout_s: float) -> None:
+        if not _NAME.fullmatch(schema):
+            raise InvalidValueError(
+                "open database", "schema", "is not a name of a-z, 0-9 and _, of at most 63 characters"
+            )
+        self.schema = schema
+        self.timeout_s = timeout_s
+        self.target = f"{_place(address)}/{schema}"
+        self._address = address
+
+    def connect(self) -> Connection:
+        """Open one connection, of one's own.
+
+        Raises:
+            AccessDeniedError: user or password are wrong.
+            NotFoundError: the server has no such database.
+            UnreachableError: no server answers.
+
+        """
+        try:
+            connection = psycopg.Connection.connect(self._address.reveal(), **self._parameters())
+        except psycopg.OperationalError as error:
+            refused = refusal(error, self.target)
+        else:
+            adapt(connection)
+            return connection
+        raise refused  # without its cause, whose frames hold the password
+
+    def pool(self) -> ConnectionPool[Connection]:
+        """Return a pool, not open yet: connections are made when they are asked for, and given up when long idle."""
+        return ConnectionPool(
+            self._address.reveal(),
+            kwargs=self._parameters(),
+            configure=adapt,
+            min_size=0,
+            max_size=MOST_CONNECTIONS,
+            num_workers=1,
+            name=self.schema,
+            open=False,
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        options = {
+            "search_path": self.schema,
+            "lock_timeout": milliseconds(self.timeout_s),
+            # A client that vanished must not keep the write lock for hours: it is looked for after half a minute.
+            "tcp_keepalives_idle": 30,
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+        }
+        return {
+            "autocommit": True,
+            "cursor_factory": psycopg.RawCursor,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": milliseconds(self.timeout_s),
+            "application_name": f"aragora-persist {self.schema}",
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        }
+
+
+def milliseconds(timeout_s: float) -> int:
+    """Return PostgreSQL's form of a timeout: at least one, since none at all would be for ever."""
+    return int(min(max(1.0, timeout_s * 1000), _LONGEST_TIMEOUT_MS))
+
+
+def _place(address: Secret) -> str:
+    """Return ``host:port/database``.
+
+    Raises:
+        InvalidValueError: the address is no URL of a database.
+
+    """
+    parts = _parsed(address)
+    port = str(parts.get("port", 5432))
+    if not parts or not _PORTS.fullmatch(port):
+        raise InvalidValueError(
+            "open database",
+            "address",
+            "is not a URL of a PostgreSQL database",
+            hint="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in the password write %40 for @, %2F for /, %3F for ?",
+        )
+    return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
+
+
+def _parsed(address: Secret) -> dict[str, Any]:
+    """Return the parts of an address, none for what is no URL; it raises nothing: its frame holds the password."""
+    try:
+        return psycopg.conninfo.conninfo_to_dict(address.reveal()) if _URL.fullmatch(address.reveal()) else {}
+    except psycopg.ProgrammingError:
+        return {}  # its text quotes the URL

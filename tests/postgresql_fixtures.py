@@ -1,0 +1,84 @@
+"""One PostgreSQL server for the tests of a run, of the tier's own image; each database is a new schema in it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.supabase_stack import (
+    ROLES_WITH_PASSWORDS,
+    Engine,
+    connects,
+    data_mounted,
+    database_url,
+    mounted,
+    password_files,
+)
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import docker
+    from docker.models.containers import Container
+
+pytest_plugins = ("tests.image_fixtures",)
+
+
+class PostgresqlServer:
+    """A running server."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._passwords = {role: secrets.token_urlsafe(24) for role in ROLES_WITH_PASSWORDS}
+        files = engine.secret_files("db", "postgres", password_files(self._passwords))
+        self.container: Container = engine.container(
+            "db",
+            "postgres",
+            ports={"5432/tcp": ("127.0.0.1", None)},
+            volumes={**mounted(files), **data_mounted(engine.volume("data"))},
+        )
+        self.start()
+
+    @property
+    def password(self) -> str:
+        """The password in its address."""
+        return self._passwords["postgres"]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.container.start()
+        self.address = database_url(self.container, "postgres", self.password)
+        self.admin_address = database_url(self.container, "supabase_admin", self._passwords["supabase_admin"])
+        wait_until(lambda: connects(self.address), "the server to answer", every_s=0.02)
+
+    def new_schema(self) -> str:
+        """Return a name that no schema has."""
+        return f"test_{secrets.token_hex(6)}"
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Return what a query of the superuser answers."""
+        with psycopg.connect(self.admin_address, autocommit=True) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+    def do(self, sql: str) -> None:
+        """Run a statement as the user of the address."""
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+
+@pytest.fixture(scope="session")
+def postgresql(docker_engine: docker.DockerClient) -> Iterator[PostgresqlServer]:
+    """Give a running server."""
+    with Engine(docker_engine) as engine:
+        yield PostgresqlServer(engine)
+
+
+@pytest.fixture
+def schema(postgresql: PostgresqlServer) -> Iterator[str]:
+    """Give the name of a schema that is not there, and drop it in the end."""
+    name = postgresql.new_schema()
+    yield name
+    postgresql.do(f"DROP SCHEMA IF EXISTS {name} CASCADE")
