@@ -1,0 +1,1 @@
+"""The parts of ``WebhookStore``, and the sender of what it keeps."""
