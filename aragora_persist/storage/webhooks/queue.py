@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from aragora_persist.errors import AccessDeniedError, DamagedError, InvalidValueError
@@ -111,19 +112,18 @@ class WebhookQueue(Store):
         checks.whole(operation, "limit", limit, least=1, most=_MOST_CLAIMED)
         checked_span(operation, "lease", lease, least_s=1, most_s=_LONGEST_LEASE_S)
         keyring = Keyring.required(self._settings, operation)
-        now = self._clock()
-        claim = Claim(checks.new_id(), start=checks.new_id(), now=to_text(now), until=to_text(now + lease))
-        rows = self._write(
-            operation, lambda writing: claim_deliveries(writing, claim, limit), tx, durability=Durability.COMMITTED
-        )
-        claimed = []
-        for row in rows:
-            delivery = _to_claimed(row, claim, keyring)
-            if delivery.secrets:
-                claimed.append(delivery)
-            else:
-                self.failed(delivery, error="secret", tx=tx)
-        return claimed
+        while True:  # until something can be sent: what cannot be decrypted must not look like the end of the queue
+            now = self._clock()
+            claim = Claim(checks.new_id(), start=checks.new_id(), now=to_text(now), until=to_text(now + lease))
+            work = partial(claim_deliveries, claim=claim, limit=limit)
+            rows = self._write(operation, work, tx, durability=Durability.COMMITTED)
+            deliveries = [_to_claimed(row, claim, keyring) for row in rows]
+            for delivery in deliveries:
+                if not delivery.secrets:
+                    self.failed(delivery, error="secret", tx=tx)
+            usable = [delivery for delivery in deliveries if delivery.secrets]
+            if usable or not deliveries:
+                return usable
 
     def succeeded(
         self, delivery: ClaimedDelivery, *, status: int, duration_ms: float, tx: Transaction | None = None

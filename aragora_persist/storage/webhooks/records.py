@@ -113,7 +113,7 @@ ERRORS = (
     "answer",  # what came is no HTTP
     "timeout",
     "unreachable",  # the name is not known, or nobody accepts the connection, or it broke
-    "certificate",  # TLS was refused by either side
+    "tls",  # the certificate is not good, or TLS broke
     "target",  # the name leads to an address that may not be reached
     "secret",  # the webhook's secret cannot be decrypted
 )
