@@ -18,9 +18,11 @@ from aragora_persist.settings import Settings
 from aragora_persist.storage.connecting import connect_memory, connect_writer
 from aragora_persist.storage.files import MEMORY, make_ready, resolve
 from aragora_persist.storage.forks import watch
+from aragora_persist.storage.group import write
 from aragora_persist.storage.opening import require_schema
 from aragora_persist.storage.readers import ReaderPool, SharedConnection
-from aragora_persist.storage.sessions import View, WriteTransaction
+from aragora_persist.storage.sessions import View
+from aragora_persist.storage.transactions import WriteTransaction
 from aragora_persist.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -99,8 +101,7 @@ class Engine:
         """Run ``work`` in a write transaction and return its result. See ``port.Backend``."""
         if self._closed:
             raise self._used_after_close(operation)
-        with WriteTransaction(self._shared.writer, operation, durability, context) as transaction:
-            return work(transaction)
+        return write(self._shared.writer, operation, work, durability, context)
 
     def transaction(self, operation: str = "transaction", *, durability: Durability | None = None) -> WriteTransaction:
         """Open a write transaction. See ``port.Backend``."""

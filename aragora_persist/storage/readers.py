@@ -111,7 +111,7 @@ class SharedConnection:
         """End the read transaction."""
         if self._writer.owns(connection):
             connection.execute("PRAGMA query_only=OFF")
-            self._writer.rollback(connection)
+            self._writer.give()
 
     def close(self) -> None:
         """Do nothing: the writer closes its connection."""

@@ -1,7 +1,7 @@
-"""What a block of reads or writes can do: the two sides of the port, over one connection of ``sqlite3``.
+"""What a block can read: that side of the port, over one connection of ``sqlite3``.
 
-A session takes its connection when the block begins and gives it back when it ends; from then on it refuses to work.
-Leaves out: where connections come from and how their transactions begin and end (``readers``, ``writer``).
+A session has its connection while its block runs; before and after, it refuses to work.
+Leaves out: where connections come from (``readers``), and writing (``transactions``).
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from aragora_persist.storage.slow import report_slow
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Backend, Context, Result, Row, Transaction, Value
+    from aragora_persist.errors import PersistError
+    from aragora_persist.storage.port import Context, Row, Value
 
 _STREAMED_AT_ONCE = 256
 
 
-class ReadSource(Protocol):
-    """Where a view takes its connection from."""
+class Source(Protocol):
+    """Where a session takes its connection from."""
 
     target: str
     slow_query_ms: float
+
+
+class ReadSource(Source, Protocol):
+    """Where a view takes its connection from."""
 
     def take(self, operation: str) -> sqlite3.Connection:
         """Return a connection that nobody else uses, with a read transaction open."""
@@ -39,67 +43,36 @@ class ReadSource(Protocol):
         ...
 
 
-class WriteSource(Protocol):
-    """Where a transaction takes its connection from; ``present`` is the one that has it."""
-
-    target: str
-    slow_query_ms: float
-    present: WriteTransaction | None
-
-    def begin(self, operation: str, durability: Durability | None) -> sqlite3.Connection:
-        """Return the connection, with a write transaction open."""
-        ...
-
-    def commit(self, connection: sqlite3.Connection, operation: str) -> None:
-        """Commit, or roll back and raise; either way the connection is given back."""
-        ...
-
-    def rollback(self, connection: sqlite3.Connection) -> None:
-        """Roll back and give the connection back."""
-        ...
-
-
-class _Ended:
+class Ended:
     """Stands where the connection was before the block began and after it has ended."""
 
+    problem, hint = "has ended", "keep the work inside its block"
+
+    def refusal(self) -> MisuseError:
+        """Return the error that says why nothing works here."""
+        return MisuseError("use transaction", "this block", self.problem, hint=self.hint)
+
     def execute(self, *_: object) -> NoReturn:
-        raise MisuseError("use transaction", "this block", "has ended", hint="keep the work inside the `with` block")
+        """Refuse."""
+        raise self.refusal()
 
     executemany = execute
 
 
-class _Inherited(_Ended):
-    """Stands where the connection was, in a child that was forked inside the block.
-
-    What the child wrote through the parent's connection would fall into the parent's write-ahead log, over what the
-    parent has committed since.
-    """
-
-    def execute(self, *_: object) -> NoReturn:
-        raise MisuseError(
-            "use transaction",
-            "this block",
-            "belongs to the parent of this forked process",
-            hint="begin a transaction of the child's own",
-        )
-
-    executemany = execute
+ENDED = Ended()
 
 
-_ENDED = _Ended()
-_INHERITED = _Inherited()
-
-
-class _Session:
+class Session:
     """The reading half, which both kinds share."""
 
-    __slots__ = ("_connection", "_context", "_cursors", "_operation", "_spent_s", "_target")
+    __slots__ = ("_connection", "_context", "_cursors", "_operation", "_slow_query_ms", "_spent_s", "_target")
 
-    def __init__(self, operation: str, target: str, context: Context | None = None) -> None:
+    def __init__(self, source: Source, operation: str, context: Context | None) -> None:
         self._operation = operation
         self._context = context
-        self._target = target
-        self._connection: sqlite3.Connection | _Ended = _ENDED
+        self._target = source.target
+        self._slow_query_ms = source.slow_query_ms
+        self._connection: sqlite3.Connection | Ended = ENDED
         self._cursors: list[sqlite3.Cursor] = []
         self._spent_s = 0.0
 
@@ -109,7 +82,7 @@ class _Session:
         try:
             row: Row | None = self._connection.execute(sql, parameters).fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._operation, self._target) from error
+            raise self._translated(error) from error
         finally:
             self._spent_s += perf_counter() - start
         return row
@@ -120,7 +93,7 @@ class _Session:
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._operation, self._target) from error
+            raise self._translated(error) from error
         finally:
             self._spent_s += perf_counter() - start
 
@@ -137,23 +110,32 @@ class _Session:
                 start = perf_counter()
                 rows = cursor.fetchmany(_STREAMED_AT_ONCE)
         except DRIVER_ERRORS as error:
-            raise translate(error, self._operation, self._target) from error
+            raise self._translated(error) from error
         self._spent_s += perf_counter() - start
 
-    def _end(self) -> None:
+    def _translated(self, error: BaseException) -> PersistError:
+        if isinstance(self._connection, Ended):  # a stream that is read on after its block
+            return self._connection.refusal()
+        return translate(error, self._operation, self._target)
+
+    def report(self) -> None:
+        """Write to the slow-query log, where there is reason to."""
+        report_slow(self._operation, self._context, self._spent_s, self._slow_query_ms)
+
+    def end(self) -> None:
         """Let nothing of this block outlive it: an open cursor would keep the read transaction open."""
-        self._connection = _ENDED
+        self._connection = ENDED
         for cursor in self._cursors:
             cursor.close()
 
 
-class View(_Session):
+class View(Session):
     """A consistent view for reading: every statement in the block sees the same state."""
 
     __slots__ = ("_source",)
 
     def __init__(self, source: ReadSource, operation: str, context: Context | None = None) -> None:
-        super().__init__(operation, source.target, context)
+        super().__init__(source, operation, context)
         self._source = source
 
     def __enter__(self) -> Self:
@@ -164,91 +146,7 @@ class View(_Session):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         connection = self._connection
-        self._end()
-        if not isinstance(connection, _Ended):
+        self.end()
+        if not isinstance(connection, Ended):
             self._source.give(connection)
-        report_slow(self._operation, self._context, self._spent_s, self._source.slow_query_ms)
-
-
-class WriteTransaction(_Session):
-    """A write transaction: commits when the block ends, rolls back on every exception."""
-
-    __slots__ = ("_durability", "_source")
-
-    def __init__(
-        self,
-        source: WriteSource,
-        operation: str,
-        durability: Durability | None,
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(operation, source.target, context)
-        self._source = source
-        self._durability = durability
-
-    def __enter__(self) -> Self:
-        self._connection = self._source.begin(self._operation, self._durability)
-        self._source.present = self
-        return self
-
-    def disown(self) -> None:
-        """Refuse everything from now on, as a forked child of the process that began this transaction."""
-        self._connection = _INHERITED
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        connection = self._connection
-        self._end()
-        if connection is _INHERITED and kind is None:
-            _INHERITED.execute()  # the child's block has done nothing, and must not seem to have
-        if isinstance(connection, _Ended):
-            return
-        self._source.present = None
-        if kind is not None:
-            self._source.rollback(connection)
-        else:
-            start = perf_counter()
-            self._source.commit(connection, self._operation)
-            self._spent_s += perf_counter() - start
-        report_slow(self._operation, self._context, self._spent_s, self._source.slow_query_ms)
-
-    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
-        """Run one statement and return how many rows it changed."""
-        start = perf_counter()
-        try:
-            cursor = self._connection.execute(sql, parameters)
-            if cursor.description is not None:
-                cursor.fetchall()  # the count of a RETURNING statement is known, and its work done, after its last row
-        except DRIVER_ERRORS as error:
-            raise translate(error, self._operation, self._target) from error
-        finally:
-            self._spent_s += perf_counter() - start
-        return max(cursor.rowcount, 0)
-
-    def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
-        """Run one statement for each row of parameters and return how many rows it changed in all."""
-        start = perf_counter()
-        try:
-            cursor = self._connection.executemany(sql, rows)
-        except DRIVER_ERRORS as error:
-            raise translate(error, self._operation, self._target) from error
-        finally:
-            self._spent_s += perf_counter() - start
-        return max(cursor.rowcount, 0)
-
-    def nested(self, work: Callable[[Transaction], Result]) -> Result:
-        """Run ``work`` in a savepoint. See ``port.Transaction``."""
-        self.execute("SAVEPOINT nested")
-        try:
-            result = work(self)
-        except BaseException:
-            self.execute("ROLLBACK TO nested")
-            self.execute("RELEASE nested")
-            raise
-        self.execute("RELEASE nested")
-        return result
-
-    def belongs_to(self, database: Backend) -> bool:
-        """Whether this is a transaction of that database."""
-        return getattr(database, "writer", None) is self._source
+        self.report()

@@ -2,7 +2,7 @@
 
 A turn is waited for in order and at most for the timeout; the rest of that time is left for other processes' locks.
 Every transaction begins ``IMMEDIATE``: a deferred one fails in its middle when it turns from reading to writing.
-Leaves out: batching several callers' transactions into one commit.
+Leaves out: what is done in a transaction (``transactions``), and several callers in one (``group``).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from aragora_persist.errors import BusyError, MisuseError
 from aragora_persist.settings import Durability
 from aragora_persist.storage.connecting import busy_timeout_ms
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.turns import Turns
+from aragora_persist.storage.turns import Place, State, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aragora_persist.settings import Settings
-    from aragora_persist.storage.sessions import WriteTransaction
+    from aragora_persist.storage.group import Member
+    from aragora_persist.storage.transactions import Writing
 
 _TIDY_WAIT_S = 0.25
 _SYNCHRONOUS = {Durability.DURABLE: "FULL", Durability.COMMITTED: "NORMAL"}
@@ -33,15 +34,39 @@ class Writer:
     def __init__(self, target: str, settings: Settings, connect: Callable[[], sqlite3.Connection]) -> None:
         self.target = target
         self.slow_query_ms = settings.slow_query_ms
-        self._timeout_s = settings.db_timeout_s
-        self._default = settings.durability
+        self.timeout_s = settings.db_timeout_s
+        self.durability = settings.durability
+        self.turns: Turns[Member] = Turns()
+        self.present: Writing | None = None
         self._connect = connect
-        self._turns = Turns()
         self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._level: Durability | None = None
         self._busy_ms = -1
-        self.present: WriteTransaction | None = None
+
+    def line_up(self, operation: str, place: Place[Member]) -> None:
+        """Wait until ``place`` has the turn, or its job was done.
+
+        Raises:
+            BusyError: neither came about within the timeout, and the job will not be done.
+            MisuseError: this thread has the turn already.
+
+        """
+        if self.turns.mine():
+            raise MisuseError(
+                operation,
+                self.target,
+                "this thread already has a transaction open here",
+                hint="work through the open one: pass it on as tx=",
+            )
+        self.turns.take(place, self.timeout_s)
+        if place.state is State.LEFT:
+            raise BusyError(
+                operation,
+                self.target,
+                f"other threads kept the writer for {self.timeout_s:g} s",
+                hint="look for a long-running transaction, or raise DB_TIMEOUT",
+            )
 
     def take(self, operation: str) -> sqlite3.Connection:
         """Wait for the turn and return the connection, with no transaction open.
@@ -51,75 +76,82 @@ class Writer:
             MisuseError: this thread has it already, or the database was closed.
 
         """
-        if self._turns.mine():
-            raise MisuseError(
-                operation,
-                self.target,
-                "this thread already has a transaction open here",
-                hint="work through the open one: pass it on as tx=",
-            )
-        if not self._turns.take(self._timeout_s):
-            raise BusyError(
-                operation,
-                self.target,
-                f"other threads kept the writer for {self._timeout_s:g} s",
-                hint="look for a long-running transaction, or raise DB_TIMEOUT",
-            )
+        self.line_up(operation, Place())
         try:
             return self._opened(operation)
         except BaseException:
-            self._turns.give()
+            self.give()
             raise
 
     def give(self) -> None:
-        """Give the turn back."""
-        self._turns.give()
+        """Roll back what is open, and give the turn back; what was closed meanwhile is closed now.
+
+        Without the turn, this does nothing: an interrupt can come before any of its steps, and then it is called again.
+        """
+        if self.turns.mine():
+            self.rollback()
+            if self._closed:
+                self._drop()
+            self.turns.give()
 
     def owns(self, connection: sqlite3.Connection) -> bool:
         """Whether this is the present connection, and not one that a forked child inherited."""
         return connection is self._connection
 
-    def begin(self, operation: str, durability: Durability | None) -> sqlite3.Connection:
-        """Return the connection with a write transaction of this durability open."""
-        asked = monotonic()
-        connection = self.take(operation)
+    def begin(self, operation: str, level: Durability, deadline: float) -> sqlite3.Connection:
+        """Return the connection with a write transaction open; the caller has the turn.
+
+        Other processes' locks are waited for until ``deadline`` on the clock ``time.monotonic``.
+        """
+        connection = self._opened(operation)
         try:
-            self._set_level(connection, durability or self._default)
-            self._set_busy(connection, self._timeout_s - (monotonic() - asked))
-            connection.execute("BEGIN IMMEDIATE")
+            if level is not self._level:
+                connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[level]}")
+                self._level = level
+            self._set_busy(connection, 0)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                left_s = deadline - monotonic()
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or left_s <= 0:
+                    raise
+                self._set_busy(connection, left_s)
+                connection.execute("BEGIN IMMEDIATE")
         except BaseException as error:
-            self.rollback(connection)  # an interrupt can come when the transaction has just begun
+            self.rollback()  # an interrupt can come when the transaction has just begun
             if isinstance(error, DRIVER_ERRORS):
                 raise translate(error, operation, self.target) from error
             raise
         return connection
 
-    def commit(self, connection: sqlite3.Connection, operation: str) -> None:
-        """Commit and give the turn back; on an error nothing of the transaction stays."""
-        if not self.owns(connection):
-            raise MisuseError(operation, self.target, "a forked child must not end its parent's transaction")
-        try:
-            # With a transaction that a failure or a statement in the block has ended, this raises: nothing is reported
-            # as written that is not.
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self.rollback(connection)
-            if isinstance(error, DRIVER_ERRORS):
-                raise translate(error, operation, self.target) from error
-            raise
-        self._end()
+    def commit(self, operation: str) -> BaseException | None:
+        """Commit; on an error nothing of the transaction stays. Return an interrupt that came meanwhile, to be raised.
 
-    def rollback(self, connection: sqlite3.Connection) -> None:
-        """Roll back and give the turn back; a connection that cannot even do that is replaced."""
-        if not self.owns(connection):
-            return  # only the parent may end a transaction that this process was forked out of
+        An interrupt neither prevents the commit nor hides that it took place.
+        """
+        connection = self._connection
+        if connection is None:
+            raise MisuseError(operation, self.target, "a forked child must not end its parent's transaction")
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                connection.execute("COMMIT")
+            except DRIVER_ERRORS as error:
+                self.rollback()
+                raise translate(error, operation, self.target) from error
+            except BaseException as error:  # noqa: BLE001 - returned when it is known what became of the commit
+                interrupt = error
+            if not connection.in_transaction:
+                return interrupt
+
+    def rollback(self) -> None:
+        """Roll back what is open; a connection that cannot even do that is replaced. The caller has the turn."""
+        connection = self._connection
         try:
-            if connection.in_transaction:
+            if connection is not None and connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             self._drop()  # closing rolls back
-        finally:
-            self._end()
 
     def tidy(self) -> None:
         """Refresh stale statistics of the query planner, and empty the write-ahead log as far as nobody needs it.
@@ -141,21 +173,25 @@ class Writer:
     def close(self, wait_s: float) -> None:
         """Wait for the turn, at most so long, and close; SQLite clears the WAL away with the last connection.
 
+        Who still waits to write is refused.
+
         Raises:
             BusyError: a transaction is still running; its end closes the connection, and nothing new begins.
 
         """
         self._closed = True
-        if self._turns.mine() or not self._turns.take(wait_s):
+        place: Place[Member] = Place()
+        if not self.turns.mine():
+            self.turns.take(place, wait_s)
+        if place.state is not State.HAD:
             raise BusyError("close database", self.target, "a transaction is still open")
-        self._drop()
-        self._turns.give()
+        self.give()
 
     def abandon(self) -> list[sqlite3.Connection]:
         """See ``forks.Holder``."""
         inherited = [] if self._connection is None else [self._connection]
         self._connection = None
-        self._turns = Turns()
+        self.turns = Turns()
         if self.present is not None:
             self.present.disown()
             self.present = None
@@ -170,22 +206,11 @@ class Writer:
             self._busy_ms = -1
         return self._connection
 
-    def _set_level(self, connection: sqlite3.Connection, level: Durability) -> None:
-        if level is not self._level:
-            connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[level]}")
-            self._level = level
-
     def _set_busy(self, connection: sqlite3.Connection, left_s: float) -> None:
         milliseconds = busy_timeout_ms(left_s)
         if milliseconds != self._busy_ms:
             connection.execute(f"PRAGMA busy_timeout={milliseconds}")
             self._busy_ms = milliseconds
-
-    def _end(self) -> None:
-        """Give the turn back after a transaction; what was closed during it is closed now."""
-        if self._closed:
-            self._drop()
-        self._turns.give()
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -49,7 +49,7 @@ class TestReading:
             assert sum(1 for _ in rows) == 999
             left = view.stream("SELECT jti FROM token_blacklist")
             next(left)
-        with pytest.raises(InvalidValueError):
+        with pytest.raises(MisuseError, match="ended"):
             list(left)
         with pytest.raises(MisuseError, match="ended"):
             view.one(COUNT)
@@ -172,11 +172,15 @@ class TestWriting:
         add(engine, "later")
         assert count(engine) == 1
 
-    def test_a_statement_cannot_end_the_transaction_unseen(self, either: Engine) -> None:
-        """A ROLLBACK in a statement makes the block fail instead of reporting a write that is not there."""
-        with pytest.raises(StorageError), either.transaction("sneak") as tx:
+    @pytest.mark.parametrize(
+        "sql", ["ROLLBACK", "commit", " /* now */ END", "-- now\nBEGIN", "SAVEPOINT a", "RELEASE a"]
+    )
+    @pytest.mark.parametrize("method", ["execute", "one", "all", "stream"])
+    def test_a_statement_cannot_end_the_transaction(self, either: Engine, sql: str, method: str) -> None:
+        """What begins and ends transactions is refused wherever a statement goes, and nothing of the block stays."""
+        with pytest.raises(MisuseError, match="ends a transaction"), either.transaction("sneak") as tx:
             tx.execute(INSERT, ("a",))
-            tx.execute("ROLLBACK")
+            getattr(tx, method)(sql)
         assert count(either) == 0
 
     def test_refuses_work_after_its_end(self, either: Engine) -> None:

@@ -1,0 +1,211 @@
+"""Several callers' work in one transaction: one commit, one wait for the disk, for all who write at the same time.
+
+Whoever has the writer's turn does the work of those who wait behind it too, each in a savepoint of its own, commits,
+and tells each its outcome; then the next in the line has the turn. No thread of its own: nothing to start, to stop, or
+to lose in a fork. Leaves out: the line itself (``turns``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from aragora_persist.errors import PersistError
+from aragora_persist.settings import Durability
+from aragora_persist.storage.sessions import Ended
+from aragora_persist.storage.transactions import Writing
+from aragora_persist.storage.turns import Place, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.writer import Writer
+
+_LARGEST = 128
+"""For how many others one caller works at most before it has its own result."""
+
+
+def write(
+    writer: Writer,
+    operation: str,
+    work: Callable[[Transaction], Result],
+    durability: Durability | None,
+    context: Context | None,
+) -> Result:
+    """Run ``work`` in a write transaction, alone or with others'. See ``port.Backend.write``."""
+    member = Member(writer, operation, work, durability or writer.durability, context)
+    place = Place(member)
+    try:
+        try:
+            writer.line_up(operation, place)
+            if place.state is State.HAD:
+                _Batch(writer, member).run()
+        finally:
+            if place.state is State.HAD:
+                _end_turn(writer, member)
+        member.report()
+        result: Result = member.outcome()
+    except BaseException as error:
+        if member.committed or (place.state is State.DONE and member.error is None):
+            error.add_note(f"{operation} was written before this")
+        member.error = None  # or error, traceback and this frame would keep each other alive
+        raise
+    return result
+
+
+class Member(Writing):
+    """One caller's work and what became of it."""
+
+    __slots__ = ("_result", "_work", "committed", "deadline", "error", "level", "operation")
+
+    def __init__(
+        self,
+        writer: Writer,
+        operation: str,
+        work: Callable[[Transaction], object],
+        level: Durability,
+        context: Context | None,
+    ) -> None:
+        super().__init__(writer, operation, context)
+        self.operation = operation
+        self.level = level
+        self.deadline = monotonic() + writer.timeout_s
+        self.committed = False
+        self.error: BaseException | None = None
+        self._work = work
+        self._result: object = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do the work, in the transaction that is open."""
+        self._connection = connection
+        self._writer.present = self
+        try:
+            self._result = self._work(self)
+            if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
+                raise self._connection.refusal()
+        finally:
+            self._writer.present = None
+            self.end()
+
+    def run_nested(self, connection: sqlite3.Connection) -> bool:
+        """Do the work in a savepoint and keep its outcome; False when its failure took the whole transaction with it.
+
+        An interrupt is not the work's failure but the thread's own: it is raised, and the transaction is of no use.
+        """
+        self.error = None
+        try:
+            connection.execute("SAVEPOINT member")
+            self.run(connection)
+            connection.execute("RELEASE member")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or not self._writer.owns(connection):
+                raise
+            self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
+            return _taken_back(connection)
+        return True
+
+    def share_commit(self, took_s: float) -> None:
+        """Count the time of the common commit."""
+        self._spent_s += took_s
+
+    def share_failure(self, failure: PersistError) -> None:
+        """Keep the error of the common commit for the caller, unless the work had failed before."""
+        if self.error is None:
+            self.error = type(failure)(self.operation, failure.target, failure.problem, hint=failure.hint)
+            self.error.__cause__ = failure.__cause__
+
+    def outcome(self) -> Any:  # noqa: ANN401 - whatever the work returned
+        """Return what the work returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+
+class _Batch:
+    """One turn at the writer: own work, and that of those who wait."""
+
+    def __init__(self, writer: Writer, own: Member) -> None:
+        self._writer = writer
+        self._own = own
+        self._others: list[Member] = []
+
+    def run(self) -> None:
+        """Do everything in one transaction; again, when a failure of one of the others took it all back.
+
+        The one who failed so has its outcome, and is not in it again.
+        """
+        while not self._ran(self._begun()):
+            pass
+        self._commit()
+
+    def _begun(self) -> tuple[sqlite3.Connection, Durability]:
+        own = self._own
+        level = own.level
+        if level is Durability.COMMITTED and any(job.level is Durability.DURABLE for job in self._writer.turns.jobs()):
+            level = Durability.DURABLE
+        return self._writer.begin(own.operation, level, own.deadline), level
+
+    def _ran(self, begun: tuple[sqlite3.Connection, Durability]) -> bool:
+        connection, level = begun
+        self._own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
+        others = self._others = []
+        turns = self._writer.turns
+        while len(others) < _LARGEST:
+            place = turns.next_job(len(others), lambda job: level is Durability.DURABLE or job.level is level)
+            if place is None or place.job is None:
+                break
+            if not place.job.run_nested(connection):
+                turns.done_alone(len(others))
+                turns.put_back()
+                return False
+            others.append(place.job)
+        return True
+
+    def _commit(self) -> None:
+        start = perf_counter()
+        try:
+            interrupt = self._writer.commit(self._own.operation)
+            self._own.committed = True  # nothing may come between these two: it says what became of all
+        except PersistError as failure:
+            for member in self._others:
+                member.share_failure(failure)
+            self._writer.turns.done()
+            raise
+        took_s = perf_counter() - start
+        for member in (self._own, *self._others):
+            member.share_commit(took_s)
+        if interrupt is not None:
+            raise interrupt
+
+
+def _end_turn(writer: Writer, own: Member) -> None:
+    try:
+        _settle(writer, own)
+    except BaseException:  # interrupted: once more
+        _settle(writer, own)
+        raise
+
+
+def _settle(writer: Writer, own: Member) -> None:
+    """Tell the others that they are done, or have them wait as before if nothing was committed; hand the turn on."""
+    if writer.turns.mine():
+        if own.committed:
+            writer.turns.done()
+        else:
+            writer.rollback()
+            writer.turns.put_back()
+        writer.give()
+
+
+def _taken_back(connection: sqlite3.Connection) -> bool:
+    """Take back what was done since the savepoint; False when that was only to be had with the whole transaction."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO member")
+            connection.execute("RELEASE member")
+            return True
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+    return False
