@@ -157,10 +157,13 @@ class Invitations(Memberships):
         def work(writing: Transaction) -> Membership:
             invitation = _returned(writing.one(_BY_TOKEN, (hashed,)), operation, "token")
             claim_open(writing, operation, invitation.org_id, now)
+            user = writing.one("SELECT email FROM users WHERE id = ?", (user_id,))
+            if user is None:
+                raise NotFoundError(operation, user_id, "there is no such user")
             # Claimed, it is looked at again: what ended it meanwhile has been committed.
             if writing.execute(_ACCEPT, (now, user_id, invitation.id, now)) == 0:
                 raise _over(writing, operation, invitation.id)
-            if (invitation.email,) != writing.one("SELECT email FROM users WHERE id = ?", (user_id,)):
+            if user != (invitation.email,):
                 raise AccessDeniedError(operation, user_id, "has another email than was invited")
             return join(writing, operation, (invitation.org_id, user_id, invitation.role, now))
 

@@ -17,7 +17,7 @@ from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page
 from aragora_persist.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from aragora_persist.storage.port import Row, Transaction
 
@@ -29,18 +29,18 @@ _JOIN = f"""
     INSERT INTO memberships ({MEMBER_COLUMNS}) VALUES (?, ?, ?, ?) ON CONFLICT (org_id, user_id) DO NOTHING
 """  # noqa: S608 - our constants
 
-_PRIMARY = """
-    FROM memberships WHERE memberships.user_id = users.id
-    ORDER BY CASE WHEN memberships.org_id = users.org_id THEN 0 ELSE 1 END, joined_at, memberships.org_id LIMIT 1
+# The primary organization stays while its user is a member; then it is the one that was joined first; then none.
+_SETTLE_PRIMARY = """
+    UPDATE users SET updated_at = ?, org_id = (
+        SELECT org_id FROM memberships WHERE user_id = users.id ORDER BY joined_at, org_id LIMIT 1
+    ) WHERE id = ? AND NOT EXISTS (
+        SELECT 1 FROM memberships WHERE user_id = users.id AND memberships.org_id = users.org_id
+    )
 """
-SETTLE = f"""
-    UPDATE users SET updated_at = ?, org_id = (SELECT memberships.org_id {_PRIMARY}),
-        role = COALESCE((SELECT memberships.role {_PRIMARY}), 'member')
-    WHERE id = ?
-"""  # noqa: S608 - our constants
-"""Make the columns of a user agree with the memberships. Parameters: the present, the user's id.
-
-The primary organization stays while its user is a member; then it is the one that was joined first; then none.
+_SETTLE_ROLE = """
+    UPDATE users SET updated_at = ?, role = COALESCE(
+        (SELECT role FROM memberships WHERE user_id = users.id AND memberships.org_id = users.org_id), 'member'
+    ) WHERE id = ?
 """
 
 
@@ -138,7 +138,7 @@ class Memberships(Store):
             claim(writing, operation, org_id, now)
             _refuse_owner(_member(writing, operation, org_id, user_id), operation)
             writing.execute("DELETE FROM memberships WHERE org_id = ? AND user_id = ?", (org_id, user_id))
-            writing.execute(SETTLE, (now, user_id))
+            settle(writing, [user_id], now)
 
         self._write(operation, work, tx)
 
@@ -156,7 +156,7 @@ class Memberships(Store):
         def work(writing: Transaction) -> Membership:
             member = _member(writing, operation, org_id, user_id)
             writing.execute("UPDATE users SET org_id = ? WHERE id = ?", (org_id, user_id))
-            writing.execute(SETTLE, (now, user_id))
+            settle(writing, [user_id], now)
             return member
 
         return self._write(operation, work, tx)
@@ -232,8 +232,15 @@ def join(writing: Transaction, operation: str, member: tuple[str, str, str, str]
         raise NotFoundError(operation, user_id, "there is no such user")
     if writing.execute(_JOIN, member) == 0:
         raise ConflictError(operation, user_id, "is a member already")
-    writing.execute(SETTLE, (joined_at, user_id))
+    settle(writing, [user_id], joined_at)
     return to_membership(member)
+
+
+def settle(writing: Transaction, user_ids: Iterable[str], now: str) -> None:
+    """Make ``org_id`` and ``role`` of these users agree with their memberships."""
+    parameters = [(now, user_id) for user_id in user_ids]
+    writing.execute_many(_SETTLE_PRIMARY, parameters)
+    writing.execute_many(_SETTLE_ROLE, parameters)
 
 
 def _checked(operation: str, org_id: str, user_id: str) -> tuple[str, str]:
@@ -258,5 +265,5 @@ def _set_role(writing: Transaction, member: Membership, role: str, now: str) -> 
     writing.execute(
         "UPDATE memberships SET role = ? WHERE org_id = ? AND user_id = ?", (role, member.org_id, member.user_id)
     )
-    writing.execute(SETTLE, (now, member.user_id))
+    settle(writing, [member.user_id], now)
     return replace(member, role=role)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import ConflictError, NotFoundError
 from aragora_persist.storage import checks
 from aragora_persist.storage.invitations import Invitations
-from aragora_persist.storage.memberships import SETTLE, claim, join
+from aragora_persist.storage.memberships import claim, join, settle
 from aragora_persist.storage.organizations import (
     COLUMNS,
     TIERS,
@@ -201,7 +201,7 @@ class OrganizationStore(Invitations):
                     raise ConflictError(operation, org_id, "has usage", hint="close_organization keeps it")
             members = writing.all("SELECT user_id FROM memberships WHERE org_id = ?", (org_id,))
             writing.execute("DELETE FROM memberships WHERE org_id = ?", (org_id,))
-            writing.execute_many(SETTLE, [(now, user_id) for (user_id,) in members])
+            settle(writing, [str(user_id) for (user_id,) in members], now)
             writing.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
 
         self._write(operation, work, tx)
