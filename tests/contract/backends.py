@@ -27,12 +27,13 @@ def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Op
     kind: str = request.param
     server: PostgresqlServer | None = request.getfixturevalue("postgresql") if kind == "postgresql" else None
     opened: list[Backend] = []
-    schemas: list[str] = []
+    schemas: list[tuple[str, str]] = []
 
     def open_one(name: str) -> Backend:
         if server is not None:
-            schemas.append(server.new_schema())
-            opened.append(open_postgresql(name, server.address, schema=schemas[-1]))
+            schema = server.take_schema(name)
+            opened.append(open_postgresql(name, server.address, schema=schema))
+            schemas.append((name, schema))
         else:
             opened.append(open_engine(":memory:" if kind == "memory" else tmp_path / f"{name}.db", name))
         return opened[-1]
@@ -41,4 +42,5 @@ def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Op
     for database in opened:
         database.close()
     if server is not None:
-        server.do("; ".join(f"DROP SCHEMA {schema} CASCADE" for schema in schemas))
+        for name, schema in schemas:
+            server.give_schema(name, schema)
