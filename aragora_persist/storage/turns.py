@@ -62,17 +62,19 @@ class Turns(Generic[Job]):
         """Whether the calling thread has the turn."""
         return self._holder == threading.get_ident()
 
-    def take(self, place: Place[Job], timeout_s: float) -> None:
-        """Wait at most ``timeout_s``; then ``place`` is HAD, LEFT, or DONE (however long its job took, once begun).
+    def take(self, timeout_s: float, place: Place[Job] | None = None) -> bool:
+        """Wait at most ``timeout_s``; True when ``place`` is HAD, or DONE (however long its job took, once begun).
 
-        Who has the turn must not ask again. When an interrupt is raised, the place is LEFT or its job DONE.
+        False: it has LEFT. Who has the turn must not ask again. When an interrupt is raised, the place is LEFT or DONE.
         """
+        place = place or Place()
         try:
             if not self._enter(place):
                 self._wait(place, min(timeout_s, threading.TIMEOUT_MAX))
         except BaseException:
             self._withdraw(place)
             raise
+        return place.state is not State.LEFT
 
     def next_job(self, behind: int, fits: Callable[[Job], bool]) -> Place[Job] | None:
         """Take up the job of the place ``behind`` others behind the turn; None when there is none that fits."""

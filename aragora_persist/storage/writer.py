@@ -15,7 +15,7 @@ from aragora_persist.errors import BusyError, MisuseError
 from aragora_persist.settings import Durability
 from aragora_persist.storage.connecting import busy_timeout_ms
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.turns import Place, State, Turns
+from aragora_persist.storage.turns import Place, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,7 @@ class Writer:
                 "this thread already has a transaction open here",
                 hint="work through the open one: pass it on as tx=",
             )
-        self.turns.take(place, self.timeout_s)
-        if place.state is State.LEFT:
+        if not self.turns.take(self.timeout_s, place):
             raise BusyError(
                 operation,
                 self.target,
@@ -180,10 +179,7 @@ class Writer:
 
         """
         self._closed = True
-        place: Place[Member] = Place()
-        if not self.turns.mine():
-            self.turns.take(place, wait_s)
-        if place.state is not State.HAD:
+        if self.turns.mine() or not self.turns.take(wait_s):
             raise BusyError("close database", self.target, "a transaction is still open")
         self.give()
 

@@ -10,13 +10,6 @@ from tests.waiting import wait_until
 LONG_S = 30.0
 
 
-def had(turns: Turns[int], timeout_s: float = LONG_S) -> bool:
-    """Ask for the turn."""
-    place: Place[int] = Place()
-    turns.take(place, timeout_s)
-    return place.state is State.HAD
-
-
 def in_line(turns: Turns[int]) -> int:
     """Count the places, the one with the turn included."""
     return len(turns._line)
@@ -26,7 +19,7 @@ def wait_in_line(turns: Turns[int], served: list[int], number: int) -> threading
     """Start a thread that takes its turn, and return when it stands in the line."""
 
     def work() -> None:
-        assert had(turns)
+        assert turns.take(LONG_S)
         served.append(number)
         turns.give()
 
@@ -43,7 +36,7 @@ def offer(turns: Turns[int], job: int, timeout_s: float = LONG_S) -> tuple[Place
     before = in_line(turns)
 
     def work() -> None:
-        turns.take(place, timeout_s)
+        turns.take(timeout_s, place)
         turns.give()
 
     thread = threading.Thread(target=work)
@@ -60,10 +53,10 @@ def anything(_: int) -> bool:
 def test_first_come_first_served() -> None:
     """Who asked first is served first, and who gives the turn cannot take it before those who wait."""
     turns, served = Turns[int](), list[int]()
-    assert had(turns)
+    assert turns.take(LONG_S)
     threads = [wait_in_line(turns, served, number) for number in range(5)]
     turns.give()
-    assert had(turns)
+    assert turns.take(LONG_S)
     assert served == [0, 1, 2, 3, 4]
     turns.give()
     for thread in threads:
@@ -73,9 +66,9 @@ def test_first_come_first_served() -> None:
 def test_who_gives_up_is_skipped() -> None:
     """A wait that ran out leaves the line; the turn goes to the next one and is not lost."""
     turns, served = Turns[int](), list[int]()
-    assert had(turns)
+    assert turns.take(LONG_S)
     outcome: list[bool] = []
-    impatient = threading.Thread(target=lambda: outcome.append(had(turns, 0.01)))
+    impatient = threading.Thread(target=lambda: outcome.append(turns.take(0.01)))
     impatient.start()
     impatient.join()
     assert outcome == [False]
@@ -83,14 +76,14 @@ def test_who_gives_up_is_skipped() -> None:
     turns.give()
     patient.join()
     assert served == [1]
-    assert had(turns, 0)
+    assert turns.take(0)
 
 
 def test_knows_its_holder() -> None:
     """Only the holding thread has the turn, and only it can give it."""
     turns = Turns[int]()
     assert not turns.mine()
-    assert had(turns)
+    assert turns.take(LONG_S)
     assert turns.mine()
     others: list[bool] = []
 
@@ -110,8 +103,8 @@ def test_knows_its_holder() -> None:
 def test_takes_any_timeout() -> None:
     """A timeout longer than the platform's longest is not an error."""
     turns, served = Turns[int](), list[bool]()
-    assert had(turns, 1e300)
-    thread = threading.Thread(target=lambda: served.append(had(turns, 1e300)))
+    assert turns.take(1e300)
+    thread = threading.Thread(target=lambda: served.append(turns.take(1e300)))
     thread.start()
     wait_until(lambda: in_line(turns) == 2, "a thread in the line", every_s=0.001)
     turns.give()
@@ -122,7 +115,7 @@ def test_takes_any_timeout() -> None:
 def test_jobs_are_done_in_order_up_to_who_wants_the_turn_itself() -> None:
     """The jobs behind the turn come in order; a place without a job ends them, and its turn comes next."""
     turns, served = Turns[int](), list[int]()
-    assert had(turns)
+    assert turns.take(LONG_S)
     first, one = offer(turns, 1)
     second, two = offer(turns, 2)
     block = wait_in_line(turns, served, 3)
@@ -145,7 +138,7 @@ def test_jobs_are_done_in_order_up_to_who_wants_the_turn_itself() -> None:
 def test_a_job_that_is_being_done_is_waited_for() -> None:
     """The timeout of a place ends its waiting, not its job: the outcome is always known."""
     turns = Turns[int]()
-    assert had(turns)
+    assert turns.take(LONG_S)
     place, thread = offer(turns, 1, timeout_s=0.05)
     assert turns.next_job(0, anything) is place
     thread.join(0.2)
@@ -159,7 +152,7 @@ def test_a_job_that_is_being_done_is_waited_for() -> None:
 def test_a_job_that_was_put_back_has_the_next_turn() -> None:
     """What was taken up and not done stands where it stood; one that was done alone has left."""
     turns = Turns[int]()
-    assert had(turns)
+    assert turns.take(LONG_S)
     first, one = offer(turns, 1)
     second, two = offer(turns, 2)
     assert turns.next_job(0, anything) is first
@@ -179,7 +172,7 @@ def test_hammered_turns_exclude_each_other() -> None:
 
     def work(number: int) -> None:
         for _ in range(200):
-            if had(turns, 0.001):
+            if turns.take(0.001):
                 inside.append(number)
                 seen.add(len(inside))
                 inside.remove(number)
@@ -191,4 +184,4 @@ def test_hammered_turns_exclude_each_other() -> None:
     for thread in threads:
         thread.join()
     assert seen == {1}
-    assert had(turns, 0)
+    assert turns.take(0)
