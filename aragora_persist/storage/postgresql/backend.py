@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from aragora_persist.errors import BusyError, MisuseError, OutcomeUnknownError, PersistError, UnreachableError
 from aragora_persist.settings import Durability
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from aragora_persist.storage.postgresql.connecting import Connection
 
 _SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
+# However short DB_TIMEOUT is, a connection takes a moment to make.
+_LEAST_WAIT_S = 1.0
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The lock first, the snapshot with the first statement after it: so this sees all that the writer before it wrote.
 _WRITE = (
@@ -188,8 +190,6 @@ class PostgresqlDatabase:
         self._turns = Turns()
         self._lent: dict[Connection, Session] = {}
         self._pool = self._server.pool()
-        if not self._closed:
-            self._pool.open()
 
     def _begin(self, operation: str, session: Session, begin: bytes, deadline: float) -> Connection:
         """Lend a connection after its first statement; those that the server has closed meanwhile are replaced."""
@@ -211,10 +211,12 @@ class PostgresqlDatabase:
         )
 
     def _take(self, operation: str, deadline: float) -> Connection:
-        if self._closed:
-            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
         try:
-            return self._pool.getconn(max(0.0, deadline - monotonic()))
+            if not self._closed:
+                self._pool.open()  # starts its threads, so not before it is needed: this may be a forked child
+            return self._pool.getconn(max(_LEAST_WAIT_S, deadline - monotonic()))
+        except PoolClosed:
+            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again") from None
         except PoolTimeout:
             refused = self._none_free(operation)
         raise refused
