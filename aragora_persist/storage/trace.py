@@ -1,4 +1,4 @@
-"""The trace format of a debate's replay: reading, validating, checksums, writing.
+"""The trace format of a debate's replay: its records, read from JSON, validated, and made anew.
 
 One JSON object with a header and ordered ``events``. Every object is kept as it came, unknown fields and unknown event
 types included, so that an export has the checksum of the import. Pure. Leaves out: files and databases.
@@ -6,18 +6,21 @@ types included, so that an export has the checksum of the import. Pure. Leaves o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from aragora_persist import json_text, times
+from aragora_persist import json_text
 from aragora_persist.errors import DamagedError, InvalidValueError
+from aragora_persist.storage import checks
+from aragora_persist.storage.trace_fields import NULLABLE_TEXT, NUMBER, READING, TEXT, Fields, kind_of
+from aragora_persist.storage.trace_text import event_text, hash_of, head_text, tail_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from datetime import datetime
+    from typing import Unpack
 
 EVENT_TYPES: tuple[str, ...] = (
     *("debate_start", "debate_end", "round_start", "round_end"),
@@ -26,11 +29,6 @@ EVENT_TYPES: tuple[str, ...] = (
     *("memory_access", "memory_write", "human_intervention", "error", "tool_call", "tool_result"),
 )
 """The documented event types; others are kept too."""
-
-_OPERATION = "read trace"
-_TEXT = (str,)
-_NULLABLE_TEXT = (str, type(None))
-_NUMBER = (int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +54,17 @@ class TraceEvent:
             InvalidValueError: it breaks the format; ``target`` is the path of what breaks it, below ``where``.
 
         """
-        fields = _Fields(document, where)
+        fields = Fields(document, where)
         return cls(
             document=fields.document,
             event_id=fields.text("event_id"),
             event_type=fields.text("event_type"),
             timestamp=fields.time("timestamp"),
             round_num=fields.get("round_num", (int,)),
-            agent=fields.get("agent", _NULLABLE_TEXT, None),
+            agent=fields.get("agent", NULLABLE_TEXT, None),
             content=fields.get("content", (dict,)),
-            parent_event_id=fields.get("parent_event_id", _NULLABLE_TEXT, None),
-            duration_ms=fields.get("duration_ms", _NUMBER, None),
+            parent_event_id=fields.get("parent_event_id", NULLABLE_TEXT, None),
+            duration_ms=fields.get("duration_ms", NUMBER, None),
             metadata=fields.get("metadata", (dict, type(None)), None) or {},
         )
 
@@ -97,29 +95,29 @@ class Trace:
             DamagedError: the checksum is not that of the events, and ``accept_bad_checksum`` is off.
 
         """
-        fields = _Fields(document, "")
+        fields = Fields(document, "")
         listed = fields.get("events", (list,))
         events = tuple(TraceEvent.from_document(event, f"events[{index}]") for index, event in enumerate(listed))
         header = {name: value for name, value in fields.document.items() if name not in {"events", "checksum"}}
         _require_storable(header, events)
-        checksum = checksum_of(event.document for event in events)
+        checksum = hash_of(event.document for event in events).checksum
         if not accept_bad_checksum:
-            _require_checksum(fields.document.get("checksum"), checksum)
+            require_checksum(fields.document.get("checksum"), checksum)
         return cls._from_fields(fields, header, events, checksum)
 
     @classmethod
     def _from_fields(
-        cls, fields: _Fields, header: dict[str, Any], events: tuple[TraceEvent, ...], checksum: str
+        cls, fields: Fields, header: dict[str, Any], events: tuple[TraceEvent, ...], checksum: str
     ) -> Trace:
         agents = fields.get("agents", (list,))
         for index, agent in enumerate(agents):
             if not isinstance(agent, str):
-                raise InvalidValueError(_OPERATION, f"agents[{index}]", f"is {_kind(agent)}, not a text")
+                raise InvalidValueError(READING, f"agents[{index}]", f"is {kind_of(agent)}, not a text")
         final_result = fields.get("final_result", (dict, type(None)), None) or {}
-        result = _Fields(final_result, "final_result")
+        result = Fields(final_result, "final_result")
         result.get("consensus_reached", (bool, type(None)), None)
-        result.get("confidence", _NUMBER, None)
-        result.get("final_answer", _NULLABLE_TEXT, None)
+        result.get("confidence", NUMBER, None)
+        result.get("final_answer", NULLABLE_TEXT, None)
         result.get("rounds_used", (int, type(None)), None)
         return cls(
             header=header,
@@ -127,12 +125,12 @@ class Trace:
             checksum=checksum,
             trace_id=fields.text("trace_id"),
             debate_id=fields.text("debate_id"),
-            task=fields.get("task", _TEXT),
+            task=fields.get("task", TEXT),
             agents=tuple(agents),
             random_seed=fields.get("random_seed", (int, type(None)), None, largest=math.inf),
             started_at=fields.time("started_at"),
             completed_at=None
-            if fields.get("completed_at", _NULLABLE_TEXT, None) is None
+            if fields.get("completed_at", NULLABLE_TEXT, None) is None
             else fields.time("completed_at"),
             final_result=final_result,
             metadata=fields.get("metadata", (dict, type(None)), None) or {},
@@ -140,14 +138,81 @@ class Trace:
 
     def to_text(self) -> str:
         """Return the trace as the text of a file."""
-        fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in self.header.items()]
-        events = ",\n".join(json.dumps(event.document, ensure_ascii=False) for event in self.events)
-        return "{\n" + ",\n".join([*fields, f'"events": [\n{events}\n]', f'"checksum": "{self.checksum}"']) + "\n}\n"
+        lines = (event_text(event.document) for event in self.events)
+        return head_text(self.header) + ",\n".join(lines) + tail_text(self.checksum)
 
     def digest(self) -> str:
         """Return the SHA-256 of the whole content: equal for equal traces, whatever their files' spacing and order."""
-        events = _hash(event.document for event in self.events)
-        return hashlib.sha256(f"{json.dumps(self.header, sort_keys=True)}\n{events}".encode()).hexdigest()
+        return hash_of(event.document for event in self.events).digest(self.header)
+
+
+class EventFields(TypedDict, total=False):
+    """What an event may have beside its type, content and time."""
+
+    event_id: str
+    round_num: int
+    agent: str | None
+    parent_event_id: str | None
+    duration_ms: float | None
+    metadata: dict[str, Any]
+
+
+def new_event(
+    event_type: str, content: dict[str, Any], timestamp: datetime, **fields: Unpack[EventFields]
+) -> TraceEvent:
+    """Return an event in the documented form; without an ``event_id`` it gets a new one.
+
+    Make it once, and append the same one again after a failure: its id is what keeps it from being stored twice.
+
+    Raises:
+        InvalidValueError: a field is of the wrong kind or none of an event's, or the time is naive.
+
+    """
+    if unknown := fields.keys() - EventFields.__annotations__.keys():
+        raise InvalidValueError("new event", min(unknown), "is no field of an event")
+    moment = checks.moment("new event", "timestamp", timestamp)
+    defaults = {"event_id": checks.new_id(), "event_type": event_type, "timestamp": moment, "round_num": 0}
+    optional = {"agent": None, "content": content, "parent_event_id": None, "duration_ms": None, "metadata": {}}
+    return TraceEvent.from_document({**defaults, **optional, **fields})
+
+
+def new_trace(
+    debate_id: str,
+    task: str,
+    agents: Sequence[str],
+    started_at: datetime,
+    *,
+    trace_id: str | None = None,
+    random_seed: int | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Trace:
+    """Return a trace without events, with which a recording begins; without a ``trace_id`` it gets a new one.
+
+    Raises:
+        InvalidValueError: a field is of the wrong kind, or the time is naive.
+
+    """
+    return header_of(
+        {
+            "trace_id": checks.new_id() if trace_id is None else trace_id,
+            "debate_id": debate_id,
+            "task": task,
+            "agents": list(agents),
+            "random_seed": random_seed,
+            "started_at": checks.moment("new trace", "started_at", started_at),
+            "metadata": metadata or {},
+        }
+    )
+
+
+def header_of(header: dict[str, Any]) -> Trace:
+    """Return the trace of a header alone.
+
+    Raises:
+        InvalidValueError: as ``Trace.from_document``.
+
+    """
+    return Trace.from_document({**header, "events": []}, accept_bad_checksum=True)
 
 
 def parse(text: str, *, accept_bad_checksum: bool = False) -> Trace:
@@ -162,93 +227,27 @@ def parse(text: str, *, accept_bad_checksum: bool = False) -> Trace:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         problem = "is nested too deeply" if isinstance(error, RecursionError) else f"is not JSON: {error}"
-        raise InvalidValueError(_OPERATION, "the file", problem) from error
+        raise InvalidValueError(READING, "the file", problem) from error
     return Trace.from_document(document, accept_bad_checksum=accept_bad_checksum)
 
 
-def checksum_of(events: Iterable[dict[str, Any]]) -> str:
-    """Return the format's checksum: 16 hex digits of SHA-256 over the events as sorted JSON, non-ASCII escaped."""
-    return _hash(events)[:16]
+def require_checksum(said: object, checksum: str) -> None:
+    """Return when a file says the checksum that its events have.
 
+    Raises:
+        DamagedError: it says another one, or none.
 
-def _hash(events: Iterable[dict[str, Any]]) -> str:
-    digest = hashlib.sha256(b"[")
-    for index, event in enumerate(events):
-        digest.update(((", " if index else "") + json.dumps(event, sort_keys=True)).encode())
-    digest.update(b"]")
-    return digest.hexdigest()
-
-
-def _require_checksum(said: object, checksum: str) -> None:
+    """
     if said != checksum:
         problem = "is missing" if said is None else f"says {said!r}, but the events have {checksum!r}"
         hint = "get the file again; or take it as it is with --accept-bad-checksum"
-        raise DamagedError(_OPERATION, "checksum", problem, hint=hint)
+        raise DamagedError(READING, "checksum", problem, hint=hint)
 
 
 def _require_storable(header: dict[str, Any], events: tuple[TraceEvent, ...]) -> None:
     """Refuse what some database on the way cannot store, before anything is written."""
     for name, value in header.items():
-        json_text.encode(name, operation=_OPERATION, field="a field's name")
-        json_text.encode(value, operation=_OPERATION, field=name)
+        json_text.encode(name, operation=READING, field="a field's name")
+        json_text.encode(value, operation=READING, field=name)
     for index, event in enumerate(events):
-        json_text.encode(event.document, operation=_OPERATION, field=f"events[{index}]")
-
-
-_REQUIRED = object()
-_LARGEST = 2**53
-"""The largest whole number that every database and every reader of JSON keeps exactly."""
-
-
-class _Fields:
-    """Reads the fields of one JSON object and says which one is wrong."""
-
-    def __init__(self, document: object, where: str) -> None:
-        if not isinstance(document, dict):
-            raise InvalidValueError(_OPERATION, where or "the file", f"is {_kind(document)}, not an object")
-        self.document: dict[str, Any] = document
-        self._where = where
-
-    def get(self, name: str, kinds: tuple[type, ...], default: object = _REQUIRED, *, largest: float = _LARGEST) -> Any:  # noqa: ANN401 - a JSON value of one of the given kinds
-        """Return a field; a missing one is its default, or an error where there is none."""
-        value = self.document.get(name, default)
-        path = f"{self._where}.{name}" if self._where else name
-        if value is _REQUIRED:
-            raise InvalidValueError(_OPERATION, path, "is missing")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(_KIND_NAMES[kind] for kind in kinds)
-            raise InvalidValueError(_OPERATION, path, f"is {_kind(value)}, not {wanted}")
-        if isinstance(value, int | float) and not abs(value) <= largest:
-            raise InvalidValueError(_OPERATION, path, f"is not a number of at most {largest}")
-        return value
-
-    def text(self, name: str) -> str:
-        """Return a text that is not empty."""
-        value: str = self.get(name, _TEXT)
-        if not value:
-            raise InvalidValueError(_OPERATION, f"{self._where}.{name}" if self._where else name, "is empty")
-        return value
-
-    def time(self, name: str) -> datetime:
-        """Return a time; one without a zone is UTC."""
-        value: str = self.get(name, _TEXT)
-        try:
-            return times.from_text(value)
-        except InvalidValueError as error:
-            path = f"{self._where}.{name}" if self._where else name
-            raise InvalidValueError(_OPERATION, path, f"{value!r} is not an ISO 8601 time") from error
-
-
-_KIND_NAMES: dict[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "an object",
-    list: "a list",
-    type(None): "null",
-}
-
-
-def _kind(value: object) -> str:
-    return _KIND_NAMES.get(type(value), type(value).__name__)
+        json_text.encode(event.document, operation=READING, field=f"events[{index}]")

@@ -157,7 +157,7 @@ def test_others_can_write_while_a_trace_is_turned_into_text(tmp_path: Path, data
 def test_times_without_a_zone_are_utc(tmp_path: Path, databases: Databases) -> None:
     """Naive times of the file are UTC, others are converted, in the store and in the records."""
     import_replay(written(tmp_path, document()), databases.store, databases.outbox)
-    (summary,) = databases.store.list()
+    (summary,) = databases.store.list_replays().items
 
     assert summary.started_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert summary.completed_at == datetime(2026, 1, 2, 2, 5, 5, tzinfo=UTC)
@@ -302,7 +302,7 @@ def test_a_bad_checksum_is_refused_unless_told_otherwise(
     with pytest.raises(DamagedError, match="checksum") as caught:
         import_replay(path, *pair(databases))
     assert "--accept-bad-checksum" in caught.value.hint
-    assert (databases.store.list(), databases.outbox.count()) == ([], 0)
+    assert (databases.store.list_replays().items, databases.outbox.count()) == ([], 0)
 
     import_replay(path, *pair(databases), accept_bad_checksum=True)
     assert json.loads(databases.store.export("trace-1"))["checksum"] == right
@@ -373,7 +373,7 @@ def test_bad_input_is_refused_with_its_place(
 
     assert caught.value.target == f"{path}: {target}"
     assert problem in caught.value.problem
-    assert (databases.store.list(), databases.outbox.count()) == ([], 0)
+    assert (databases.store.list_replays().items, databases.outbox.count()) == ([], 0)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, databases: Databases) -> None:
@@ -391,7 +391,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, databases: Databa
         with pytest.raises(kind) as caught:
             import_replay(path, *pair(databases), max_bytes=100)
         assert (caught.value.target, caught.value.problem) == (str(path), problem)
-    assert (databases.store.list(), databases.outbox.count()) == ([], 0)
+    assert (databases.store.list_replays().items, databases.outbox.count()) == ([], 0)
 
 
 def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path, databases: Databases) -> None:

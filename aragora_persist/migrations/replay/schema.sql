@@ -23,7 +23,7 @@ CREATE TABLE replays (
     digest TEXT NOT NULL,
     header TEXT NOT NULL,
     saved_at TEXT NOT NULL
-);
+, is_recording INTEGER NOT NULL DEFAULT 0 CHECK (is_recording IN (0, 1)));
 
 CREATE TABLE schema_version (
     version INTEGER PRIMARY KEY,
@@ -35,4 +35,8 @@ CREATE TABLE schema_version (
     min_reader TEXT NOT NULL
 );
 
-CREATE INDEX idx_replays_debate ON replays(debate_id);
+CREATE INDEX idx_replay_events_id ON replay_events(trace_id, event_id);
+
+CREATE INDEX idx_replays_debate_started ON replays(debate_id, started_at, trace_id);
+
+CREATE INDEX idx_replays_started ON replays(started_at, trace_id);
