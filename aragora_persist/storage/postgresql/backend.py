@@ -187,7 +187,7 @@ class PostgresqlDatabase:
         return inherited
 
     def _begin_anew(self) -> None:
-        self._turns = Turns()
+        self._turns: Turns[None] = Turns()
         self._lent: dict[Connection, Session] = {}
         self._pool = self._server.pool()
 
