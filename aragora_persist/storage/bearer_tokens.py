@@ -7,7 +7,6 @@ backup of it holds no token. A slow hash would add nothing: nobody guesses 256 b
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 
 
@@ -18,4 +17,6 @@ def new_token(prefix: str) -> str:
 
 def token_hash(token: str) -> str:
     """Return what is stored of a token; of anything else, what is stored of none."""
+    import hashlib  # noqa: PLC0415 - with OpenSSL, a twentieth of the time that importing a store takes
+
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
