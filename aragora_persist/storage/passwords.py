@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import DamagedError, UnsupportedError
+from aragora_persist.errors import DamagedError, InvalidValueError, UnsupportedError
 
 if TYPE_CHECKING:
     import argon2
@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 MEMORY_KIB, PASSES, LANES = 19 * 1024, 2, 1
 """OWASP's password storage recommendation for argon2id with the least memory: many logins at once fit a container."""
 
+LONGEST_PASSWORD = 4_096
+
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$C1RJr3gg8l2llolrCr2JpA$mxZ75h4CHHG5vmWWMyxtESu1HAn08KtLLowWBkrcBJU"
 """A hash of these costs that no known password has: checking against it takes as long as against a user's own."""
 
 
 def hash_password(password: str) -> str:
-    """Return a new hash, with its salt and costs inside."""
-    return _hasher().hash(_bytes(password))
+    """Return a new hash, with its salt and costs inside.
+
+    Raises:
+        InvalidValueError: the password is no text, empty, or longer than anybody types or generates.
+
+    """
+    encoded = _bytes(password)
+    if not 0 < len(encoded) <= LONGEST_PASSWORD:
+        problem = f"is longer than {LONGEST_PASSWORD:,} bytes" if encoded else "is empty"
+        raise InvalidValueError("hash password", "password", problem)
+    return _hasher().hash(encoded)
 
 
 def matches(password_hash: str, password: str) -> bool:
@@ -30,6 +41,7 @@ def matches(password_hash: str, password: str) -> bool:
 
     Raises:
         DamagedError: the stored text is not a hash.
+        InvalidValueError: the password is no text.
 
     """
     hasher = _hasher()
@@ -62,4 +74,6 @@ def _hasher() -> argon2.PasswordHasher:
 
 def _bytes(password: str) -> bytes:
     """Encode every string there is: the encoder's own error would carry the password."""
+    if not isinstance(password, str):
+        raise InvalidValueError("hash password", "password", f"is a {type(password).__name__}, not text")
     return password.encode("utf-8", "surrogatepass")

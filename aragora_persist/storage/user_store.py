@@ -1,46 +1,55 @@
-"""User accounts: made, found, changed and authenticated.
+"""User accounts: made, found, changed, listed and deleted.
 
-Leaves out: organizations, API keys, OAuth, sessions and MFA. Passwords are hashed outside of transactions: a hash takes
-tens of milliseconds, and the writer is everybody's.
+``UserStore`` has four parts more, each in a module of its own: logging in (``user_login``), passwords and emails that
+are proved by a token (``user_passwords``), API keys (``user_api_keys``), identities at OAuth providers (``user_oauth``)
+and multi-factor authentication (``user_mfa``). Leaves out: organizations and who belongs to them.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import nullcontext
+import json
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import (
-    AccountInactiveError,
-    AccountLockedError,
-    ConflictError,
-    InvalidValueError,
-    NotFoundError,
+from aragora_persist.errors import ConflictError, InvalidValueError
+from aragora_persist.storage import checks, pages
+from aragora_persist.storage.passwords import hash_password
+from aragora_persist.storage.rows import stored_object
+from aragora_persist.storage.user_api_keys import UserApiKeys
+from aragora_persist.storage.user_login import UserLogin
+from aragora_persist.storage.user_mfa import UserMfa
+from aragora_persist.storage.user_oauth import UserOAuth
+from aragora_persist.storage.user_passwords import UserPasswords
+from aragora_persist.storage.user_statements import no_such_user, set_columns
+from aragora_persist.storage.users import (
+    COLUMNS,
+    User,
+    UserChanges,
+    UserProfile,
+    from_row,
+    normal_email,
+    preferences_text,
+    to_columns,
 )
-from aragora_persist.storage import passwords
-from aragora_persist.storage.lockout import lock_after
-from aragora_persist.storage.store import Store
-from aragora_persist.storage.users import COLUMNS, User, UserChanges, UserProfile, from_row, normal_email, to_columns
-from aragora_persist.times import from_text, to_text
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-    from typing import Unpack
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from typing import Any, Unpack
 
+    from aragora_persist.storage.pages import Page
     from aragora_persist.storage.port import Row, Transaction, Value
 
-_BY_ID = f"SELECT {COLUMNS} FROM users WHERE id = ?"  # noqa: S608 - constants of this package
-_BY_EMAIL = f"SELECT {COLUMNS} FROM users WHERE email = ?"  # noqa: S608 - as above
+_SELECT = f"SELECT {COLUMNS} FROM users"  # noqa: S608 - constants of this package
+_BY_ID = f"{_SELECT} WHERE id = ?"
+_BY_EMAIL = f"{_SELECT} WHERE email = ?"
+_MOST_IDS = 512
 
 
-class UserStore(Store):
+class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
     """The users of one database. ``db_path`` None is ``aragora_users.db`` under ``NOMIC_DIR``.
 
     Methods that write take a transaction of the same database as ``tx``; without one, each is its own.
     """
-
-    database_name = "users"
 
     def create(
         self, email: str, password: str | None = None, *, tx: Transaction | None = None, **profile: Unpack[UserProfile]
@@ -49,28 +58,37 @@ class UserStore(Store):
 
         Raises:
             ConflictError: the email is taken, however it is written.
-            InvalidValueError: the email is none, the password is empty, or a field is not one of ``UserProfile``.
+            InvalidValueError: the email or the password is none, or a field of the profile breaks a rule.
 
         """
         operation = "user.create"
         columns = to_columns(operation, {**profile, "email": email})
-        now = to_text(self._clock())
+        now = self._now()
         columns |= {
-            "id": os.urandom(16).hex(),
-            "password_hash": "" if password is None else _hashed(password),
+            "id": checks.new_id(),
+            "password_hash": "" if password is None else hash_password(password),
             "password_salt": "",  # argon2 keeps its salt inside the hash
             "created_at": now,
             "updated_at": now,
         }
         marks = ", ".join("?" * len(columns))
-        insert = f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks}) RETURNING {COLUMNS}"  # noqa: S608 - ours
-        with self._writing(operation, tx) as writing:
-            _refuse_taken(writing, operation, columns["email"])
-            return _returned(writing.one(insert, tuple(columns.values())), operation, "the new user")
+        insert = (
+            f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - names of this package
+            f"ON CONFLICT (email) DO NOTHING RETURNING {COLUMNS}"
+        )
+
+        def work(tx: Transaction) -> User:
+            row = tx.one(insert, tuple(columns.values()))
+            if row is None:
+                raise ConflictError(operation, "email", "is taken")
+            return from_row(row)
+
+        return self._write(operation, work, tx)
 
     def get(self, user_id: str) -> User | None:
         """Return the user of this id, or None."""
-        with self._database.read("user.get") as view:
+        checks.ident("user.get", "user_id", user_id)
+        with self._database.read("user.get", {"user_id": user_id}) as view:
             row = view.one(_BY_ID, (user_id,))
         return None if row is None else from_row(row)
 
@@ -84,8 +102,55 @@ class UserStore(Store):
             row = view.one(_BY_EMAIL, (normal,))
         return None if row is None else from_row(row)
 
+    def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
+        """Return those of these users that there are, by id; any number of ids, all as of one moment."""
+        operation = "user.get_many"
+        if isinstance(user_ids, str):
+            raise InvalidValueError(operation, "user_ids", "is one text, not several ids")
+        wanted = iter(dict.fromkeys(checks.ident(operation, "user_id", user_id) for user_id in user_ids))
+        found: dict[str, User] = {}
+        with self._database.read(operation) as view:
+            while part := tuple(islice(wanted, _MOST_IDS)):
+                # A power of two, filled up with the last one: few different statements, which stay prepared.
+                size = 1 << (len(part) - 1).bit_length()
+                marks = ", ".join("?" * size)
+                rows = view.all(f"{_SELECT} WHERE id IN ({marks})", part + part[-1:] * (size - len(part)))
+                found |= {user.id: user for user in map(from_row, rows)}
+        return found
+
+    def list_users(
+        self, *, org_id: str | None = None, active: bool | None = None, limit: int = 100, after: str | None = None
+    ) -> Page[User]:
+        """Return a page of the users, the oldest account first; of one organization, or of one state, if asked.
+
+        Raises:
+            InvalidValueError: the limit is out of range, or ``after`` is not the ``next`` of a page.
+
+        """
+        operation = "user.list"
+        where: dict[str, tuple[Value, ...]] = {}
+        if org_id is not None:
+            where["org_id = ?"] = (checks.ident(operation, "org_id", org_id),)
+        if active is not None:
+            where["is_active = ?"] = (checks.flag(operation, "active", active),)
+        if after is not None:
+            where["(created_at, id) > (?, ?)"] = pages.from_cursor(operation, after, str, str)
+        limit = pages.page_limit(operation, limit)
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        parameters = [value for values in where.values() for value in values]
+        with self._database.read(operation) as view:
+            rows = view.all(f"{_SELECT}{condition} ORDER BY created_at, id LIMIT ?", (*parameters, limit + 1))
+        page = pages.to_page(rows, limit, _list_key)
+        return pages.Page([from_row(row) for row in page.items], page.next)
+
+    def iter_users(self, *, org_id: str | None = None, active: bool | None = None) -> Iterator[User]:
+        """Yield the users, the oldest account first, in bounded memory."""
+        yield from pages.walk(
+            lambda after: self.list_users(org_id=org_id, active=active, limit=pages.LARGEST_PAGE, after=after)
+        )
+
     def update(self, user_id: str, *, tx: Transaction | None = None, **changes: Unpack[UserChanges]) -> User:
-        """Change the given fields and return the user.
+        """Change the given fields and return the user. A new email is not verified, unless it is said to be.
 
         Raises:
             NotFoundError: there is no such user.
@@ -93,130 +158,79 @@ class UserStore(Store):
             InvalidValueError: a value breaks a rule, or a field is not one of ``UserChanges``.
 
         """
-        columns = to_columns("user.update", changes)
-        with self._writing("user.update", tx) as writing:
-            if "email" in columns:
-                _refuse_taken(writing, "user.update", columns["email"], but=user_id)
-            return _set(writing, "user.update", user_id, updated_at=to_text(self._clock()), **columns)
+        operation = "user.update"
+        columns = {**to_columns(operation, changes), "updated_at": self._now()}
+        checks.ident(operation, "user_id", user_id)
+        return self._write(operation, lambda tx: set_columns(tx, operation, user_id, columns), tx)
 
-    def set_password(self, user_id: str, password: str | None, *, tx: Transaction | None = None) -> User:
-        """Set a new password and lift a lock; None ends password logins.
+    def update_many(self, changes: Mapping[str, UserChanges], *, tx: Transaction | None = None) -> dict[str, User]:
+        """Change several users by id, in this order and by the rules of ``update``: all of them, or on an error none.
+
+        Raises:
+            NotFoundError, ConflictError, InvalidValueError: as ``update``, for the first one that cannot be changed.
+
+        """
+        operation = "user.update_many"
+        now = self._now()
+        columns = {
+            checks.ident(operation, "user_id", user_id): {**to_columns(operation, fields), "updated_at": now}
+            for user_id, fields in changes.items()
+        }
+
+        def work(tx: Transaction) -> dict[str, User]:
+            return {user_id: set_columns(tx, operation, user_id, fields) for user_id, fields in columns.items()}
+
+        return self._write(operation, work, tx)
+
+    def merge_preferences(
+        self, user_id: str, changes: dict[str, Any], *, remove: Collection[str] = (), tx: Transaction | None = None
+    ) -> User:
+        """Set these preferences, take out those that ``remove`` names, and keep all others, whoever changes them.
 
         Raises:
             NotFoundError: there is no such user.
-            InvalidValueError: the password is empty.
+            InvalidValueError: a value is not JSON, or all of them together are too long.
 
         """
-        password_hash = "" if password is None else _hashed(password)
-        with self._writing("user.set_password", tx) as writing:
-            now = to_text(self._clock())
-            return _set(writing, "user.set_password", user_id, updated_at=now, password_hash=password_hash, **_UNLOCKED)
+        operation = "user.merge_preferences"
+        checks.ident(operation, "user_id", user_id)
+        given: dict[str, Any] = json.loads(preferences_text(operation, changes))  # keys that are texts, as in the rest
+        removed = frozenset(remove)
+        now = self._now()
 
-    def record_activity(self, user_id: str, *, debate: bool = False, tx: Transaction | None = None) -> User:
-        """Note that the user did something now, and whether it was a debate.
+        def work(tx: Transaction) -> User:
+            row = tx.one("SELECT preferences FROM users WHERE id = ?", (user_id,))
+            if row is None:
+                raise no_such_user(operation, user_id)
+            merged = stored_object(row[0], f"user {user_id}", "preferences") | given
+            kept = {key: value for key, value in merged.items() if key not in removed}
+            columns = {"preferences": preferences_text(operation, kept), "updated_at": now}
+            return set_columns(tx, operation, user_id, columns)
+
+        return self._write(operation, work, tx)
+
+    def delete(self, user_id: str, *, tx: Transaction | None = None) -> None:
+        """Delete a user and what is the user's: API keys, identities, memberships, share links. What was logged stays.
 
         Raises:
             NotFoundError: there is no such user.
+            ConflictError: the user owns an organization, which the error names.
 
         """
-        now = to_text(self._clock())
-        changes = {"last_activity_at": now, "last_debate_at": now} if debate else {"last_activity_at": now}
-        with self._writing("user.record_activity", tx) as writing:
-            return _set(writing, "user.record_activity", user_id, **changes)
+        operation = "user.delete"
+        checks.ident(operation, "user_id", user_id)
 
-    def authenticate(self, email: str, password: str) -> User | None:
-        """Return the user with this email and password; None when there is none, which takes the same time.
+        def work(tx: Transaction) -> None:
+            owned = tx.one("SELECT slug FROM organizations WHERE owner_id = ? ORDER BY slug LIMIT 1", (user_id,))
+            if owned is not None:
+                problem = f"owns the organization {owned[0]!s}"
+                raise ConflictError(operation, f"user {user_id}", problem, hint="transfer its ownership first")
+            if not tx.execute("DELETE FROM users WHERE id = ?", (user_id,)):
+                raise no_such_user(operation, user_id)
 
-        A success forgets the failures and renews a hash of outdated costs; failures lock (``lockout``).
-
-        Raises:
-            AccountLockedError: too many failures; even the right password is refused, and none is checked.
-            AccountInactiveError: the password is right, but the account is switched off.
-
-        """
-        try:
-            normal = normal_email(email)
-        except InvalidValueError:
-            normal = ""
-        with self._database.read("user.authenticate") as view:
-            row = view.one("SELECT id, password_hash, locked_until FROM users WHERE email = ?", (normal,))
-        if row is None:
-            passwords.matches("", password)
-            return None
-        user_id, password_hash = str(row[0]), str(row[1])
-        self._refuse_locked(normal, row[2])
-        right = passwords.matches(password_hash, password)
-        renewed = (
-            passwords.hash_password(password) if right and passwords.needs_rehash(password_hash) else password_hash
-        )
-        return self._attempted(user_id, password_hash, renewed if right else None)
-
-    def _attempted(self, user_id: str, checked: str, renewed: str | None) -> User | None:
-        """Write the outcome of an attempt against the hash ``checked``; ``renewed`` None is a failure.
-
-        Others may have tried meanwhile: what holds is what stands when the writer's turn comes.
-        """
-        operation = "user.authenticate"
-        with self._database.transaction(operation) as writing:
-            row = writing.one(
-                "SELECT email, password_hash, locked_until, is_active, failed_login_count FROM users WHERE id = ?",
-                (user_id,),
-            )
-            if row is None or row[1] != checked:
-                return None  # deleted, or its password changed, since it was checked
-            email, _, locked_until, active, failures = row
-            self._refuse_locked(email, locked_until)
-            now = self._clock()
-            if renewed is None:
-                _set(writing, operation, user_id, **_failure(int(failures or 0) + 1, now))
-                return None
-            if not active:
-                raise AccountInactiveError(operation, email, "is switched off")
-            return _set(writing, operation, user_id, last_login_at=to_text(now), password_hash=renewed, **_UNLOCKED)
-
-    def _refuse_locked(self, email: Value, locked_until: Value) -> None:
-        if locked_until is not None and from_text(str(locked_until)) > self._clock():
-            raise AccountLockedError(
-                "user.authenticate", email, f"is locked until {locked_until!s}", hint="wait, or set a new password"
-            )
-
-    def _writing(self, operation: str, tx: Transaction | None) -> AbstractContextManager[Transaction]:
-        return self._database.transaction(operation) if tx is None else nullcontext(tx)
+        self._write(operation, work, tx)
 
 
-_UNLOCKED: dict[str, Value] = {"failed_login_count": 0, "locked_until": None, "lockout_reason": None}
-
-
-def _failure(failures: int, now: datetime) -> dict[str, Value]:
-    """Return what a failed attempt changes, when it is this many in a row."""
-    duration = lock_after(failures)
-    if duration is None:
-        return {"failed_login_count": failures}
-    return {
-        "failed_login_count": failures,
-        "locked_until": to_text(now + duration),
-        "lockout_reason": f"{failures} failed logins in a row",
-    }
-
-
-def _refuse_taken(writing: Transaction, operation: str, email: Value, but: str = "") -> None:
-    if writing.one("SELECT 1 FROM users WHERE email = ? AND id <> ?", (email, but)) is not None:
-        raise ConflictError(operation, "email", "is taken")
-
-
-def _set(writing: Transaction, operation: str, user_id: str, **columns: Value) -> User:
-    assignments = ", ".join(f"{column} = ?" for column in columns)
-    update = f"UPDATE users SET {assignments} WHERE id = ? RETURNING {COLUMNS}"  # noqa: S608 - names of this package
-    return _returned(writing.one(update, (*columns.values(), user_id)), operation, user_id)
-
-
-def _returned(row: Row | None, operation: str, target: str) -> User:
-    if row is None:
-        raise NotFoundError(operation, target, "there is no such user")
-    return from_row(row)
-
-
-def _hashed(password: str) -> str:
-    if not password:
-        raise InvalidValueError("user", "password", "is empty")
-    return passwords.hash_password(password)
+def _list_key(row: Row) -> tuple[str, str]:
+    created_at, user_id = row[5], row[0]
+    return str(created_at), str(user_id)

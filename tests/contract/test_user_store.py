@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import argon2
@@ -23,33 +23,20 @@ from aragora_persist.storage import passwords
 from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.lockout import lock_after
 from aragora_persist.storage.user_store import UserStore
+from aragora_persist.testing import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from aragora_persist.storage.port import Backend
     from aragora_persist.storage.users import User, UserChanges
+    from tests.contract.backends import OpenDatabase
+
+pytest_plugins = ("tests.contract.backends",)
 
 EMAIL = "user@example.com"
 PASSWORD = "correct horse"
 WRONG = "battery staple"
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        """Return the time it shows."""
-        return self.now
-
-    def advance(self, **delta: float) -> datetime:
-        """Let time pass."""
-        self.now += timedelta(**delta)
-        return self.now
 
 
 @pytest.fixture
@@ -58,11 +45,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[UserStore]:
+@pytest.fixture
+def store(open_database: OpenDatabase, clock: Clock) -> UserStore:
     """Return an empty store on each backend."""
-    with UserStore(tmp_path / "users.db" if request.param == "file" else ":memory:", clock=clock) as store:
-        yield store
+    return UserStore(open_database("users"), clock=clock)
 
 
 @pytest.fixture
@@ -106,6 +92,8 @@ class TestCreate:
             "lockout_reason": None,
             "last_activity_at": None,
             "last_debate_at": None,
+            "token_version": 0,
+            "mfa_enabled": False,
         }
         assert store.get(user.id) == user
 
@@ -165,7 +153,7 @@ class TestCreate:
         nested: list[object] = []
         for _ in range(100_000):
             nested = [nested]
-        with pytest.raises(InvalidValueError, match="not JSON"):
+        with pytest.raises(InvalidValueError, match="nested too deeply"):
             store.update(user.id, preferences={"a": nested})
         assert store.get(user.id) == user
 

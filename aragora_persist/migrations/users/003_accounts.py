@@ -46,13 +46,15 @@ CREATE TABLE mfa_backup_codes (
 )
 """
 
+# One of each purpose a user: a new one takes the place of the one before.
 ACCOUNT_TOKENS = """
 CREATE TABLE account_tokens (
-    token_hash TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
     purpose TEXT NOT NULL CHECK (purpose IN ('verify_email', 'reset_password')),
+    token_hash TEXT UNIQUE NOT NULL,
     email TEXT NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    PRIMARY KEY (user_id, purpose)
 )
 """
 
@@ -67,9 +69,7 @@ INDEXES = (
     "idx_users_created ON users(created_at, id)",
     "idx_users_org_created ON users(org_id, created_at, id)",
     "idx_api_keys_user ON api_keys(user_id, created_at, id)",
-    "idx_oauth_user ON oauth_identities(user_id)",
-    "idx_account_tokens_user ON account_tokens(user_id, purpose)",
-    "idx_account_tokens_expiry ON account_tokens(expires_at)",
+    "idx_oauth_user ON oauth_identities(user_id, provider, subject)",
 )
 
 

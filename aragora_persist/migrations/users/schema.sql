@@ -1,11 +1,12 @@
 -- Generated from the migrations beside it; do not edit.
 
 CREATE TABLE account_tokens (
-    token_hash TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
     purpose TEXT NOT NULL CHECK (purpose IN ('verify_email', 'reset_password')),
+    token_hash TEXT UNIQUE NOT NULL,
     email TEXT NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    PRIMARY KEY (user_id, purpose)
 );
 
 CREATE TABLE api_keys (
@@ -31,6 +32,16 @@ CREATE TABLE audit_log (
     details TEXT DEFAULT '{}',
     ip_address TEXT,
     user_agent TEXT
+, event_key TEXT, erased_at TEXT, position INTEGER, nodes BLOB, actor_salt BLOB, actor_hash BLOB, subject_salt BLOB, subject_hash BLOB);
+
+CREATE TABLE audit_tree (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    size INTEGER NOT NULL,
+    edge BLOB NOT NULL,
+    last_id INTEGER NOT NULL,
+    removed INTEGER NOT NULL,
+    removed_edge BLOB NOT NULL,
+    retention_id INTEGER
 );
 
 CREATE TABLE invitations (
@@ -204,13 +215,15 @@ CREATE TABLE webhooks (
     last_error TEXT NOT NULL DEFAULT ''
 );
 
-CREATE INDEX idx_account_tokens_expiry ON account_tokens(expires_at);
-
-CREATE INDEX idx_account_tokens_user ON account_tokens(user_id, purpose);
-
 CREATE INDEX idx_api_keys_user ON api_keys(user_id, created_at, id);
 
+CREATE UNIQUE INDEX idx_audit_event_key ON audit_log(event_key) WHERE event_key IS NOT NULL;
+
 CREATE INDEX idx_audit_org ON audit_log(org_id);
+
+CREATE INDEX idx_audit_person ON audit_log(resource_id) WHERE resource_type = 'user';
+
+CREATE UNIQUE INDEX idx_audit_position ON audit_log(position);
 
 CREATE INDEX idx_audit_timestamp ON audit_log(timestamp);
 
@@ -232,7 +245,7 @@ CREATE UNIQUE INDEX idx_memberships_owner ON memberships(org_id) WHERE role = 'o
 
 CREATE INDEX idx_memberships_user ON memberships(user_id, joined_at);
 
-CREATE INDEX idx_oauth_user ON oauth_identities(user_id);
+CREATE INDEX idx_oauth_user ON oauth_identities(user_id, provider, subject);
 
 CREATE INDEX idx_orgs_owner ON organizations(owner_id);
 
