@@ -63,10 +63,9 @@ SELECT id FROM webhook_deliveries
 WHERE webhook_id = ? AND due_at <= ? AND attempts_left > 0 ORDER BY due_at, id LIMIT ?
 """
 
-# The condition again: where another transaction has claimed it meanwhile, this one goes without it.
 _CLAIM = """
 UPDATE webhook_deliveries SET claim = ?, due_at = ?, attempts = attempts + 1, attempts_left = attempts_left - 1
-WHERE id = ? AND due_at <= ? AND attempts_left > 0 RETURNING attempts
+WHERE id = ?
 """
 
 _CLAIMED = """
@@ -83,14 +82,13 @@ def claim_deliveries(writing: Transaction, claim: Claim, limit: int) -> list[Row
     for webhook_id, in_flight in _webhooks_in_turn(writing, claim, limit):
         room = min(MOST_IN_FLIGHT - in_flight, limit - len(claimed))
         for (delivery_id,) in writing.all(_DUE, (webhook_id, claim.now, room)):
-            attempt = writing.one(_CLAIM, (claim.token, claim.until, delivery_id, claim.now))
-            if attempt is None:
-                continue
-            writing.execute(
-                "INSERT INTO webhook_attempts (delivery_id, number, attempted_at, error) VALUES (?, ?, ?, ?)",
-                (delivery_id, attempt[0], claim.now, UNREPORTED),
-            )
-            claimed += writing.all(_CLAIMED, (claim.now, delivery_id))
+            writing.execute(_CLAIM, (claim.token, claim.until, delivery_id))
+            for row in writing.all(_CLAIMED, (claim.now, delivery_id)):
+                claimed.append(row)
+                writing.execute(
+                    "INSERT INTO webhook_attempts (delivery_id, number, attempted_at, error) VALUES (?, ?, ?, ?)",
+                    (delivery_id, row[5], claim.now, UNREPORTED),
+                )
         if len(claimed) == limit:
             break
     return claimed
