@@ -77,6 +77,8 @@ def parse_target(operation: str, url: object, allowed: Networks = ()) -> Target:
         raise _refused(operation, "is no URL") from None
     if parts.scheme not in {"http", "https"}:
         raise _refused(operation, "is not of the form https://host/path")
+    if "[" in parts.netloc and ":" not in host:  # an address of the future (RFC 3986, 3.2.2), not a name
+        raise _refused(operation, "is no URL")
     if parts.username is not None or "#" in text or port == 0 or "\\" in text:
         raise _refused(operation, "holds more than scheme, host, port, path and query")
     is_tls = parts.scheme == "https"
