@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import NotFoundError
@@ -61,9 +62,9 @@ _ADD = """
 # By the time of recording too: the key of an event that came late must be known when its sender tries again.
 _PRUNE = """
     DELETE FROM usage_events WHERE id IN (
-        SELECT id FROM usage_events WHERE aggregated = 1 AND timestamp < ? AND COALESCE(recorded_at, timestamp) < ?
-        ORDER BY timestamp LIMIT ?
-    )
+        SELECT id FROM usage_events WHERE aggregated = 1 AND timestamp >= ? AND timestamp < ?
+        AND COALESCE(recorded_at, timestamp) < ? ORDER BY timestamp LIMIT ?
+    ) RETURNING timestamp
 """
 
 
@@ -178,9 +179,9 @@ class UsageStore(Store):
         operation = "usage.prune"
         days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_RETENTION_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
-        total = 0
-        while pruned := self._write(operation, lambda writing: writing.execute(_PRUNE, (before, before, _BATCH))):
-            total += pruned
+        total, since = 0, ""  # each batch begins where the last one ended, and looks at no event that stays again
+        while pruned := self._write(operation, partial(_prune_batch, since=since, before=before)):
+            total, since = total + len(pruned), max(pruned)
         return total
 
     def _record(self, operation: str, events: Iterable[NewUsage], tx: Transaction | None) -> int:
@@ -214,3 +215,7 @@ def _aggregate_batch(writing: Transaction) -> int:
     rows: list[Row] = [(*key, *sums[key]) for key in sorted(sums, key=repr)]
     writing.execute_many(_ADD, rows)
     return len(marked)
+
+
+def _prune_batch(writing: Transaction, *, since: str, before: str) -> list[str]:
+    return [str(timestamp) for (timestamp,) in writing.all(_PRUNE, (since, before, before, _BATCH))]
