@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.supabase_fixtures",)
 pytestmark = pytest.mark.engine
 
+# What the system's own documentation shows has a module of its own, `test_documented_system`.
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCKS = [
-    pytest.param(block, id=f"{name}-{number}")
-    for name in ("README.md", "docs/supabase.md")
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / name).read_text(), re.DOTALL | re.MULTILINE), 1
-    )
+    pytest.param(block, id=f"{page.relative_to(REPOSITORY)}-{number}")
+    for page in PAGES
+    if page.name != "database-architecture.md"
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE), 1)
 ]
 
 
