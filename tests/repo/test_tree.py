@@ -77,7 +77,6 @@ def test_each_driver_has_one_home() -> None:
     )
     # The one where the Supabase schema is applied, the other where stores are on PostgreSQL.
     homes["psycopg"] = ("aragora_persist/cloud/schema/", "aragora_persist/storage/postgresql/")
-    homes["psycopg_pool"] = ("aragora_persist/storage/postgresql/",)
     found = {
         (home, name_of(path))
         for path in tracked("aragora_persist/*.py", "infra/*.py")

@@ -17,8 +17,6 @@ from aragora_persist.settings import Secret, Settings
 if TYPE_CHECKING:
     from aragora_persist.storage.postgresql.backend import PostgresqlDatabase
 
-_PARTS = ("psycopg", "psycopg_pool")
-
 
 def open_postgresql(
     database: str,
@@ -42,13 +40,9 @@ def open_postgresql(
         SchemaTooNewError: it is newer, and says that this release cannot work with it.
 
     """
-    if missing := [part for part in _PARTS if find_spec(part) is None]:
-        raise UnsupportedError(
-            "open database",
-            ", ".join(missing),
-            "is not installed",
-            hint="pip install 'aragora-persist[postgresql]'",
-        )
+    if find_spec("psycopg") is None:
+        hint = "pip install 'aragora-persist[postgresql]'"
+        raise UnsupportedError("open database", "psycopg", "is not installed", hint=hint)
     from aragora_persist.storage.postgresql.backend import open_database  # noqa: PLC0415 - loads the driver
 
     find_database(database)

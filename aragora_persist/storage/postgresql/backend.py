@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from aragora_persist.errors import BusyError, MisuseError, OutcomeUnknownError, PersistError, UnreachableError
 from aragora_persist.settings import Durability
 from aragora_persist.storage.forks import watch
-from aragora_persist.storage.postgresql.connecting import MOST_CONNECTIONS, Server, milliseconds
+from aragora_persist.storage.postgresql.connecting import Server, milliseconds
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.postgresql.opening import require_schema
+from aragora_persist.storage.postgresql.pool import MOST_CONNECTIONS, Pool
 from aragora_persist.storage.postgresql.sessions import Session, View, WriteTransaction
 from aragora_persist.storage.turns import Turns
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from aragora_persist.storage.postgresql.connecting import Connection
 
 _SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
-# However short DB_TIMEOUT is, a connection takes a moment to make.
-_LEAST_WAIT_S = 1.0
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The lock first, the snapshot with the first statement after it: so this sees all that the writer before it wrote.
 _WRITE = (
@@ -45,7 +43,7 @@ _WRITE = (
 def open_database(database: str, address: Secret, schema: str, settings: Settings) -> PostgresqlDatabase:
     """Open a database with the schema of this release; see ``open_postgresql``."""
     server = Server(address, schema, settings.db_timeout_s)
-    with server.connect() as connection:
+    with server.connect("open database") as connection:
         require_schema(connection, server, database)
     return PostgresqlDatabase(database, server, settings)
 
@@ -168,8 +166,9 @@ class PostgresqlDatabase:
             if connection.pgconn.transaction_status != TransactionStatus.IDLE:
                 connection.execute(b"ROLLBACK", prepare=False)
         except psycopg.Error:
-            connection.close()  # which rolls back
-        self._pool.putconn(connection)
+            pass  # the pool closes it, which rolls back
+        finally:
+            self._pool.give(connection)
 
     def end_write(self, connection: Connection) -> None:
         """Take a connection back, and let the next writer begin."""
@@ -178,9 +177,9 @@ class PostgresqlDatabase:
         finally:
             self._turns.give()
 
-    def abandon(self) -> list[object]:
+    def abandon(self) -> list[Connection]:
         """See ``forks.Holder``."""
-        inherited = [self._pool, *self._lent]
+        inherited = [*self._pool.abandon(), *self._lent]
         for session in self._lent.values():
             session.disown()
         self._begin_anew()
@@ -189,12 +188,12 @@ class PostgresqlDatabase:
     def _begin_anew(self) -> None:
         self._turns: Turns[None] = Turns()
         self._lent: dict[Connection, Session] = {}
-        self._pool = self._server.pool()
+        self._pool = Pool(self._server)
 
     def _begin(self, operation: str, session: Session, begin: bytes, deadline: float) -> Connection:
         """Lend a connection after its first statement; those that the server has closed meanwhile are replaced."""
-        for _ in range(MOST_CONNECTIONS):
-            connection = self._take(operation, deadline)
+        for _ in range(MOST_CONNECTIONS + 1):
+            connection = self._pool.take(operation, deadline - monotonic())
             self._lent[connection] = session
             try:
                 connection.execute(begin, prepare=False)
@@ -209,28 +208,6 @@ class PostgresqlDatabase:
         raise UnreachableError(
             operation, self.target, "the server closes every connection", hint="is it shutting down?"
         )
-
-    def _take(self, operation: str, deadline: float) -> Connection:
-        try:
-            if not self._closed:
-                self._pool.open()  # starts its threads, so not before it is needed: this may be a forked child
-            return self._pool.getconn(max(_LEAST_WAIT_S, deadline - monotonic()))
-        except PoolClosed:
-            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again") from None
-        except PoolTimeout:
-            refused = self._none_free(operation)
-        raise refused
-
-    def _none_free(self, operation: str) -> PersistError:
-        if len(self._lent) >= MOST_CONNECTIONS:
-            problem = f"all {MOST_CONNECTIONS} connections were in use for {self._server.timeout_s:g} s"
-            return BusyError(operation, self.target, problem, hint="look for a long-running query, or raise DB_TIMEOUT")
-        try:
-            self._server.connect().close()
-        except PersistError as error:
-            return type(error)(operation, self.target, error.problem, hint=error.hint)
-        problem = f"the server gave no connection for {self._server.timeout_s:g} s"
-        return UnreachableError(operation, self.target, problem, hint="it answers now: try again")
 
     def _commit_fault(self, connection: Connection, error: BaseException, operation: str) -> PersistError:
         if not connection.closed:

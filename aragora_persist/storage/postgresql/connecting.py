@@ -1,6 +1,6 @@
-"""Connections to the server: how one is opened, and the pool of them. The address holds a password: it is in no error.
+"""How a connection to the server is opened. The address holds a password: it is in no error.
 
-Leaves out: transactions.
+Leaves out: who uses it when (``pool``), and transactions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage.postgresql.faults import refusal
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-MOST_CONNECTIONS = 10
-_CONNECT_TIMEOUT_S = 10
+_LONGEST_CONNECT_S = 10
 _LONGEST_TIMEOUT_MS = 2**31 - 1
 # A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
 _URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
@@ -42,8 +40,8 @@ class Server:
         self.target = f"{_place(address)}/{schema}"
         self._address = address
 
-    def connect(self) -> Connection:
-        """Open one connection, of one's own.
+    def connect(self, operation: str) -> Connection:
+        """Open a connection.
 
         Raises:
             AccessDeniedError: user or password are wrong.
@@ -54,24 +52,11 @@ class Server:
         try:
             connection = psycopg.Connection.connect(self._address.reveal(), **self._parameters())
         except psycopg.OperationalError as error:
-            refused = refusal(error, self.target)
+            refused = refusal(error, operation, self.target)
         else:
             adapt(connection)
             return connection
         raise refused  # without its cause, whose frames hold the password
-
-    def pool(self) -> ConnectionPool[Connection]:
-        """Return a pool, not open yet: connections are made when they are asked for, and given up when long idle."""
-        return ConnectionPool(
-            self._address.reveal(),
-            kwargs=self._parameters(),
-            configure=adapt,
-            min_size=0,
-            max_size=MOST_CONNECTIONS,
-            num_workers=1,
-            name=self.schema,
-            open=False,
-        )
 
     def _parameters(self) -> dict[str, Any]:
         options = {
@@ -85,7 +70,7 @@ class Server:
         return {
             "autocommit": True,
             "cursor_factory": psycopg.RawCursor,
-            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "connect_timeout": int(min(max(2, self.timeout_s), _LONGEST_CONNECT_S)),  # libpq's least is 2
             "tcp_user_timeout": milliseconds(self.timeout_s),
             "application_name": f"aragora-persist {self.schema}",
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),

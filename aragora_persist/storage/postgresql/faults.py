@@ -42,6 +42,7 @@ _LEAVES: dict[str, tuple[type[PersistError], str]] = {
     "28": (AccessDeniedError, "correct user and password"),
     "3D": (NotFoundError, "correct the name of the database"),
     "40": (BusyError, "try again"),
+    "42P02": (InvalidValueError, "a value for each ? of the statement"),
     "42501": (AccessDeniedError, "grant this user the right"),
     "53100": (StorageError, "free some space on the server"),
     "53300": (UnreachableError, "the server has no connection to spare: raise its max_connections"),
@@ -52,7 +53,6 @@ _LEAVES: dict[str, tuple[type[PersistError], str]] = {
     "XX001": (DamagedError, "restore a backup"),
     "XX002": (DamagedError, "rebuild the index: REINDEX"),
 }
-_OPEN = "open database"
 # The server refuses a connection before it has a SQLSTATE to send: libpq passes on the text alone.
 _DENIED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted to log in")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -67,14 +67,14 @@ def translate(error: BaseException, operation: str, target: object) -> PersistEr
     return leaf(operation, target, _words(error, state), hint=hint)
 
 
-def refusal(error: psycopg.OperationalError, target: str) -> PersistError:
+def refusal(error: psycopg.OperationalError, operation: str, target: str) -> PersistError:
     """Return why a connection was not had; raise it without its cause, whose frames hold the password."""
     text, problem = str(error).lower(), _first_line(error)
     if any(sign in text for sign in _DENIED):
-        return AccessDeniedError(_OPEN, target, problem, hint="correct user and password in the address")
+        return AccessDeniedError(operation, target, problem, hint="correct user and password in the address")
     if 'database "' in text and "does not exist" in text:
-        return NotFoundError(_OPEN, target, problem, hint="correct the name of the database in the address")
-    return UnreachableError(_OPEN, target, problem, hint="is the server running, and the address right?")
+        return NotFoundError(operation, target, problem, hint="correct the name of the database in the address")
+    return UnreachableError(operation, target, problem, hint="is the server running, and the address right?")
 
 
 def _without_state(error: BaseException, operation: str, target: object) -> PersistError:

@@ -64,7 +64,9 @@ def require_schema(connection: Connection, server: Server, database: str) -> Non
 
 def _ledger(connection: Connection, schema: str) -> tuple[Applied, ...]:
     """Return the ledger's rows, none where it is not there."""
-    if connection.execute("SELECT to_regclass($1)", (f"{schema}.{ledger.TABLE}",)).fetchone() == (None,):
+    # From the catalog: to_regclass() and its like answer from a cache, which a wait for the lock leaves as it was.
+    found = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2"
+    if connection.execute(found, (schema, ledger.TABLE)).fetchone() is None:
         return ()
     rows = connection.execute(f"SELECT {_COLUMNS} FROM {ledger.TABLE} ORDER BY version".encode())  # noqa: S608 - constants
     return tuple(Applied(*row) for row in rows)
