@@ -24,6 +24,7 @@ _LONGEST_TIMEOUT_MS = 2**31 - 1
 # A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
 _URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
 _PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
+_URL_HINT = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in the password write %40 for @, %2F for /, %3F for ?"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -35,9 +36,12 @@ class Server:
             raise InvalidValueError(
                 "open database", "schema", "is not a name of a-z, 0-9 and _, of at most 63 characters"
             )
+        place = _place(address)
+        if not place:
+            raise InvalidValueError("open database", "address", "is not a URL of a PostgreSQL database", hint=_URL_HINT)
         self.schema = schema
         self.timeout_s = timeout_s
-        self.target = f"{_place(address)}/{schema}"
+        self.target = f"{place}/{schema}"
         self._address = address
 
     def connect(self, operation: str) -> Connection:
@@ -83,27 +87,12 @@ def milliseconds(timeout_s: float) -> int:
 
 
 def _place(address: Secret) -> str:
-    """Return ``host:port/database``.
-
-    Raises:
-        InvalidValueError: the address is no URL of a database.
-
-    """
-    parts = _parsed(address)
+    """Return ``host:port/database``, or '' for what is no URL; it raises nothing: its frame holds the password."""
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(address.reveal()) if _URL.fullmatch(address.reveal()) else {}
+    except psycopg.ProgrammingError:
+        return ""  # its text quotes the URL
     port = str(parts.get("port", 5432))
     if not parts or not _PORTS.fullmatch(port):
-        raise InvalidValueError(
-            "open database",
-            "address",
-            "is not a URL of a PostgreSQL database",
-            hint="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in the password write %40 for @, %2F for /, %3F for ?",
-        )
+        return ""
     return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
-
-
-def _parsed(address: Secret) -> dict[str, Any]:
-    """Return the parts of an address, none for what is no URL; it raises nothing: its frame holds the password."""
-    try:
-        return psycopg.conninfo.conninfo_to_dict(address.reveal()) if _URL.fullmatch(address.reveal()) else {}
-    except psycopg.ProgrammingError:
-        return {}  # its text quotes the URL

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*)|'(?:[^']|'')*'|"[a-z_][a-z0-9_]*"|\w+(?:\.\d+)?|<>|<=|>=|\|\||[(),;=<>+*/-]|(?P<other>.)"""
+    r"""(?P<skip>\s+|--[^\n]*)|'(?:[^']|'')*'|"[a-z_][a-z0-9_]*"|\w+(?:\.\d+)?|[<>=!|]+|[(),;+*/-]|(?P<other>.)"""
 )
 _NAME = re.compile(r'"?[a-z_][a-z0-9_]*"?')
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
