@@ -1,0 +1,1 @@
+"""The parts of the audit log: its hash tree, what a leaf commits to, heads, retention, erasure, verification."""

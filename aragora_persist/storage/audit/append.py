@@ -1,0 +1,131 @@
+"""Appending to the audit log inside a write transaction: rows, their leaves, and the tree's right edge, all or nothing.
+
+The state of the tree is read in the transaction that changes it, and writers of one database come one after the other:
+so there is one tree, without forks, whoever writes and whenever a process dies. Nothing is kept between transactions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import ConflictError, DamagedError
+from aragora_persist.storage.audit.entries import AuditEntry, Draft, entry_of
+from aragora_persist.storage.audit.leaf import COLUMNS, AuditRow, leaf_of
+from aragora_persist.storage.audit.tree import HASH_BYTES, RightEdge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aragora_persist.storage.port import Reader, Transaction, Value
+
+_INSERT = f"INSERT INTO audit_log ({COLUMNS}) VALUES ({', '.join('?' * len(AuditRow._fields))})"  # noqa: S608 - constants of this package
+_BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - as above
+_STATE = "SELECT size, edge, last_id, removed, removed_edge, retention_id FROM audit_tree WHERE id = 1"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeState:
+    """The one row of ``audit_tree``: the right edge, and what retention has removed, as the edge of a tree of it."""
+
+    size: int = 0
+    edge: bytes = b""
+    last_id: int = 0
+    removed: int = 0
+    removed_edge: bytes = b""
+    retention_id: int | None = None
+
+
+def read_state(view: Reader) -> TreeState:
+    """Return the state; before the first entry there is no row yet.
+
+    Raises:
+        DamagedError: it is not what the log writes, or is gone.
+
+    """
+    row = view.one(_STATE)
+    if row is None:
+        if view.one("SELECT 1 FROM audit_log WHERE position IS NOT NULL LIMIT 1") is None:
+            return TreeState()
+        raise _damaged("is gone")
+    size, edge, last_id, removed, removed_edge, retention_id = row
+    if not (_is_edge(size, edge) and _is_edge(removed, removed_edge) and isinstance(last_id, int)):
+        raise _damaged("is not what the log writes")
+    if not isinstance(retention_id, int | None) or int(removed or 0) > int(size or 0):
+        raise _damaged("is not what the log writes")
+    return TreeState(size, edge, last_id, removed, removed_edge, retention_id)  # type: ignore[arg-type] # just checked
+
+
+def _is_edge(size: Value, edge: Value) -> bool:
+    return (
+        isinstance(size, int) and isinstance(edge, bytes) and size >= 0 and len(edge) == HASH_BYTES * size.bit_count()
+    )
+
+
+def _damaged(problem: str) -> DamagedError:
+    return DamagedError("read", "audit_tree", f"the state of the tree {problem}", hint="run verify; restore a backup")
+
+
+def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[AuditEntry]:
+    """Append entries in their order and return them; one whose event key was used is the entry that is there.
+
+    Raises:
+        ConflictError: an event key was used for another event.
+
+    """
+    state = read_state(tx)
+    edge = RightEdge(state.size, state.edge)
+    next_id = 1 + max(state.last_id, _highest_id(tx))
+    entries: list[AuditEntry] = []
+    rows: list[AuditRow] = []
+    keys: dict[Value, AuditEntry] = {}
+    for draft in drafts:
+        known = _known(tx, draft, keys)
+        if known is not None:
+            _refuse_other(operation, draft, known)
+            entries.append(known)
+            continue
+        row = draft.row._replace(id=next_id, position=edge.size)
+        rows.append(row._replace(nodes=edge.append(leaf_of(row))))
+        entries.append(draft.entry(next_id))
+        if draft.row.event_key is not None:
+            keys[draft.row.event_key] = entries[-1]
+        next_id += 1
+    if rows:
+        tx.execute_many(_INSERT, rows)
+        _write_edge(tx, edge, next_id - 1)
+    return entries
+
+
+def _highest_id(tx: Transaction) -> int:
+    """Return the highest id in the table: plain SQL may have written beside the log, and must not block it."""
+    row = tx.one("SELECT MAX(id) FROM audit_log")
+    return int(row[0] or 0) if row is not None else 0
+
+
+def _known(tx: Transaction, draft: Draft, keys: dict[Value, AuditEntry]) -> AuditEntry | None:
+    key = draft.row.event_key
+    if key is None:
+        return None
+    if key in keys:
+        return keys[key]
+    found = tx.one(_BY_KEY, (key,))
+    return None if found is None else entry_of(found)
+
+
+def _refuse_other(operation: str, draft: Draft, known: AuditEntry) -> None:
+    """Refuse a key that stands for something else; what an erasure or a later retry changes is not compared."""
+    row = draft.row
+    if (row.action, row.org_id, row.resource_type) != (known.action, known.org_id, known.resource_type):
+        raise ConflictError(
+            operation, "event_key", f"was used for entry {known.id}, another event", hint="give each event its own key"
+        )
+
+
+def _write_edge(tx: Transaction, edge: RightEdge, last_id: int) -> None:
+    values = (edge.size, edge.stored(), last_id)
+    if not tx.execute("UPDATE audit_tree SET size = ?, edge = ?, last_id = ? WHERE id = 1", values):
+        tx.execute(
+            "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)",
+            (*values, b""),
+        )

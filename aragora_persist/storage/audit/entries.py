@@ -1,0 +1,194 @@
+"""The records of the audit log, and the rules for their fields. Pure: no database, no clock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from aragora_persist import json_text
+from aragora_persist.errors import InvalidValueError
+from aragora_persist.storage import checks
+from aragora_persist.storage.audit.leaf import AuditRow, new_salts
+from aragora_persist.storage.rows import stored_object, stored_time, stored_time_or_none
+from aragora_persist.times import to_text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from aragora_persist.storage.port import Row
+
+RETENTION = "audit.retention"
+ERASURE = "audit.erasure"
+LONGEST_ADDRESS = 255
+LONGEST_AGENT = 10_000
+OWN_ACTIONS = (RETENTION, ERASURE)
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """One entry that is to be logged; ``timestamp`` None is the present."""
+
+    action: str
+    user_id: str | None = None
+    org_id: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    ip_address: str | None = None
+    user_agent: str | None = None
+    timestamp: datetime | None = None
+    event_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry of the audit log.
+
+    ``erased_at`` is when its personal fields were erased by policy; those are then None, and ``details`` is empty.
+    """
+
+    id: int
+    timestamp: datetime
+    user_id: str | None
+    org_id: str | None
+    action: str
+    resource_type: str | None
+    resource_id: str | None
+    details: dict[str, Any]
+    ip_address: str | None
+    user_agent: str | None
+    event_key: str | None
+    erased_at: datetime | None
+
+
+class Draft(NamedTuple):
+    """An entry that was checked; ``row`` has everything but its place in the log."""
+
+    row: AuditRow
+    timestamp: datetime
+    details: dict[str, Any]
+
+    def entry(self, ident: int) -> AuditEntry:
+        """Return the record, as it will be read back."""
+        row = cast("tuple[Any, ...]", self.row)
+        _, _, user_id, org_id, action, resource_type, resource_id, _, address, agent, key = row[:11]
+        return AuditEntry(
+            ident,
+            self.timestamp,
+            user_id,
+            org_id,
+            action,
+            resource_type,
+            resource_id,
+            self.details,
+            address,
+            agent,
+            key,
+            erased_at=None,
+        )
+
+
+def draft(operation: str, new: NewEntry, now: datetime) -> Draft:
+    """Return what is stored of an entry.
+
+    Raises:
+        InvalidValueError: a field breaks a rule; ``target`` names it.
+
+    """
+    if new.action in OWN_ACTIONS:
+        raise InvalidValueError(operation, "action", f"{new.action!r} is the log's own")
+    return draft_own(operation, new, now)
+
+
+def draft_own(operation: str, new: NewEntry, now: datetime) -> Draft:
+    """As ``draft``, for the actions that only the log itself may take too."""
+    timestamp = now if new.timestamp is None else new.timestamp
+    stored_timestamp = checks.moment(operation, "timestamp", timestamp)
+    if new.timestamp is not None and stored_timestamp > to_text(now + _CLOCKS_DIFFER):
+        # An entry of the future would keep all that follow it from ever being old enough to be removed.
+        raise InvalidValueError(operation, "timestamp", "lies in the future")
+    encoded, details = _details(operation, new.details)
+    row = AuditRow(
+        None,
+        stored_timestamp,
+        _ident_or_none(operation, "user_id", new.user_id),
+        _ident_or_none(operation, "org_id", new.org_id),
+        checks.ident(operation, "action", new.action),
+        _ident_or_none(operation, "resource_type", new.resource_type),
+        _text_or_none(operation, "resource_id", new.resource_id, checks.LONGEST_NAME),
+        encoded,
+        _text_or_none(operation, "ip_address", new.ip_address, LONGEST_ADDRESS),
+        _text_or_none(operation, "user_agent", new.user_agent, LONGEST_AGENT),
+        _ident_or_none(operation, "event_key", new.event_key),
+    )
+    actor_salt, subject_salt = new_salts(row)
+    row = row._replace(actor_salt=actor_salt, subject_salt=subject_salt)
+    return Draft(row, stored_time(stored_timestamp, "new entry", "timestamp"), details)
+
+
+def entry_of(row: Row) -> AuditEntry:
+    """Return the record of a row of ``leaf.COLUMNS``.
+
+    Raises:
+        DamagedError: a time is none, or the details are no JSON object.
+
+    """
+    stored = cast("tuple[Any, ...]", row)
+    ident, timestamp, user_id, org_id, action, resource_type, resource_id, details, address, agent, key, erased = (
+        stored[:12]
+    )
+    name = f"audit entry {ident}"
+    return AuditEntry(
+        ident,
+        stored_time(timestamp, name, "timestamp"),
+        user_id,
+        org_id,
+        action,
+        resource_type,
+        resource_id,
+        stored_object(details, name, "details"),
+        address,
+        agent,
+        key,
+        stored_time_or_none(erased, name, "erased_at"),
+    )
+
+
+def row_of(entry: AuditEntry) -> AuditRow:
+    """Return the stored values of a record; the inverse of ``entry_of``, without what only the log knows."""
+    return AuditRow(
+        entry.id,
+        to_text(entry.timestamp),
+        entry.user_id,
+        entry.org_id,
+        entry.action,
+        entry.resource_type,
+        entry.resource_id,
+        json_text.encode(entry.details, operation="audit.check_inclusion", field="details"),
+        entry.ip_address,
+        entry.user_agent,
+        entry.event_key,
+        None if entry.erased_at is None else to_text(entry.erased_at),
+    )
+
+
+def _ident_or_none(operation: str, name: str, value: str | None) -> str | None:
+    return None if value is None else checks.ident(operation, name, value)
+
+
+def _text_or_none(operation: str, name: str, value: str | None, longest: int) -> str | None:
+    return None if value is None else checks.text(operation, name, value, longest=longest)
+
+
+def _details(operation: str, details: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return details as stored, and as they will be read back; the two must be the same for inclusion proofs."""
+    if details is None or details == {}:
+        return "{}", {}
+    encoded = checks.json_object(operation, "details", details)
+    read_back: dict[str, Any] = json.loads(encoded)
+    if read_back != details and json_text.encode(read_back, operation=operation, field="details") != encoded:
+        raise InvalidValueError(operation, "details", "has keys that are not told apart as text, such as 1 and '1'")
+    return encoded, read_back
