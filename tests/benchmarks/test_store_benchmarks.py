@@ -1,0 +1,47 @@
+"""The short form of the stores' benchmark: every part runs, beside its peers, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run all of it once."""
+    path = tmp_path_factory.mktemp("benchmark") / "report.json"
+    command = [sys.executable, str(ROOT / "scripts" / "bench" / "stores.py"), "--short", "--json", str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_every_part_has_the_product_and_its_peers(report: dict[str, Any]) -> None:
+    """Nobody is measured alone."""
+    peers = {"lookup": 9, "append": 6, "transactions": 2, "log": 1, "stream": 1, "import": 3}
+    counted = {part: len(figures) - 1 for part, figures in report.items()}
+
+    assert counted == peers
+
+
+def test_the_product_loses_no_update_and_meets_no_lock(report: dict[str, Any]) -> None:
+    """However short the run is, this holds."""
+    ours = report["transactions"]["aragora-persist"]
+    errors = {name: figures["errors"] for name, figures in report["append"].items() if "aragora" in name}
+
+    assert (ours["lost_updates"], ours["errors"]) == (0, 0)
+    assert ours["rows_per_s"] > 0
+    assert set(errors.values()) == {0}
+
+
+def test_the_whole_log_is_streamed(report: dict[str, Any]) -> None:
+    """As many rows come out as went in."""
+    assert report["stream"]["iter_entries"]["rows"] == 2_000
