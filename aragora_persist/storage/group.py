@@ -41,10 +41,14 @@ def write(
         try:
             writer.line_up(operation, place)
             if place.state is State.HAD:
-                _Batch(writer, member).run()
+                _lead(writer, member)
         finally:
             if place.state is State.HAD:
-                _end_turn(writer, member)
+                try:
+                    _end_turn(writer, member)
+                except BaseException:  # interrupted: once more
+                    _end_turn(writer, member)
+                    raise
         member.report()
         result: Result = member.outcome()
     except BaseException as error:
@@ -80,13 +84,13 @@ class Member(Writing):
     def run(self, connection: sqlite3.Connection) -> None:
         """Do the work, in the transaction that is open."""
         self._connection = connection
-        self._writer.present = self
+        self._source.present = self
         try:
             self._result = self._work(self)
             if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
                 raise self._connection.refusal()
         finally:
-            self._writer.present = None
+            self._source.present = None
             self.end()
 
     def run_nested(self, connection: sqlite3.Connection) -> bool:
@@ -100,7 +104,7 @@ class Member(Writing):
             self.run(connection)
             connection.execute("RELEASE member")
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or not self._writer.owns(connection):
+            if isinstance(error, KeyboardInterrupt) or not self._source.owns(connection):
                 raise
             self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
             return _taken_back(connection)
@@ -123,80 +127,56 @@ class Member(Writing):
         return self._result
 
 
-class _Batch:
-    """One turn at the writer: own work, and that of those who wait."""
+def _lead(writer: Writer, own: Member) -> None:
+    """Do own work, and that of those who wait, in one transaction.
 
-    def __init__(self, writer: Writer, own: Member) -> None:
-        self._writer = writer
-        self._own = own
-        self._others: list[Member] = []
-
-    def run(self) -> None:
-        """Do everything in one transaction; again, when a failure of one of the others took it all back.
-
-        The one who failed so has its outcome, and is not in it again.
-        """
-        while not self._ran(self._begun()):
-            pass
-        self._commit()
-
-    def _begun(self) -> tuple[sqlite3.Connection, Durability]:
-        own = self._own
+    A failure of one of the others can take it all back; then the rest runs again without that one.
+    """
+    others: list[Member] | None = None
+    while others is None:
         level = own.level
-        if level is Durability.COMMITTED and any(job.level is Durability.DURABLE for job in self._writer.turns.jobs()):
+        if level is Durability.COMMITTED and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
             level = Durability.DURABLE
-        return self._writer.begin(own.operation, level, own.deadline), level
+        connection = writer.begin(own.operation, level, own.deadline)
+        own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
+        others = _run_others(writer, connection, level)
+    start = perf_counter()
+    try:
+        interrupt = writer.commit(own.operation)
+        own.committed = True  # nothing may come between these two: it says what became of all
+    except PersistError as failure:
+        for member in others:
+            member.share_failure(failure)
+        writer.give()
+        raise
+    took_s = perf_counter() - start
+    for member in (own, *others):
+        member.share_commit(took_s)
+    if interrupt is not None:
+        raise interrupt
 
-    def _ran(self, begun: tuple[sqlite3.Connection, Durability]) -> bool:
-        connection, level = begun
-        self._own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
-        others = self._others = []
-        turns = self._writer.turns
-        while len(others) < _LARGEST:
-            place = turns.next_job(len(others), lambda job: level is Durability.DURABLE or job.level is level)
-            if place is None or place.job is None:
-                break
-            if not place.job.run_nested(connection):
-                turns.done_alone(len(others))
-                turns.put_back()
-                return False
-            others.append(place.job)
-        return True
 
-    def _commit(self) -> None:
-        start = perf_counter()
-        try:
-            interrupt = self._writer.commit(self._own.operation)
-            self._own.committed = True  # nothing may come between these two: it says what became of all
-        except PersistError as failure:
-            for member in self._others:
-                member.share_failure(failure)
-            self._writer.turns.done()
-            raise
-        took_s = perf_counter() - start
-        for member in (self._own, *self._others):
-            member.share_commit(took_s)
-        if interrupt is not None:
-            raise interrupt
+def _run_others(writer: Writer, connection: sqlite3.Connection, level: Durability) -> list[Member] | None:
+    """Do the work of those who wait and return them; None when a failure has taken back everything, own work too."""
+    others: list[Member] = []
+    while len(others) < _LARGEST:
+        place = writer.turns.next_job(len(others), lambda job: level is Durability.DURABLE or job.level is level)
+        if place is None or place.job is None:
+            break
+        if not place.job.run_nested(connection):
+            writer.turns.done_alone(len(others))
+            writer.turns.put_back()
+            return None
+        others.append(place.job)
+    return others
 
 
 def _end_turn(writer: Writer, own: Member) -> None:
-    try:
-        _settle(writer, own)
-    except BaseException:  # interrupted: once more
-        _settle(writer, own)
-        raise
-
-
-def _settle(writer: Writer, own: Member) -> None:
-    """Tell the others that they are done, or have them wait as before if nothing was committed; hand the turn on."""
-    if writer.turns.mine():
-        if own.committed:
-            writer.turns.done()
-        else:
-            writer.rollback()
-            writer.turns.put_back()
-        writer.give()
+    """Hand the turn on. The others' work is done if the transaction was committed; else they wait as before."""
+    if not own.committed and writer.turns.mine():
+        writer.rollback()
+        writer.turns.put_back()
+    writer.give()
 
 
 def _taken_back(connection: sqlite3.Connection) -> bool:

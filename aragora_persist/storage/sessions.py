@@ -7,7 +7,7 @@ Leaves out: where connections come from (``readers``), and writing (``transactio
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, Self, TypeVar
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
@@ -62,16 +62,18 @@ class Ended:
 ENDED = Ended()
 
 
-class Session:
+From = TypeVar("From", bound=Source)
+
+
+class Session(Generic[From]):
     """The reading half, which both kinds share."""
 
-    __slots__ = ("_connection", "_context", "_cursors", "_operation", "_slow_query_ms", "_spent_s", "_target")
+    __slots__ = ("_connection", "_context", "_cursors", "_operation", "_source", "_spent_s")
 
-    def __init__(self, source: Source, operation: str, context: Context | None) -> None:
+    def __init__(self, source: From, operation: str, context: Context | None = None) -> None:
+        self._source = source
         self._operation = operation
         self._context = context
-        self._target = source.target
-        self._slow_query_ms = source.slow_query_ms
         self._connection: sqlite3.Connection | Ended = ENDED
         self._cursors: list[sqlite3.Cursor] = []
         self._spent_s = 0.0
@@ -116,11 +118,11 @@ class Session:
     def _translated(self, error: BaseException) -> PersistError:
         if isinstance(self._connection, Ended):  # a stream that is read on after its block
             return self._connection.refusal()
-        return translate(error, self._operation, self._target)
+        return translate(error, self._operation, self._source.target)
 
     def report(self) -> None:
         """Write to the slow-query log, where there is reason to."""
-        report_slow(self._operation, self._context, self._spent_s, self._slow_query_ms)
+        report_slow(self._operation, self._context, self._spent_s, self._source.slow_query_ms)
 
     def end(self) -> None:
         """Let nothing of this block outlive it: an open cursor would keep the read transaction open."""
@@ -129,14 +131,10 @@ class Session:
             cursor.close()
 
 
-class View(Session):
+class View(Session[ReadSource]):
     """A consistent view for reading: every statement in the block sees the same state."""
 
-    __slots__ = ("_source",)
-
-    def __init__(self, source: ReadSource, operation: str, context: Context | None = None) -> None:
-        super().__init__(source, operation, context)
-        self._source = source
+    __slots__ = ()
 
     def __enter__(self) -> Self:
         self._connection = self._source.take(self._operation)

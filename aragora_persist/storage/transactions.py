@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.errors import PersistError
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Backend, Context, Result, Row, Transaction, Value
+    from aragora_persist.storage.port import Backend, Result, Row, Transaction, Value
     from aragora_persist.storage.writer import Writer
 
 _CONTROL = re.compile(
@@ -56,14 +56,10 @@ _INHERITED = _Inherited()
 _LOST = _Lost()
 
 
-class Writing(Session):
+class Writing(Session["Writer"]):
     """The writing half, which every transaction has."""
 
-    __slots__ = ("_writer",)
-
-    def __init__(self, writer: Writer, operation: str, context: Context | None) -> None:
-        super().__init__(writer, operation, context)
-        self._writer = writer
+    __slots__ = ()
 
     def one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
         """Return the first row, or None when there is none."""
@@ -121,7 +117,7 @@ class Writing(Session):
 
     def belongs_to(self, database: Backend) -> bool:
         """Whether this is a transaction of that database."""
-        return getattr(database, "writer", None) is self._writer
+        return getattr(database, "writer", None) is self._source
 
     def disown(self) -> None:
         """Refuse everything from now on, as a forked child of the process that began this transaction."""
@@ -146,12 +142,12 @@ class WriteTransaction(Writing):
     __slots__ = ("_durability", "_written")
 
     def __init__(self, writer: Writer, operation: str, durability: Durability | None) -> None:
-        super().__init__(writer, operation, None)
+        super().__init__(writer, operation)
         self._durability = durability or writer.durability
         self._written = False
 
     def __enter__(self) -> Self:
-        writer = self._writer
+        writer = self._source
         deadline = monotonic() + writer.timeout_s
         writer.line_up(self._operation, Place())
         try:
@@ -184,14 +180,14 @@ class WriteTransaction(Writing):
     def __del__(self) -> None:
         """Roll back a block that never came to its end: an interrupt can come before the first step of ``__exit__``."""
         if not isinstance(self._connection, Ended):
-            self._writer.give()
+            self._source.give()
 
     def _commit(self, connection: sqlite3.Connection | Ended) -> None:
         if isinstance(connection, Ended):
             raise connection.refusal()  # nothing of the block stays, and it must not seem so
         start = perf_counter()
         try:
-            interrupt = self._writer.commit(self._operation)
+            interrupt = self._source.commit(self._operation)
             self._written = True
         finally:
             self._spent_s += perf_counter() - start
@@ -200,11 +196,11 @@ class WriteTransaction(Writing):
 
     def _give(self, connection: sqlite3.Connection | Ended) -> None:
         if connection is not _INHERITED:
-            self._writer.present = None
+            self._source.present = None
             try:
-                self._writer.give()
+                self._source.give()
             except BaseException:  # interrupted: once more
-                self._writer.give()
+                self._source.give()
                 raise
 
 

@@ -78,6 +78,8 @@ class Turns(Generic[Job]):
 
     def next_job(self, behind: int, fits: Callable[[Job], bool]) -> Place[Job] | None:
         """Take up the job of the place ``behind`` others behind the turn; None when there is none that fits."""
+        if len(self._line) <= behind + 1:
+            return None
         with self._guard:
             place = self._line[behind + 1] if len(self._line) > behind + 1 else None
             if place is None or place.job is None or not fits(place.job):
@@ -105,31 +107,29 @@ class Turns(Generic[Job]):
                 if place.state is State.RUNNING:
                     place.state = State.WAITING
 
-    def done(self) -> None:
-        """Let go of every RUNNING place: its job was done. Interrupted, it may be called again."""
-        with self._guard:
-            line = self._line
-            while len(line) > 1 and line[1].state is State.RUNNING:
-                place = line[1]
-                place.state = State.DONE
-                del line[1]
-                place.gate.release()
-
     def give(self) -> None:
-        """Hand the turn to the next who waits; without the turn, do nothing. Interrupted, it may be called again."""
+        """Hand the turn to the next who waits, and let go of every RUNNING place: its job was done.
+
+        Without the turn, this does nothing: interrupted, it may be called again.
+        """
         with self._guard:
             line = self._line
             if self._holder != threading.get_ident():
                 return
-            if len(line) == 1:
-                self._holder = None
+            while len(line) > 1:
+                place = line[1]
+                if place.state is State.RUNNING:
+                    place.state = State.DONE
+                    del line[1]
+                    place.gate.release()
+                    continue
+                self._holder = place.thread
+                place.state = State.HAD
                 del line[0]
+                place.gate.release()
                 return
-            place = line[1]
-            self._holder = place.thread
-            place.state = State.HAD
+            self._holder = None
             del line[0]
-            place.gate.release()
 
     def _enter(self, place: Place[Job]) -> bool:
         """Join the line; True when the turn was free."""

@@ -107,7 +107,8 @@ class Writer:
             if level is not self._level:
                 connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[level]}")
                 self._level = level
-            self._set_busy(connection, 0)
+            if self._busy_ms:
+                self._set_busy(connection, 0)
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:

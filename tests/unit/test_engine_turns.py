@@ -125,11 +125,10 @@ def test_jobs_are_done_in_order_up_to_who_wants_the_turn_itself() -> None:
     assert turns.next_job(1, lambda job: job != 2) is None
     assert turns.next_job(1, anything) is second
     assert turns.next_job(2, anything) is None
-    turns.done()
+    turns.give()
     one.join()
     two.join()
-    assert (first.state, second.state, served) == (State.DONE, State.DONE, [])
-    turns.give()
+    assert (first.state, second.state) == (State.DONE, State.DONE)
     block.join()
     three.join()
     assert served == [3]
@@ -144,7 +143,7 @@ def test_a_job_that_is_being_done_is_waited_for() -> None:
     thread.join(0.2)
     states = [place.state]
     assert thread.is_alive()
-    turns.done()
+    turns.give()
     thread.join()
     assert [*states, place.state] == [State.RUNNING, State.DONE]
 
