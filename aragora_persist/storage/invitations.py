@@ -160,7 +160,6 @@ class Invitations(Memberships):
             user = writing.one("SELECT email FROM users WHERE id = ?", (user_id,))
             if user is None:
                 raise NotFoundError(operation, user_id, "there is no such user")
-            # Claimed, it is looked at again: what ended it meanwhile has been committed.
             if writing.execute(_ACCEPT, (now, user_id, invitation.id, now)) == 0:
                 raise _over(writing, operation, invitation.id)
             if user != (invitation.email,):

@@ -185,10 +185,7 @@ class Memberships(Store):
 
 
 def claim(writing: Transaction, operation: str, org_id: str, now: str) -> Row:
-    """Note a change of an organization and return its owner and when it was closed.
-
-    Every change of members, invitations or state begins so: it finds the organization, and makes two of them that
-    happen at once wait for each other where the database lets several write.
+    """Note a change of an organization's members, invitations or state, and return its owner and when it was closed.
 
     Raises:
         NotFoundError: there is no such organization.

@@ -146,7 +146,7 @@ class ShareLinkStore(ShareTokens):
         if tx is None:
             with self._database.read(operation) as view:
                 follow(view, view.one(f"{_LINKS} WHERE token_hash = ?", (hashed,)))
-        # Counted first and looked at then: what the row says is what nobody can change before this has ended.
+        # Counted first and looked at then: an error takes the count back.
         return self._write(operation, lambda writing: follow(writing, writing.one(_VIEW, (to_text(now), hashed))), tx)
 
     def update(
@@ -174,15 +174,14 @@ class ShareLinkStore(ShareTokens):
         _check_future(operation, columns.get("expires_at"), now)
         columns["updated_at"] = now
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        sql = f"UPDATE share_links SET {assignments} WHERE id = ? AND revoked_at IS NULL RETURNING {COLUMNS}"  # noqa: S608 - ours
+        sql = f"UPDATE share_links SET {assignments} WHERE id = ? RETURNING {COLUMNS}"  # noqa: S608 - our names
 
         def work(writing: Transaction) -> ShareLink:
             link = _returned(writing.one(f"{_LINKS} WHERE id = ? AND {where}", (link_id, *values)), operation, link_id)
-            _check_team(operation, changes.get("visibility", link.visibility), link.org_id)
-            row = writing.one(sql, (*columns.values(), link_id))
-            if row is None:
+            if link.revoked_at is not None:
                 raise RevokedError(operation, link_id, "was revoked, for good", hint="make a new link")
-            return to_link(row)
+            _check_team(operation, changes.get("visibility", link.visibility), link.org_id)
+            return _returned(writing.one(sql, (*columns.values(), link_id)), operation, link_id)
 
         return self._write(operation, work, tx)
 

@@ -47,10 +47,9 @@ _INSERT = """
     INSERT INTO usage_events (org_id, event_type, count, metadata, timestamp, event_key, recorded_at)
     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, event_key) WHERE event_key IS NOT NULL DO NOTHING
 """
-# The second condition is for the database that lets two runs in at once: the one that comes second finds the row
-# changed, looks at the condition again, and leaves it out. A time that is NULL belongs to no month.
+# A time that is NULL, which plain SQL can write, belongs to no month.
 _MARK = """
-    UPDATE usage_events SET aggregated = 1 WHERE aggregated = 0 AND id IN (
+    UPDATE usage_events SET aggregated = 1 WHERE id IN (
         SELECT id FROM usage_events WHERE aggregated = 0 AND timestamp IS NOT NULL ORDER BY org_id, timestamp LIMIT ?
     ) RETURNING id, org_id, timestamp, event_type, count
 """

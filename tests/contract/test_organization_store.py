@@ -612,6 +612,20 @@ class TestEnd:
         assert store.get_usage_summary(acme.id, month) == usage.summary(acme.id, month)
         assert store.get_usage_summary(acme.id, month).counts == {"debate": 3}
 
+    def test_a_deleted_user_is_no_member_and_an_owner_is_not_deleted(
+        self, store: OrganizationStore, users: UserStore, acme: Organization, owner: User
+    ) -> None:
+        """Memberships and what a user was invited by go with the user; ownership goes over first."""
+        guest = users.create("guest@example.com")
+        issued = store.invite(acme.id, guest.email, invited_by=owner.id)
+        store.accept_invitation(issued.token, guest.id)
+        with pytest.raises(ConflictError):
+            users.delete(owner.id)
+        assert roles(store, acme.id) == {owner.id: "owner", guest.id: "member"}
+        users.delete(guest.id)
+        assert roles(store, acme.id) == {owner.id: "owner"}
+        assert store.get_invitation(issued.invitation.id) is None
+
     def test_unknown_ones_are_said(self, store: OrganizationStore) -> None:
         """Whatever is asked of them."""
         for attempt in (store.close_organization, store.reopen_organization, store.delete, store.get_usage_summary):

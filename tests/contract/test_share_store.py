@@ -236,11 +236,13 @@ class TestTenants:
         assert world.links.revoke(made.link.id, org_id=world.org).visibility == "private"
 
     def test_links_go_with_what_they_belong_to(self, world: World) -> None:
-        """With their organization, when it is deleted."""
-        made = world.make("public")
+        """With their organization or their owner, when that is deleted."""
+        made, mates = world.make("public"), world.links.create("debate", world.mate, visibility="public")
         world.organizations.delete(world.org)
-        with pytest.raises(NotFoundError):
-            world.links.resolve(made.token)
+        world.users.delete(world.mate)
+        for gone in (made, mates):
+            with pytest.raises(NotFoundError):
+                world.links.resolve(gone.token)
         assert list(world.links.iter_links(owner_id=world.owner)) == []
 
 
