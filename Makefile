@@ -1,5 +1,5 @@
 # Every target is one command; `make check` is what CI runs.
-.PHONY: check lint format types test schema catalog docs requirements
+.PHONY: check lint format types test schema async catalog docs requirements
 PYTHON := .venv/bin/python
 
 check:
@@ -18,6 +18,10 @@ format:
 # After a new migration: the schema that all migrations of a database make, as a file that a reviewer can read.
 schema:
 	$(PYTHON) -m aragora_persist.migrations.schema_files --write
+
+# After a change of a store: its twin for event loops.
+async:
+	$(PYTHON) scripts/generate_async.py
 
 # After a new Supabase migration: what it makes, as a file that a reviewer can read. SUPABASE_DB_URL names the server whose
 # scratch database is used, such as that of the stack dev.
