@@ -104,6 +104,8 @@ def _exchanged(connection: _Connection, path: str, body: bytes, headers: Mapping
                 raise
             except http.client.HTTPException:
                 return Answer("timeout" if is_over() else "answer")
+            if is_over():  # what has come was cut off, and to the parser its end is one like any other
+                return Answer("timeout")
     if status in _SUCCESSES:
         return Answer("", status)
     return Answer("redirect" if status in _REDIRECTS else "status", status)
