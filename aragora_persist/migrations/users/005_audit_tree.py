@@ -6,7 +6,7 @@ Created: 2026-11-23T10:00:00
 
 import sqlite3
 
-from aragora_persist.storage.audit.leaf import AuditRow, leaf_of, new_salts
+from aragora_persist.storage.audit.leaf import AuditRow, content_of, leaf_of, salted
 from aragora_persist.storage.audit.tree import RightEdge
 
 MIN_READER = "0.1.0"
@@ -52,18 +52,17 @@ def adopt(conn: sqlite3.Connection) -> None:
     last_id = 0
     while rows := conn.execute(select, (last_id,)).fetchall():
         for values in rows:
-            row = AuditRow(*values, position=edge.size)
-            actor_salt, subject_salt = new_salts(row)
-            row = row._replace(actor_salt=actor_salt, subject_salt=subject_salt)
+            row = salted(AuditRow(*values))
+            nodes = edge.append(leaf_of(row.id, edge.size, content_of(row)))
             conn.execute(
                 "UPDATE audit_log SET position = ?, nodes = ?, actor_salt = ?, subject_salt = ? WHERE id = ?",
-                (row.position, edge.append(leaf_of(row)), actor_salt, subject_salt, row.id),
+                (edge.size - 1, nodes, row.actor_salt, row.subject_salt, row.id),
             )
         last_id = rows[-1][0]
     if edge.size:
         conn.execute(
-            "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, x'')",
-            (edge.size, edge.stored(), last_id),
+            "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)",
+            (edge.size, edge.stored(), last_id, b""),
         )
 
 

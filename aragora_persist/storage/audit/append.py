@@ -17,7 +17,7 @@ from aragora_persist.storage.audit.tree import HASH_BYTES, RightEdge
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aragora_persist.storage.port import Reader, Transaction, Value
+    from aragora_persist.storage.port import Reader, Row, Transaction, Value
 
 _INSERT = f"INSERT INTO audit_log ({COLUMNS}) VALUES ({', '.join('?' * len(AuditRow._fields))})"  # noqa: S608 - constants of this package
 _BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - as above
@@ -77,7 +77,7 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
     edge = RightEdge(state.size, state.edge)
     next_id = 1 + max(state.last_id, _highest_id(tx))
     entries: list[AuditEntry] = []
-    rows: list[AuditRow] = []
+    rows: list[Row] = []
     keys: dict[Value, AuditEntry] = {}
     for draft in drafts:
         known = _known(tx, draft, keys)
@@ -85,8 +85,10 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
             _refuse_other(operation, draft, known)
             entries.append(known)
             continue
-        row = draft.row._replace(id=next_id, position=edge.size)
-        rows.append(row._replace(nodes=edge.append(leaf_of(row))))
+        position, row = edge.size, draft.row
+        nodes = edge.append(leaf_of(next_id, position, draft.content))
+        # A plain tuple: sqlite3 takes the values of another kind of sequence one by one, for half as much again.
+        rows.append((next_id, *row[1:12], position, nodes, *row[14:]))
         entries.append(draft.entry(next_id))
         if draft.row.event_key is not None:
             keys[draft.row.event_key] = entries[-1]

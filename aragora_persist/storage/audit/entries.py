@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from aragora_persist import json_text
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage import checks
-from aragora_persist.storage.audit.leaf import AuditRow, new_salts
+from aragora_persist.storage.audit.leaf import OWN_ACTIONS, AuditRow, content_of, salted
 from aragora_persist.storage.rows import stored_object, stored_time, stored_time_or_none
 from aragora_persist.times import to_text
 
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Row
 
-RETENTION = "audit.retention"
-ERASURE = "audit.erasure"
 LONGEST_ADDRESS = 255
 LONGEST_AGENT = 10_000
-OWN_ACTIONS = (RETENTION, ERASURE)
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
@@ -65,9 +62,10 @@ class AuditEntry:
 
 
 class Draft(NamedTuple):
-    """An entry that was checked; ``row`` has everything but its place in the log."""
+    """An entry that was checked; ``row`` has everything but its place in the log, and ``content`` is for its leaf."""
 
     row: AuditRow
+    content: bytes
     timestamp: datetime
     details: dict[str, Any]
 
@@ -111,7 +109,7 @@ def draft_own(operation: str, new: NewEntry, now: datetime) -> Draft:
         # An entry of the future would keep all that follow it from ever being old enough to be removed.
         raise InvalidValueError(operation, "timestamp", "lies in the future")
     encoded, details = _details(operation, new.details)
-    row = AuditRow(
+    unsalted = AuditRow(
         None,
         stored_timestamp,
         _ident_or_none(operation, "user_id", new.user_id),
@@ -124,9 +122,8 @@ def draft_own(operation: str, new: NewEntry, now: datetime) -> Draft:
         _text_or_none(operation, "user_agent", new.user_agent, LONGEST_AGENT),
         _ident_or_none(operation, "event_key", new.event_key),
     )
-    actor_salt, subject_salt = new_salts(row)
-    row = row._replace(actor_salt=actor_salt, subject_salt=subject_salt)
-    return Draft(row, stored_time(stored_timestamp, "new entry", "timestamp"), details)
+    row = salted(unsalted)
+    return Draft(row, content_of(row), stored_time(stored_timestamp, "new entry", "timestamp"), details)
 
 
 def entry_of(row: Row) -> AuditEntry:

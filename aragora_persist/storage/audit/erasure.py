@@ -10,8 +10,17 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist.storage.audit.append import append
-from aragora_persist.storage.audit.entries import ERASURE, OWN_ACTIONS, NewEntry, draft_own
-from aragora_persist.storage.audit.leaf import COLUMNS, AuditRow, actor_hash, has_subject, subject_hash
+from aragora_persist.storage.audit.entries import NewEntry, draft_own
+from aragora_persist.storage.audit.leaf import (
+    COLUMNS,
+    ERASURE,
+    OWN_ACTIONS,
+    AuditRow,
+    actor_hash,
+    has_subject,
+    has_subject_group,
+    subject_hash,
+)
 from aragora_persist.times import from_text
 
 if TYPE_CHECKING:
@@ -32,23 +41,24 @@ _ERASE_ACTOR = (
     "UPDATE audit_log SET user_id = NULL, ip_address = NULL, user_agent = NULL, actor_salt = NULL, actor_hash = ?,"
     " erased_at = ? WHERE id = ?"
 )
-_ERASE_DETAILS = (
-    "UPDATE audit_log SET details = '{}', subject_salt = NULL, subject_hash = ?, erased_at = ? WHERE id = ?"
+_ERASE_SUBJECT = (
+    "UPDATE audit_log SET resource_id = NULL, details = '{}', subject_salt = NULL, subject_hash = ?, erased_at = ?"
+    " WHERE id = ?"
 )
-_ERASE_RESOURCE = "UPDATE audit_log SET resource_id = NULL WHERE resource_type = 'user' AND id = ?"
+_ERASE_DETAILS = "UPDATE audit_log SET details = '{}' WHERE id = ?"
 
 
 def erase_some(tx: Transaction, user_id: str, ordered_by: str | None, now: str, key: SigningKey | None) -> int:
     """Erase some of the entries that name a person, and return how many; 0 when there are none any more."""
     acted = [AuditRow(*row) for row in tx.all(_BY_PERSON, (user_id,))]
-    erased = {row.id: row for row in acted}
+    erased = {row.id for row in acted}
     tx.execute_many(_ERASE_ACTOR, [(_kept(row, actor_hash(row)), now, row.id) for row in acted])
+    tx.execute_many(_ERASE_DETAILS, [(row.id,) for row in acted if not has_subject_group(row)])
     # Whoever acts upon a person stays; what was done, and to whom, is the person's.
     concerned = acted + [AuditRow(*row) for row in tx.all(_OF_PERSON, (user_id,)) if row[0] not in erased]
     # The log's own statements say nothing of a person but who ordered them, and verification needs them.
     subjects = [row for row in concerned if has_subject(row) and row.action not in OWN_ACTIONS]
-    tx.execute_many(_ERASE_DETAILS, [(_kept(row, subject_hash(row)), now, row.id) for row in subjects])
-    tx.execute_many(_ERASE_RESOURCE, [(row.id,) for row in subjects])
+    tx.execute_many(_ERASE_SUBJECT, [(_kept(row, subject_hash(row)), now, row.id) for row in subjects])
     if concerned:
         statement: dict[str, Any] = {"actor": _spans(acted), "subject": _spans(subjects)}
         if key is not None:

@@ -1,9 +1,10 @@
 """What a leaf of the tree commits to: every column of its row, the personal ones through salted hashes. Pure.
 
-Personal are, as one group, who acted (``user_id``, ``ip_address``, ``user_agent``), and as another, upon what
-(``details``, and ``resource_id`` where the resource is a user). The leaf holds the hash of each group under a salt of
-its own that stands beside the row. Erasing a group deletes values and salt and keeps the hash: the leaf can still be
-computed, and nobody can find the values by trying. A group without any value has neither salt nor hash.
+Personal is who acted (``user_id``, ``ip_address``, ``user_agent``) with the ``details``: one group. Where the resource
+is a user, ``resource_id`` and ``details`` are a group of their own, so that either person can be erased without the
+other. The leaf holds the hash of each group under a salt that stands beside the row. Erasing a group deletes values and
+salt and keeps the hash: the leaf can still be computed, and nobody can find the values by trying. A group without any
+value has neither salt nor hash.
 
 The bytes that are hashed are for ever: heads kept elsewhere and leaves of years ago depend on them.
 """
@@ -17,11 +18,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from aragora_persist.storage.audit import tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aragora_persist.storage.port import Value
 
 SALT_BYTES = 16
 PERSON = "user"
 """The resource type whose ``resource_id`` names a person."""
+RETENTION = "audit.retention"
+ERASURE = "audit.erasure"
+OWN_ACTIONS = (RETENTION, ERASURE)
+"""Actions of the log itself; verification needs their details, which therefore go with nobody."""
+_NO_HASH = bytes(32)
 
 COLUMNS = (
     "id, timestamp, user_id, org_id, action, resource_type, resource_id, details, ip_address, user_agent, event_key, "
@@ -53,64 +61,82 @@ class AuditRow(NamedTuple):
     subject_hash: Value = None
 
 
-def new_salts(row: AuditRow) -> tuple[bytes | None, bytes | None]:
-    """Return new salts for the two groups of a row; None where a group has no value to hide."""
-    random = os.urandom(2 * SALT_BYTES)
-    return (
-        random[:SALT_BYTES] if has_actor(row) else None,
-        random[SALT_BYTES:] if has_subject(row) else None,
-    )
+def has_subject_group(row: AuditRow) -> bool:
+    """Whether details and resource are a group of their own."""
+    return row.resource_type == PERSON or row.action in OWN_ACTIONS
 
 
 def has_actor(row: AuditRow) -> bool:
-    """Whether the row says who acted."""
-    return row.user_id is not None or row.ip_address is not None or row.user_agent is not None
+    """Whether there are values in the group of who acted."""
+    return (
+        row.user_id is not None
+        or row.ip_address is not None
+        or row.user_agent is not None
+        or (row.details != "{}" and not has_subject_group(row))
+    )
 
 
 def has_subject(row: AuditRow) -> bool:
-    """Whether the row has details, or names a person as its resource."""
-    return row.details != "{}" or (row.resource_type == PERSON and row.resource_id is not None)
+    """Whether there are values in the group of what was acted upon."""
+    return has_subject_group(row) and (row.details != "{}" or row.resource_id is not None)
+
+
+def salted(row: AuditRow) -> AuditRow:
+    """Return a new row with salts for the groups that it has values in."""
+    random = os.urandom(2 * SALT_BYTES)
+    return row._replace(
+        actor_salt=random[:SALT_BYTES] if has_actor(row) else None,
+        subject_salt=random[SALT_BYTES:] if has_subject(row) else None,
+    )
 
 
 def actor_hash(row: AuditRow) -> bytes:
-    """Return the hash that stands for who acted: the kept one once that was erased, b'' where nobody is named."""
-    return _group_hash(row.actor_salt, row.actor_hash, (row.user_id, row.ip_address, row.user_agent), has_actor(row))
+    """Return the hash that stands for who acted: the kept one once that was erased, zeros where there is nothing."""
+    if row.actor_salt is None and not has_actor(row):
+        return row.actor_hash if isinstance(row.actor_hash, bytes) else _NO_HASH
+    details = None if has_subject_group(row) else row.details
+    return _group_hash((row.actor_salt, row.user_id, row.ip_address, row.user_agent, details))
 
 
 def subject_hash(row: AuditRow) -> bytes:
-    """Return the hash that stands for details and resource, as ``actor_hash``."""
-    resource_id = row.resource_id if row.resource_type == PERSON else None
-    return _group_hash(row.subject_salt, row.subject_hash, (resource_id, row.details), has_subject(row))
+    """Return the hash that stands for what was acted upon, as ``actor_hash``."""
+    if row.subject_salt is None and not has_subject(row):
+        return row.subject_hash if isinstance(row.subject_hash, bytes) else _NO_HASH
+    return _group_hash((row.subject_salt, row.resource_id, row.details))
 
 
-def leaf_of(row: AuditRow) -> bytes:
-    """Return the hash of a row's leaf; any change of any column but ``nodes`` and ``erased_at`` changes it.
+def content_of(row: AuditRow) -> bytes:
+    """Return what the leaf says of a row, wherever in the log it is."""
+    resource_id = None if has_subject_group(row) else row.resource_id
+    plain = (row.timestamp, row.org_id, row.action, row.resource_type, resource_id, row.event_key)
+    return actor_hash(row) + subject_hash(row) + _encoded(plain)
 
-    (Those two say nothing of the event, and are verified against the tree and the entry of the erasure.)
+
+def leaf_of(ident: Value, position: Value, content: bytes) -> bytes:
+    """Return the hash of the leaf of a row.
+
+    Any change of any column changes it, but of ``nodes`` and ``erased_at``: those two say nothing of the event, and are
+    verified against the tree and the entry about the erasure.
     """
-    resource_id = None if row.resource_type == PERSON else row.resource_id
-    plain = (row.id, row.position, row.timestamp, row.org_id, row.action, row.resource_type, resource_id, row.event_key)
-    return tree.leaf_hash(_encoded((*plain, actor_hash(row), subject_hash(row))))
+    return tree.leaf_hash(f"{ident!r} {position!r} ".encode() + content)
 
 
-def _group_hash(salt: Value, kept: Value, values: tuple[Value, ...], has_values: bool) -> bytes:  # noqa: FBT001 - private
-    if salt is not None or has_values:
-        return sha256(b"\x02" + _encoded((salt, *values))).digest()
-    return kept if isinstance(kept, bytes) else b""
+def _group_hash(salt_and_values: tuple[Value, ...]) -> bytes:
+    salt, *values = salt_and_values
+    prefix = b"\x02" + salt if isinstance(salt, bytes) and len(salt) == SALT_BYTES else b"\x03" + _encoded((salt,))
+    return sha256(prefix + _encoded(values)).digest()
 
 
-def _encoded(values: tuple[Value, ...]) -> bytes:
-    """Return values one after the other, each with its kind and length, so that no two rows have the same encoding."""
-    return "".join([_part(value) for value in values]).encode()
+def _encoded(values: Sequence[Value]) -> bytes:
+    """Return values one after the other, so that no two rows have the same encoding.
 
-
-def _part(value: Value) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bytes):
-        value, kind = value.hex(), "b"
-    elif isinstance(value, str):
-        kind = "t"
-    else:
-        value, kind = repr(value), "n"
-    return f"{kind}{len(value)}:{value}"
+    What the log writes is text without NUL, which therefore separates. For anything else, which only others have
+    written, kind and length precede each value.
+    """
+    try:
+        text = "\0".join(["" if value is None else "t" + value for value in values])  # type: ignore[operator] # caught
+    except TypeError:
+        text = ""
+    if text.count("\0") != len(values) - 1:
+        text = "\1" + "".join(f"{type(value).__name__} {len(repr(value))} {value!r}" for value in values)
+    return text.encode()

@@ -11,7 +11,7 @@ from aragora_persist.storage.audit import tree
 from aragora_persist.storage.audit.append import read_state
 from aragora_persist.storage.audit.entries import AuditEntry, entry_of, row_of
 from aragora_persist.storage.audit.heads import TreeHead
-from aragora_persist.storage.audit.leaf import COLUMNS, AuditRow, leaf_of
+from aragora_persist.storage.audit.leaf import COLUMNS, AuditRow, content_of, leaf_of
 from aragora_persist.storage.audit.nodes import NodeSource
 from aragora_persist.times import utc_now
 
@@ -53,7 +53,7 @@ def check_inclusion(entry: AuditEntry, proof: InclusionProof, head: TreeHead) ->
         subject_salt=proof.subject_salt,
         subject_hash=proof.subject_hash,
     )
-    root = tree.root_of_path(leaf_of(row), proof.position, proof.size, proof.path)
+    root = tree.root_of_path(leaf_of(row.id, row.position, content_of(row)), proof.position, proof.size, proof.path)
     return root is not None and root.hex() == head.root
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist.errors import DamagedError, StorageError
 from aragora_persist.storage.audit import tree
 from aragora_persist.storage.audit.append import TreeState, read_state
-from aragora_persist.storage.audit.entries import RETENTION
-from aragora_persist.storage.audit.leaf import COLUMNS, AuditRow
+from aragora_persist.storage.audit.leaf import COLUMNS, RETENTION, AuditRow
 from aragora_persist.storage.audit.verify import AuditProblem, AuditReport, Checkpoint, Walk
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist.errors import DamagedError
 from aragora_persist.storage.audit import tree
 from aragora_persist.storage.audit.append import append, read_state
-from aragora_persist.storage.audit.entries import RETENTION, NewEntry, draft_own
+from aragora_persist.storage.audit.entries import NewEntry, draft_own
+from aragora_persist.storage.audit.leaf import RETENTION
 from aragora_persist.storage.audit.nodes import NodeSource
 from aragora_persist.times import from_text
 

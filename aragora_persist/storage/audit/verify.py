@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.storage.audit import tree
-from aragora_persist.storage.audit.entries import ERASURE
 from aragora_persist.storage.audit.erased import Erasures
-from aragora_persist.storage.audit.leaf import leaf_of
+from aragora_persist.storage.audit.leaf import ERASURE, content_of, leaf_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,7 +132,7 @@ class Walk:
     def _check_content(self, row: AuditRow) -> None:
         nodes = row.nodes if isinstance(row.nodes, bytes) else b""
         problem = self._erasures.contradiction(row)
-        if leaf_of(row) != nodes[: tree.HASH_BYTES]:
+        if leaf_of(row.id, row.position, content_of(row)) != nodes[: tree.HASH_BYTES]:
             problem = "is not what was logged"
         if problem is not None:
             self._add_row("altered", problem, row)
