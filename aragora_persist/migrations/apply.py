@@ -119,6 +119,11 @@ def _upgrade(connection: sqlite3.Connection, migration: Migration) -> None:
     with guarded(connection, migration.name):
         body = Body(migration)
         body.step("upgrade")(connection)
+    record(connection, migration, body, start)
+
+
+def record(connection: sqlite3.Connection, migration: Migration, body: Body, start: float) -> None:
+    """Write into the ledger that a migration was applied, from ``start`` (of ``perf_counter``) until now."""
     ledger.add(
         connection,
         plan.Applied(

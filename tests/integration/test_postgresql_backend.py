@@ -18,6 +18,7 @@ from aragora_persist.errors import (
     BusyError,
     ConflictError,
     InvalidValueError,
+    MigrationError,
     MisuseError,
     NotFoundError,
     OutcomeUnknownError,
@@ -27,8 +28,11 @@ from aragora_persist.errors import (
     StorageError,
     UnreachableError,
 )
+from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.settings import Durability, Secret, Settings
 from aragora_persist.storage.postgresql import open_postgresql
+from aragora_persist.storage.postgresql.connecting import Server
+from aragora_persist.storage.postgresql.opening import migrated
 from aragora_persist.storage.user_store import UserStore
 from tests.waiting import wait_until
 
@@ -102,6 +106,29 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def make_older(server: PostgresqlServer, schema: str) -> None:
+    """Make a schema as the first release made it, with some rows."""
+    first = Server(Secret(server.address), schema, 5)
+    with first.connect("make") as connection, connection.transaction():
+        migrated(connection, first, load(folder_of("users"))[:1])
+        connection.execute(
+            "INSERT INTO users (id, email, password_hash, password_salt) VALUES ('u', 'a@example.com', '', '')"
+        )
+        connection.execute("INSERT INTO organizations (id, name, slug, owner_id) VALUES ('o', 'O', 'o', 'u')")
+        connection.execute("INSERT INTO audit_log (timestamp, action) VALUES ('2026-01-02T03:04:05.000000Z', 'x')")
+
+
+def catalog(server: PostgresqlServer, schema: str) -> list[str]:
+    """Return every column, constraint and index of a schema as PostgreSQL describes it."""
+    columns = "table_name, column_name, data_type, collation_name, column_default, is_nullable, is_identity"
+    parts = (
+        f"SELECT {columns} FROM information_schema.columns WHERE table_schema = '{schema}'",
+        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = '{schema}'::regnamespace",
+        f"SELECT indexdef FROM pg_indexes WHERE schemaname = '{schema}'",
+    )
+    return sorted(str(row).replace(schema, "") for part in parts for row in server.rows(part))
+
+
 class TestSchema:
     """A database is a schema with the tables of this release."""
 
@@ -138,13 +165,28 @@ class TestSchema:
         finally:
             postgresql.do("DROP SCHEMA aragora_tokens CASCADE")
 
-    def test_an_older_one_is_refused(self, postgresql: PostgresqlServer, schema: str) -> None:
-        """It says which version it has, and stays as it is."""
-        open_postgresql("users", postgresql.address, schema=schema).close()
-        postgresql.do(f"DELETE FROM {schema}.schema_version WHERE version > 1")
-        with pytest.raises(SchemaOutdatedError, match="has schema 1"):
+    def test_an_older_one_is_migrated_when_asked_for(self, postgresql: PostgresqlServer, schema: str) -> None:
+        """Else it is refused, and stays as it is; afterwards it is what a new one is, with its rows."""
+        make_older(postgresql, schema)
+        with pytest.raises(SchemaOutdatedError, match=r"has schema 1.*migrate=True"):
             open_postgresql("users", postgresql.address, schema=schema)
         assert postgresql.rows(f"SELECT version FROM {schema}.schema_version") == [(1,)]
+
+        with ExitStack() as opened:
+            old = opened.enter_context(open_postgresql("users", postgresql.address, schema=schema, migrate=True))
+            opened.callback(postgresql.do, f"DROP SCHEMA {schema}_new CASCADE")
+            opened.enter_context(open_postgresql("users", postgresql.address, schema=f"{schema}_new"))
+            assert one(old, "SELECT email FROM users") == "a@example.com"
+            assert catalog(postgresql, schema) == catalog(postgresql, f"{schema}_new")
+
+    def test_a_migration_that_fails_changes_nothing(self, postgresql: PostgresqlServer, schema: str) -> None:
+        """It is named, and the older schema is as it was."""
+        make_older(postgresql, schema)
+        postgresql.do(f"CREATE TABLE {schema}.api_keys (x int)")
+        before = catalog(postgresql, schema)
+        with pytest.raises(MigrationError, match=r"003_accounts.*api_keys"):
+            open_postgresql("users", postgresql.address, schema=schema, migrate=True)
+        assert catalog(postgresql, schema) == before
 
     @pytest.mark.parametrize(("min_reader", "opens"), [("0.0.1", True), ("999.0.0", False)])
     def test_a_newer_one_opens_if_it_says_so(

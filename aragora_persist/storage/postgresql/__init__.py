@@ -22,6 +22,7 @@ def open_postgresql(
     database: str,
     address: Secret | str,
     *,
+    migrate: bool = False,
     settings: Settings | None = None,
     schema: str | None = None,
 ) -> PostgresqlDatabase:
@@ -36,7 +37,8 @@ def open_postgresql(
         UnreachableError: no server answers there.
         AccessDeniedError: user or password are wrong, or the user may not make the schema.
         NotFoundError: the server has no such database.
-        SchemaOutdatedError: the schema is older than this release's.
+        SchemaOutdatedError: the schema is older than this release's, and ``migrate`` is False.
+        MigrationError: a migration was refused or failed; the schema is as it was.
         SchemaTooNewError: it is newer, and says that this release cannot work with it.
 
     """
@@ -48,4 +50,4 @@ def open_postgresql(
     find_database(database)
     secret = address if isinstance(address, Secret) else Secret(address)
     settings = settings or Settings.from_env()
-    return open_database(database, secret, schema or f"aragora_{database}", settings)
+    return open_database(database, secret, schema or f"aragora_{database}", settings, migrate=migrate)

@@ -40,11 +40,13 @@ _WRITE = (
 )
 
 
-def open_database(database: str, address: Secret, schema: str, settings: Settings) -> PostgresqlDatabase:
+def open_database(
+    database: str, address: Secret, schema: str, settings: Settings, *, migrate: bool
+) -> PostgresqlDatabase:
     """Open a database with the schema of this release; see ``open_postgresql``."""
     server = Server(address, schema, settings.db_timeout_s)
     with server.connect("open database") as connection:
-        require_schema(connection, server, database)
+        require_schema(connection, server, database, migrate=migrate)
     return PostgresqlDatabase(database, server, settings)
 
 
