@@ -16,7 +16,7 @@ CREATE TABLE memories (
     updated_at TEXT NOT NULL,
     last_accessed_at TEXT,
     tier_changed_at TEXT
-);
+, strength REAL NOT NULL DEFAULT 0);
 
 CREATE TABLE memory_archive (
     id TEXT PRIMARY KEY,
@@ -27,6 +27,14 @@ CREATE TABLE memory_archive (
     reason TEXT NOT NULL,
     created_at TEXT NOT NULL,
     archived_at TEXT NOT NULL
+, surprise REAL NOT NULL DEFAULT 0, stability REAL NOT NULL DEFAULT 0, success_count INTEGER NOT NULL DEFAULT 0, failure_count INTEGER NOT NULL DEFAULT 0, access_count INTEGER NOT NULL DEFAULT 0, red_line INTEGER NOT NULL DEFAULT 0, last_accessed_at TEXT, tier_changed_at TEXT);
+
+CREATE TABLE red_line_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    memory_id TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('marked', 'lifted', 'archived', 'deleted')),
+    reason TEXT NOT NULL,
+    recorded_at TEXT NOT NULL
 );
 
 CREATE TABLE schema_version (
@@ -48,10 +56,14 @@ CREATE TABLE tier_transitions (
     moved_at TEXT NOT NULL
 );
 
-CREATE INDEX idx_memories_tier ON memories(tier, importance);
+CREATE INDEX idx_memories_red_line ON memories(id) WHERE red_line = 1;
+
+CREATE INDEX idx_memories_strength ON memories(tier, strength, id, red_line);
 
 CREATE INDEX idx_memories_updated ON memories(tier, updated_at);
 
 CREATE INDEX idx_archive_archived ON memory_archive(archived_at);
+
+CREATE INDEX idx_red_line_events_memory ON red_line_events(memory_id, id);
 
 CREATE INDEX idx_transitions_memory ON tier_transitions(memory_id, moved_at);
