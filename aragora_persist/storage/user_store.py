@@ -1,8 +1,8 @@
 """User accounts: made, found, changed, listed and deleted.
 
-``UserStore`` has four parts more, each in a module of its own: logging in (``user_login``), passwords and emails that
-are proved by a token (``user_passwords``), API keys (``user_api_keys``), identities at OAuth providers (``user_oauth``)
-and multi-factor authentication (``user_mfa``). Leaves out: organizations and who belongs to them.
+Its other parts are modules of their own: logging in (``user_login``), passwords and tokens for emails
+(``user_passwords``), API keys (``user_api_keys``), identities at OAuth providers (``user_oauth``) and multi-factor
+authentication (``user_mfa``). Leaves out: organizations and who belongs to them.
 """
 
 from __future__ import annotations

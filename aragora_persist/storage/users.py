@@ -61,7 +61,10 @@ COLUMNS = ", ".join(User.__annotations__)
 
 
 class UserProfile(TypedDict, total=False):
-    """What a user can be made with, besides email and password."""
+    """What a user can be made with, besides email and password.
+
+    ``OrganizationStore`` keeps ``org_id`` and ``role`` of whoever is a member: to set them here makes nobody one.
+    """
 
     name: str
     org_id: str | None
