@@ -263,6 +263,20 @@ class TestMembers:
         store.remove_member(acme.id, user.id)
         assert place_of(users, user.id) == (second.id, "owner")
 
+    def test_the_next_primary_is_the_one_that_was_joined_first(
+        self, store: OrganizationStore, users: UserStore, owner: User, clock: Clock
+    ) -> None:
+        """Leaving one after the other, in the order of joining."""
+        user = users.create("user@example.com")
+        joined = [store.create(f"Org {number}", owner.id).id for number in range(5)]
+        for org in joined:
+            store.add_member(org, user.id)
+            clock.advance(seconds=1)
+        for org in joined:
+            assert place_of(users, user.id) == (org, "member")
+            store.remove_member(org, user.id)
+        assert place_of(users, user.id) == (None, "member")
+
     def test_removing_the_only_membership_leaves_none(
         self, store: OrganizationStore, users: UserStore, acme: Organization
     ) -> None:
@@ -446,10 +460,11 @@ class TestInvitations:
         """From then on it is not pending, and its address can be invited again."""
         clock.now = issued.invitation.expires_at - timedelta(microseconds=1)
         assert store.list_pending_invitations(acme.id).items == [issued.invitation]
-        clock.advance(microseconds=1)
-        with pytest.raises(ExpiredError):
-            store.accept_invitation(issued.token, guest.id)
-        assert store.list_pending_invitations(acme.id).items == []
+        for passed in (timedelta(microseconds=1), timedelta(days=9)):
+            clock.now += passed
+            with pytest.raises(ExpiredError):
+                store.accept_invitation(issued.token, guest.id)
+            assert store.list_pending_invitations(acme.id).items == []
         again = store.invite(acme.id, guest.email)
         assert list(store.iter_pending_invitations(acme.id)) == [again.invitation]
         assert store.accept_invitation(again.token, guest.id).role == "member"

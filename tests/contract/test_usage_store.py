@@ -274,6 +274,13 @@ class TestAggregation:
         assert usage.summary(orgs[0], "2026-01").counts == {"debate": 2}
         assert usage.prune(older_than_days=0) == 0
 
+    def test_what_is_in_no_sum_is_never_pruned(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
+        """However old it is: nobody aggregated, and nothing is lost."""
+        usage.record(orgs[0], "debate", 2)
+        clock.advance(days=1_000)
+        assert usage.prune() == 0
+        assert usage.summary(orgs[0], "2026-01").counts == {"debate": 2}
+
     def test_a_late_event_of_a_pruned_month_counts_once(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
         """However often its sender tries, with aggregation and pruning between the attempts."""
         usage.record(orgs[0], "debate", 2, timestamp=JANUARY, event_key="first")
@@ -463,7 +470,7 @@ class UsageMachine(RuleBasedStateMachine):
         """Prune what is old."""
         assert self.usage.prune() >= 0
 
-    @rule(days=st.integers(1, 60))
+    @rule(days=st.integers(1, 100))
     def wait(self, days: int) -> None:
         """Let time pass."""
         self.clock.advance(days=days)
