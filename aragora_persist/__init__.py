@@ -1,6 +1,7 @@
 """The persistence tier of an Aragora deployment.
 
-The public names; each is imported when it is first used, so that ``import aragora_persist`` costs nothing.
+Stores have one name, that of their module, as documented: ``from aragora_persist.storage.user_store import UserStore``.
+Here stands what is no store; each name is imported when it is first used, so that importing the package costs nothing.
 """
 
 from aragora_persist.version import VERSION as __version__  # noqa: N811 - the name that tools look for
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from aragora_persist.errors import PersistError
     from aragora_persist.settings import Durability, Settings
     from aragora_persist.status import Status, collect_status
-    from aragora_persist.storage.replay_store import ReplayStore
-    from aragora_persist.storage.user_store import UserStore
     from aragora_persist.supabase_client import SupabaseClient
 
 __all__ = [
@@ -32,12 +31,10 @@ __all__ = [
     "NomicCycle",
     "NomicRollback",
     "PersistError",
-    "ReplayStore",
     "Settings",
     "Status",
     "StreamEvent",
     "SupabaseClient",
-    "UserStore",
     "__version__",
     "collect_status",
 ]
@@ -51,12 +48,10 @@ _HOMES = {
     "NomicCycle": "cloud.models",
     "NomicRollback": "cloud.models",
     "PersistError": "errors",
-    "ReplayStore": "storage.replay_store",
     "Settings": "settings",
     "Status": "status",
     "StreamEvent": "cloud.models",
     "SupabaseClient": "supabase_client",
-    "UserStore": "storage.user_store",
     "collect_status": "status",
 }
 
