@@ -97,6 +97,17 @@ def test_an_unknown_organization_has_no_webhooks(store: WebhookStore) -> None:
     assert count(store, "webhooks") == 0
 
 
+def test_a_closed_organization_gets_no_new_webhooks(store: WebhookStore) -> None:
+    """Those that it has stay."""
+    webhook = store.create("acme", URL, ["*"]).webhook
+    with store.database.transaction() as tx:
+        tx.execute("UPDATE organizations SET closed_at = created_at WHERE id = 'acme'")
+    with pytest.raises(ConflictError, match="this organization is closed"):
+        store.create("acme", URL, ["*"])
+
+    assert list(store.iter_webhooks("acme")) == [webhook]
+
+
 def test_tenants_never_see_or_touch_each_others(store: WebhookStore) -> None:
     """Under another organization's id it is as if the webhook were not there, and it stays as it was."""
     webhook = store.create("acme", URL, ["*"]).webhook

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
 from aragora_persist.storage import checks
 from aragora_persist.storage.encryption import Keyring
+from aragora_persist.storage.memberships import closed
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.webhooks.records import (
@@ -62,7 +63,7 @@ class WebhookConfigs(Store):
         Raises:
             InvalidValueError: a value breaks a rule, the URL may not be reached (``targets``), or no key encrypts.
             NotFoundError: there is no such organization.
-            ConflictError: it has ``MOST_WEBHOOKS`` already.
+            ConflictError: it is closed, or has ``MOST_WEBHOOKS`` already.
 
         """
         operation = "webhook.create"
@@ -200,8 +201,11 @@ class WebhookConfigs(Store):
 
 
 def _refuse_one_more(writing: Transaction, operation: str, org_id: str) -> None:
-    if writing.one("SELECT 1 FROM organizations WHERE id = ?", (org_id,)) is None:
+    organization = writing.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
+    if organization is None:
         raise NotFoundError(operation, org_id, "there is no such organization")
+    if organization[0] is not None:
+        raise closed(operation, org_id)
     row = writing.one("SELECT COUNT(*) FROM webhooks WHERE org_id = ?", (org_id,))
     if row is not None and int(row[0] or 0) >= MOST_WEBHOOKS:
         problem = f"has {MOST_WEBHOOKS} webhooks, which is the most"
