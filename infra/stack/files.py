@@ -226,7 +226,11 @@ class StackFiles:
 
 def _is_whole(key: str, value: object) -> bool:
     """Say whether a secret can be one of those that are made here, or at least as long."""
-    return isinstance(value, str) and bool(re.fullmatch(rf"{_KEY_KINDS.get(key, '')}[A-Za-z0-9+/=_-]{{43,}}", value))
+    if not isinstance(value, str):
+        return False
+    # While an encryption key is being changed, there are several, one a line.
+    parts = value.split("\n") if key == _ENCRYPTION_KEY else [value]
+    return all(re.fullmatch(rf"{_KEY_KINDS.get(key, '')}[A-Za-z0-9+/=_-]{{43,}}", part) for part in parts)
 
 
 def _is_secure(value: object) -> bool:

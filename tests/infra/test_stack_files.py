@@ -95,6 +95,21 @@ def test_damaged_secrets_are_told_and_left_as_they_are(damaged: str, root: Path,
     assert files.secrets.read_text() == damaged
 
 
+def test_an_encryption_key_can_be_changed(root: Path, state: Path) -> None:
+    """The new one stands in front of the old one, on a line of its own; a line that was cut off is damage."""
+    files = StackFiles("dev", root=root, state=state)
+    with files.locked():
+        files.write({})
+        old = files.secret_config()
+        for keys in ((_KEY, old["encryptionKey"]), (_KEY,)):
+            files.secrets.write_text(json.dumps({**old, "encryptionKey": "\n".join(keys)}))
+            files.write({})
+            assert files.secret_config()["encryptionKey"] == "\n".join(keys)
+        files.secrets.write_text(json.dumps({**old, "encryptionKey": f"{_KEY}\n{_KEY[:-4]}"}))
+        with pytest.raises(DamagedError, match="encryptionKey"):
+            files.write({})
+
+
 def test_secrets_that_are_gone_are_not_made_anew(root: Path, state: Path) -> None:
     """Pulumi's configuration has them, encrypted: there was a stack with data that were written under the old ones."""
     files = StackFiles("dev", root=root, state=state)
