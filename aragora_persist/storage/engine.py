@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, MisuseError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.checkpointer import Checkpointer
 from aragora_persist.storage.connecting import connect_memory, connect_writer
 from aragora_persist.storage.files import MEMORY, make_ready, resolve
 from aragora_persist.storage.forks import watch
@@ -147,14 +148,19 @@ class _Shared:
     """What all handles on one file share."""
 
     def __init__(
-        self, target: str, database: str, settings: Settings, connect: Callable[[], sqlite3.Connection]
+        self,
+        target: str,
+        database: str,
+        settings: Settings,
+        connect: Callable[[], sqlite3.Connection],
+        checkpointer: Checkpointer | None = None,
     ) -> None:
         self.target = target
         self.database = database
         self.handles = 0
         self.file: tuple[int, int] | None = None
         self.timeout_s = settings.db_timeout_s
-        self.writer = Writer(target, settings, connect)
+        self.writer = Writer(target, settings, connect, checkpointer)
         self.readers: ReaderPool | SharedConnection = SharedConnection(self.writer)
         watch(self.writer)
 
@@ -236,7 +242,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _open_file(path: Path, database: str, *, migrate: bool, settings: Settings) -> _Shared:
     make_ready(path)
-    shared = _Shared(str(path), database, settings, lambda: connect_writer(path, settings.db_timeout_s))
+    shared = _Shared(
+        str(path), database, settings, lambda: connect_writer(path, settings.db_timeout_s), Checkpointer(path)
+    )
     _require_schema(shared, path, migrate=migrate, settings=settings)
     shared.file = _identity(path)
     shared.readers = ReaderPool(path, settings)

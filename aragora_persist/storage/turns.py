@@ -107,29 +107,35 @@ class Turns(Generic[Job]):
                 if place.state is State.RUNNING:
                     place.state = State.WAITING
 
+    def done(self) -> None:
+        """Let go of every RUNNING place: its job was done. Interrupted, it may be called again."""
+        with self._guard:
+            line = self._line
+            while len(line) > 1 and line[1].state is State.RUNNING:
+                place = line[1]
+                place.state = State.DONE
+                del line[1]
+                place.gate.release()
+
     def give(self) -> None:
         """Hand the turn to the next who waits, and let go of every RUNNING place: its job was done.
 
         Without the turn, this does nothing: interrupted, it may be called again.
         """
+        if not self.mine():
+            return
+        self.done()
         with self._guard:
             line = self._line
-            if self._holder != threading.get_ident():
-                return
-            while len(line) > 1:
-                place = line[1]
-                if place.state is State.RUNNING:
-                    place.state = State.DONE
-                    del line[1]
-                    place.gate.release()
-                    continue
-                self._holder = place.thread
-                place.state = State.HAD
+            if len(line) == 1:
+                self._holder = None
                 del line[0]
-                place.gate.release()
                 return
-            self._holder = None
+            place = line[1]
+            self._holder = place.thread
+            place.state = State.HAD
             del line[0]
+            place.gate.release()
 
     def _enter(self, place: Place[Job]) -> bool:
         """Join the line; True when the turn was free."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError, MisuseError
 from aragora_persist.settings import Durability
+from aragora_persist.storage.checkpointer import under_litestream
 from aragora_persist.storage.connecting import busy_timeout_ms
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.turns import Place, Turns
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aragora_persist.settings import Settings
+    from aragora_persist.storage.checkpointer import Checkpointer
     from aragora_persist.storage.group import Member
     from aragora_persist.storage.transactions import Writing
 
@@ -31,7 +33,13 @@ _SYNCHRONOUS = {Durability.DURABLE: "FULL", Durability.COMMITTED: "NORMAL"}
 class Writer:
     """Owns the writing connection; made again when it broke, closed for good by ``close``."""
 
-    def __init__(self, target: str, settings: Settings, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self,
+        target: str,
+        settings: Settings,
+        connect: Callable[[], sqlite3.Connection],
+        checkpointer: Checkpointer | None = None,
+    ) -> None:
         self.target = target
         self.slow_query_ms = settings.slow_query_ms
         self.timeout_s = settings.db_timeout_s
@@ -39,6 +47,8 @@ class Writer:
         self.turns: Turns[Member] = Turns()
         self.present: Writing | None = None
         self._connect = connect
+        self._checkpointer = checkpointer
+        self._committed = False
         self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._level: Durability | None = None
@@ -91,6 +101,11 @@ class Writer:
             self.rollback()
             if self._closed:
                 self._drop()
+                if self._checkpointer:
+                    self._checkpointer.close()
+            elif self._committed:
+                self._committed = False
+                self._checkpoint()
             self.turns.give()
 
     def owns(self, connection: sqlite3.Connection) -> bool:
@@ -135,6 +150,7 @@ class Writer:
         interrupt: BaseException | None = None
         while True:
             try:
+                self._committed = True
                 connection.execute("COMMIT")
             except DRIVER_ERRORS as error:
                 self.rollback()
@@ -164,7 +180,8 @@ class Writer:
         try:
             self._set_busy(connection, _TIDY_WAIT_S)
             connection.execute("PRAGMA optimize")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where others are in the way, it does what it can
+            if not under_litestream(connection):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where others are in the way, as far as it can
         except DRIVER_ERRORS as error:
             raise translate(error, "tidy", self.target) from error
         finally:
@@ -188,6 +205,8 @@ class Writer:
         """See ``forks.Holder``."""
         inherited = [] if self._connection is None else [self._connection]
         self._connection = None
+        if self._checkpointer:
+            self._checkpointer.abandon()
         self.turns = Turns()
         if self.present is not None:
             self.present.disown()
@@ -199,9 +218,17 @@ class Writer:
             raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
         if self._connection is None:
             self._connection = self._connect()
+            if self._checkpointer:
+                self._checkpointer.prepare(self._connection)
             self._level = None
             self._busy_ms = -1
         return self._connection
+
+    def _checkpoint(self) -> None:
+        if self._checkpointer and self._connection and self._checkpointer.due():
+            self.turns.done()  # those whose work is committed need not wait for this
+            self._set_busy(self._connection, self._checkpointer.patience_s)
+            self._checkpointer.run(self._connection)
 
     def _set_busy(self, connection: sqlite3.Connection, left_s: float) -> None:
         milliseconds = busy_timeout_ms(left_s)

@@ -1,0 +1,122 @@
+"""Who brings the write-ahead log of a file back into it, and when: one process at a time, and before the log is large.
+
+Nobody checkpoints while the log is small. The first process that commits when it has some size takes a lock file beside
+the database (``<file>-checkpoint``), and from then on lets SQLite checkpoint as it commits; the others leave the log
+alone until the holder has closed or died. Readers that never pause keep SQLite from starting the log anew: then, and
+where the holder does not write, whoever writes empties it, and waits a moment for those readers.
+
+Under Litestream nobody does any of this: it must see every frame. No thread: all of it happens behind a commit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PAGE_BYTES = 4096
+_PAGES = 4000
+_DUE_BYTES = _PAGES * _PAGE_BYTES
+_LARGE_BYTES = 24 * 2**20
+_LARGEST_BYTES = 60 * 2**20
+_PATIENCE_S = 0.05
+_LONGEST_PATIENCE_S = 0.4
+_ASK_AGAIN_S = 1.0
+
+
+class Checkpointer:
+    """The part of one process in it; used by whoever has the writer's turn."""
+
+    def __init__(self, path: Path) -> None:
+        self._wal = f"{path}-wal"
+        self._lock_path = f"{path}-checkpoint"
+        self._lock: int | None = None
+        self._without_locks = False
+        self._ask_at = 0.0
+        self._large_bytes = _LARGE_BYTES
+        self.patience_s = _PATIENCE_S
+        """How long ``run`` should wait for other connections at most."""
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Tell a connection for writing whether it is the one that checkpoints."""
+        pages = _PAGES if self._lock is not None or self._without_locks else 0
+        connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
+
+    def due(self) -> bool:
+        """Say, behind a commit, whether there is something to do."""
+        try:
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - behind every commit, and Path takes thrice as long
+        except OSError:
+            return False
+        return size >= self._large_bytes or (size >= _DUE_BYTES and self._lock is None and monotonic() >= self._ask_at)
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do what is due, with no transaction open. What fails here fails nobody's write, and is tried again."""
+        with suppress(sqlite3.Error, OSError):
+            self._ask_at = monotonic() + _ASK_AGAIN_S
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - as above
+            if under_litestream(connection):
+                connection.execute("PRAGMA wal_autocheckpoint=0")
+                self._large_bytes = size + size // 4
+                return
+            if self._lock is None:
+                self._lock = self._locked()
+                self.prepare(connection)
+            if size >= self._large_bytes:
+                self._empty(connection, size)
+
+    def close(self) -> None:
+        """Pass the role on, and take the lock file away."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.unlink(self._lock_path)  # noqa: PTH108 - the path is text, like its neighbour's
+            os.close(self._lock)
+            self._lock = None
+
+    def abandon(self) -> None:
+        """Leave the role with the parent, as its forked child: closing a copy of the lock does not release it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _empty(self, connection: sqlite3.Connection, size: int) -> None:
+        """Empty the log, which is large; where a reader is in the way, try again when it has grown, with more patience.
+
+        Beyond the size that is to be kept, a reader takes longer than any patience, and holds up nobody in vain.
+        """
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._large_bytes = size + size // 4 if busy else _LARGE_BYTES
+        more = busy and size < _LARGEST_BYTES
+        self.patience_s = min(2 * self.patience_s, _LONGEST_PATIENCE_S) if more else _PATIENCE_S
+
+    def _locked(self) -> int | None:
+        """Return the lock file, locked; None when another process has it. It ends with the process, however that ends.
+
+        Where there are no locks, or no file can be made, every process checkpoints, as SQLite does by itself.
+        """
+        try:
+            lock = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            self._without_locks = True
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), os.stat(self._lock_path)):  # noqa: PTH116 - as above
+                return lock
+        except (BlockingIOError, FileNotFoundError):
+            pass  # another process has it, or has just taken it away: its successor has a new one
+        except OSError:
+            self._without_locks = True
+        os.close(lock)
+        return None
+
+
+def under_litestream(connection: sqlite3.Connection) -> bool:
+    """Say whether Litestream replicates this database; then all checkpoints are its own."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_litestream_seq'").fetchone() is not None
