@@ -8,10 +8,12 @@ from aragora_persist.errors import ConflictError, NotFoundError
 from aragora_persist.storage.memory_moves import (
     MOST_CROWDED_OUT,
     archive,
+    count,
     crowd_out,
     existing,
     move,
     note_red_line,
+    put_away,
     touch,
 )
 from aragora_persist.storage.memory_tiers import Tier, learned, next_tier, tier_named
@@ -38,6 +40,7 @@ def add(row: Row, tier: Tier, now: datetime, tx: Transaction) -> Memory:
         if tx.one("SELECT 1 FROM memory_archive WHERE id = ?", (memory_id,)) is not None:
             raise ConflictError(operation, memory_id, "is in the archive", hint="restore it")
         tx.execute(_ADD, row)
+        count(tx, tier.name, 1)
         crowd_out(tier, now, MOST_CROWDED_OUT, tx, but=memory_id)
     elif stored != row[2:5]:
         raise ConflictError(operation, memory_id, "is another memory", hint="give the new one an id of its own")
@@ -81,17 +84,21 @@ def archive_one(memory_id: str, reason: str | None, now: datetime, tx: Transacti
     memory = existing(tx, operation, memory_id, now)
     if memory.red_line:
         note_red_line(tx, memory_id, "archived", _stated(operation, memory_id, reason), now)
-    archive(tx, [memory_id], reason or "archived", now)
+        put_away(tx, [memory_id], reason or "archived", now)
+    else:
+        archive(tx, tier_named(memory.tier), [memory_id], reason or "archived", now)
 
 
 def delete(memory_id: str, reason: str | None, now: datetime, tx: Transaction) -> None:
     """Delete a memory wherever it is, a red line only for a reason."""
     operation = "memory.delete"
     for table in ("memories", "memory_archive"):
-        row = tx.one(f"SELECT red_line FROM {table} WHERE id = ?", (memory_id,))  # noqa: S608 - one of two constants
+        row = tx.one(f"SELECT red_line, tier FROM {table} WHERE id = ?", (memory_id,))  # noqa: S608 - two constants
         if row is not None:
             if row[0] == 1:
                 note_red_line(tx, memory_id, "deleted", _stated(operation, memory_id, reason), now)
+            elif table == "memories":
+                count(tx, str(row[1]), -1)
             tx.execute(f"DELETE FROM {table} WHERE id = ?", (memory_id,))  # noqa: S608 - as above
             return
     raise NotFoundError(operation, memory_id, "there is no such memory")
@@ -103,6 +110,8 @@ def _set_red_line(operation: str, memory_id: str, action: str, reason: str, now:
     if memory.red_line == flag:
         return memory
     tx.execute("UPDATE memories SET red_line = ? WHERE id = ?", (int(flag), memory_id))
+    count(tx, memory.tier, -1 if flag else 1)
+    crowd_out(tier_named(memory.tier), now, MOST_CROWDED_OUT, tx, but=memory_id)
     note_red_line(tx, memory_id, action, reason, now)
     return existing(tx, operation, memory_id, now)
 

@@ -28,7 +28,15 @@ _RESTORE = f"""
     INSERT INTO memories ({KEPT_COLUMNS}, updated_at)
     SELECT {KEPT_COLUMNS}, CAST(? AS TEXT) FROM memory_archive WHERE id = ?
 """  # noqa: S608 - as above
-_COUNT = "SELECT COUNT(*) FROM memories WHERE tier = ? AND red_line = 0"
+_COUNT = """
+    INSERT INTO tier_counts (tier, memories) VALUES (?, ?)
+    ON CONFLICT (tier) DO UPDATE SET memories = tier_counts.memories + excluded.memories
+"""
+_RECOUNT = """
+    INSERT INTO tier_counts (tier, memories)
+    SELECT CAST(? AS TEXT), COUNT(*) FROM memories WHERE tier = ? AND red_line = 0
+    ON CONFLICT (tier) DO UPDATE SET memories = excluded.memories
+"""
 _WEAKEST = "SELECT id FROM memories WHERE tier = ? AND red_line = 0 AND id <> ? ORDER BY strength, id LIMIT ?"
 MOST_CROWDED_OUT = 100
 """At a single change; the rest, where somebody put more there, is left to the sweep."""
@@ -68,22 +76,41 @@ def move(tx: Transaction, memory: Memory, tier: Tier, reason: str, now: datetime
         "INSERT INTO tier_transitions (memory_id, from_tier, to_tier, reason, moved_at) VALUES (?, ?, ?, ?, ?)",
         (memory.id, memory.tier, tier.name, reason, to_text(now)),
     )
+    if not memory.red_line:
+        count(tx, memory.tier, -1)
+        count(tx, tier.name, 1)
     crowd_out(tier, now, MOST_CROWDED_OUT, tx, but=memory.id)
+
+
+def count(tx: Transaction, tier: str, change: int) -> None:
+    """Keep the number of a tier's memories that its cap counts: those that are no red lines."""
+    tx.execute(_COUNT, (tier, change))
+
+
+def recount(tx: Transaction, tier: str) -> None:
+    """Count a tier's memories anew, whoever wrote them."""
+    tx.execute(_RECOUNT, (tier, tier))
 
 
 def crowd_out(tier: Tier, now: datetime, most: int, tx: Transaction, *, but: str = "") -> int:
     """Archive the weakest of a tier that holds more than its cap, never ``but``, and return how many."""
-    row = tx.one(_COUNT, (tier.name,))
+    row = tx.one("SELECT memories FROM tier_counts WHERE tier = ?", (tier.name,))
     excess = 0 if row is None else int(cast("int", row[0])) - tier.cap
     if excess <= 0:
         return 0
     weakest = [cast("str", row[0]) for row in tx.all(_WEAKEST, (tier.name, but, min(excess, most)))]
-    archive(tx, weakest, "cap", now)
+    archive(tx, tier, weakest, "cap", now)
     return len(weakest)
 
 
-def archive(tx: Transaction, memory_ids: Sequence[str], reason: str, now: datetime) -> None:
-    """Move these memories into the archive."""
+def archive(tx: Transaction, tier: Tier, memory_ids: Sequence[str], reason: str, now: datetime) -> None:
+    """Move these memories of a tier, none of them a red line, into the archive."""
+    count(tx, tier.name, -len(memory_ids))
+    put_away(tx, memory_ids, reason, now)
+
+
+def put_away(tx: Transaction, memory_ids: Sequence[str], reason: str, now: datetime) -> None:
+    """Move these memories into the archive, red lines or not; the counts are the caller's."""
     tx.execute_many(_ARCHIVE, [(reason, to_text(now), memory_id) for memory_id in memory_ids])
     tx.execute_many("DELETE FROM memories WHERE id = ?", [(memory_id,) for memory_id in memory_ids])
 
@@ -96,6 +123,8 @@ def restore(memory_id: str, now: datetime, tx: Transaction) -> Memory:
     tx.execute("DELETE FROM memory_archive WHERE id = ?", (memory_id,))
     memory = existing(tx, operation, memory_id, now)
     touch(tx, memory, now)
+    if not memory.red_line:
+        count(tx, memory.tier, 1)
     crowd_out(tier_named(memory.tier), now, MOST_CROWDED_OUT, tx, but=memory_id)
     return memory
 

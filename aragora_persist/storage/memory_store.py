@@ -289,7 +289,7 @@ class MemoryStore(Store):
             expired=run(memory_sweep.expire, TIERS),
             demoted=run(memory_sweep.demote, tuple(tier for tier in reversed(TIERS) if tier.demote_above is not None)),
             promoted=run(memory_sweep.promote, tuple(tier for tier in TIERS if tier.promote_above is not None)),
-            crowded_out=run(memory_moves.crowd_out, TIERS),
+            crowded_out=run(memory_sweep.trim, TIERS),
         )
 
     def _list_of(

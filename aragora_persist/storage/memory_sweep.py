@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from aragora_persist.storage.memories import MEMORY_COLUMNS, to_memory
-from aragora_persist.storage.memory_moves import archive, move
+from aragora_persist.storage.memory_moves import archive, crowd_out, move, recount
 from aragora_persist.storage.memory_tiers import PROMOTION_COOLDOWN, Tier, expires_before, faster, slower
 from aragora_persist.times import to_text
 
@@ -27,7 +27,7 @@ _SURPRISING = f"""
 def expire(tier: Tier, now: datetime, most: int, tx: Transaction) -> int:
     """Archive memories that nobody touched for two half-lives, and return how many."""
     rows = tx.all(_EXPIRED, (tier.name, to_text(expires_before(tier, now)), most))
-    archive(tx, [cast("str", row[0]) for row in rows], "retention", now)
+    archive(tx, tier, [cast("str", row[0]) for row in rows], "retention", now)
     return len(rows)
 
 
@@ -45,3 +45,9 @@ def promote(tier: Tier, now: datetime, most: int, tx: Transaction) -> int:
     for row in rows:
         move(tx, to_memory(row, now), faster(tier), "promotion", now)
     return len(rows)
+
+
+def trim(tier: Tier, now: datetime, most: int, tx: Transaction) -> int:
+    """Archive the weakest beyond the cap, whoever put memories there, and return how many."""
+    recount(tx, tier.name)
+    return crowd_out(tier, now, most, tx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.contract.backends",)
 
-TABLES = ("memories", "memory_archive", "tier_transitions", "red_line_events")
+TABLES = ("memories", "memory_archive", "tier_transitions", "red_line_events", "tier_counts")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20) | st.sampled_from(["x" * 255, "x" * 256])
 NOTHING = Swept(0, 0, 0, 0)
 
@@ -258,6 +259,7 @@ def test_a_sweep_moves_each_memory_once(memories: MemoryStore) -> None:
 def test_a_full_tier_loses_its_weakest(memories: MemoryStore, clock: Clock) -> None:
     """Whoever comes in, by being added, moved or restored; never the newcomer, and never a red line."""
     fill(memories, "fast", 1000, 0.5, clock.now)
+    assert memories.sweep() == NOTHING
     memories.mark_red_line("fast-00000", "policy")
     memories.add("the first takes the place that the red line left", importance=0.9)
     assert list(memories.iter_archived()) == []
@@ -386,7 +388,7 @@ def test_a_transaction_of_the_caller_decides(memories: MemoryStore) -> None:
         raise RuntimeError
 
     assert everything(memories) == before
-    assert [len(table) for table in before] == [1, 0, 0, 1]
+    assert [len(table) for table in before] == [1, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -412,7 +414,7 @@ def test_a_bad_memory_is_refused(memories: MemoryStore, arguments: dict[str, Any
     with pytest.raises(InvalidValueError) as refused:
         memories.add(**{"content": "a fact", **arguments})
     assert refused.value.target == field
-    assert everything(memories) == [[], [], [], []]
+    assert everything(memories) == [[], [], [], [], []]
 
 
 def test_other_bad_values_are_refused(memories: MemoryStore) -> None:
@@ -497,7 +499,7 @@ def test_any_text_and_number_is_stored_exactly_or_refused(memories: MemoryStore)
         try:
             memory = memories.add(content, memory_id=memory_id, importance=importance, metadata=metadata)
         except InvalidValueError:
-            assert everything(memories) == [[], [], [], []]
+            assert everything(memories) == [[], [], [], [], []]
             return
         assert not any(unstorable(text) for text in texts)
         assert (memory.content, memory.id, memory.importance, memory.metadata) == (
@@ -610,6 +612,11 @@ class Machine(RuleBasedStateMachine):
         found = {memory.id: memory for memory in self.memories.iter_memories()}
         assert found.keys() == {name for name in self.model if self.there(name)}
         assert {memory.id for memory in self.memories.iter_archived()} == self.model.keys() - found.keys()
+        with self.memories.database.read("counts") as view:
+            counts = view.all("SELECT tier, memories FROM tier_counts WHERE memories <> 0")
+        assert {row[0]: row[1] for row in counts} == Counter(
+            one.tier for one in self.model.values() if not (one.archived or one.red)
+        )
         for name, memory in found.items():
             one = self.model[name]
             assert (memory.tier, memory.updated_at, memory.red_line) == (one.tier, one.touched, one.red)
@@ -621,4 +628,4 @@ def test_it_behaves_like_a_dict_of_memories(memories: MemoryStore, clock: Clock)
     """Any sequence of calls gives what plain Python gives."""
     Machine.memories, Machine.clock = memories, clock
     run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=12))
-    assert len(everything(memories)) == 4
+    assert memories.sweep().crowded_out == 0

@@ -1,5 +1,5 @@
 """
-Migration 002: The order of memories, whole records in the archive, and what happened to red lines
+Migration 002: The order of memories, how many there are, whole records in the archive, events of red lines
 
 Created: 2026-11-23T10:35:00
 """
@@ -24,9 +24,11 @@ STATEMENTS = (
     # The decayed importance as a number that time does not change. No release wrote memories before: there is none to
     # be filled in.
     "ALTER TABLE memories ADD COLUMN strength REAL NOT NULL DEFAULT 0",
-    "CREATE INDEX idx_memories_strength ON memories(tier, strength, id, red_line)",
+    "CREATE INDEX idx_memories_strength ON memories(tier, strength, id)",
     "DROP INDEX idx_memories_tier",
     "CREATE INDEX idx_memories_red_line ON memories(id) WHERE red_line = 1",
+    # How many memories of a tier its cap counts: counting tens of thousands at each new one would take milliseconds.
+    "CREATE TABLE tier_counts (tier TEXT PRIMARY KEY, memories INTEGER NOT NULL)",
     *(f"ALTER TABLE memory_archive ADD COLUMN {column}" for column in ARCHIVED),
     # No reference to memories: what happened to a red line outlives it.
     """
@@ -51,6 +53,7 @@ def upgrade(conn: sqlite3.Connection) -> None:
 def downgrade(conn: sqlite3.Connection) -> None:
     """Reverse this migration."""
     conn.execute("DROP TABLE red_line_events")
+    conn.execute("DROP TABLE tier_counts")
     for column in reversed(ARCHIVED):
         conn.execute(f"ALTER TABLE memory_archive DROP COLUMN {column.split()[0]}")
     conn.execute("DROP INDEX idx_memories_red_line")

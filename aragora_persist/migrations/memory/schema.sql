@@ -47,6 +47,8 @@ CREATE TABLE schema_version (
     min_reader TEXT NOT NULL
 );
 
+CREATE TABLE tier_counts (tier TEXT PRIMARY KEY, memories INTEGER NOT NULL);
+
 CREATE TABLE tier_transitions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     memory_id TEXT NOT NULL,
@@ -58,7 +60,7 @@ CREATE TABLE tier_transitions (
 
 CREATE INDEX idx_memories_red_line ON memories(id) WHERE red_line = 1;
 
-CREATE INDEX idx_memories_strength ON memories(tier, strength, id, red_line);
+CREATE INDEX idx_memories_strength ON memories(tier, strength, id);
 
 CREATE INDEX idx_memories_updated ON memories(tier, updated_at);
 
