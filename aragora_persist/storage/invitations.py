@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aragora_persist.storage.port import Reader, Row, Transaction
 
 _INVITATIONS = f"SELECT {INVITATION_COLUMNS} FROM invitations"  # noqa: S608 - our constants
-_BY_ID = f"{_INVITATIONS} WHERE id = ?"
+_BY_ID = f"{_INVITATIONS} WHERE org_id = ? AND id = ?"
 _BY_TOKEN = f"{_INVITATIONS} WHERE token_hash = ?"
 _OPEN = "accepted_at IS NULL AND revoked_at IS NULL"
 _PENDING = f"""
@@ -56,10 +56,11 @@ _ACCEPT = f"""
     UPDATE invitations SET accepted_at = ?, accepted_by = ? WHERE id = ? AND {_OPEN} AND expires_at > ?
 """  # noqa: S608 - our constants
 _REVOKE = f"""
-    UPDATE invitations SET revoked_at = ? WHERE id = ? AND {_OPEN} RETURNING {INVITATION_COLUMNS}
+    UPDATE invitations SET revoked_at = ? WHERE org_id = ? AND id = ? AND {_OPEN} RETURNING {INVITATION_COLUMNS}
 """  # noqa: S608 - our constants
 _RENEW = f"""
-    UPDATE invitations SET token_hash = ?, expires_at = ? WHERE id = ? AND {_OPEN} RETURNING {INVITATION_COLUMNS}
+    UPDATE invitations SET token_hash = ?, expires_at = ? WHERE org_id = ? AND id = ? AND {_OPEN}
+    RETURNING {INVITATION_COLUMNS}
 """  # noqa: S608 - our constants
 _OUTDATED = """
     DELETE FROM invitations WHERE id IN (SELECT id FROM invitations WHERE expires_at < ? ORDER BY expires_at LIMIT ?)
@@ -107,12 +108,12 @@ class Invitations(Memberships):
 
         return IssuedInvitation(self._write(operation, work, tx), token)
 
-    def get_invitation(self, invitation_id: str) -> Invitation | None:
-        """Return the invitation of this id, whatever became of it, or None."""
+    def get_invitation(self, org_id: str, invitation_id: str) -> Invitation | None:
+        """Return this invitation of the organization, whatever became of it, or None."""
         operation = "organization.get_invitation"
-        checked = checks.ident(operation, "invitation_id", invitation_id)
-        with self._database.read(operation, {"invitation_id": checked}) as view:
-            row = view.one(_BY_ID, (checked,))
+        ids = _checked_ids(operation, org_id, invitation_id)
+        with self._database.read(operation, {"org_id": org_id, "invitation_id": invitation_id}) as view:
+            row = view.one(_BY_ID, ids)
         return None if row is None else to_invitation(row)
 
     def get_invitation_by_token(self, token: str) -> Invitation | None:
@@ -161,55 +162,55 @@ class Invitations(Memberships):
             if user is None:
                 raise NotFoundError(operation, user_id, "there is no such user")
             if writing.execute(_ACCEPT, (now, user_id, invitation.id, now)) == 0:
-                raise _over(writing, operation, invitation.id)
+                raise _over(writing, operation, (invitation.org_id, invitation.id))
             if user != (invitation.email,):
                 raise AccessDeniedError(operation, user_id, "has another email than was invited")
             return join(writing, operation, (invitation.org_id, user_id, invitation.role, now))
 
         return self._write(operation, work, tx)
 
-    def revoke_invitation(self, invitation_id: str, *, tx: Transaction | None = None) -> Invitation:
-        """Take an invitation back, for good; again changes nothing.
+    def revoke_invitation(self, org_id: str, invitation_id: str, *, tx: Transaction | None = None) -> Invitation:
+        """Take an invitation of the organization back, for good; again changes nothing.
 
         Raises:
-            NotFoundError: there is no such invitation.
+            NotFoundError: the organization has no such invitation.
             ConflictError: it was accepted.
 
         """
         operation = "organization.revoke_invitation"
-        ident = checks.ident(operation, "invitation_id", invitation_id)
+        ids = _checked_ids(operation, org_id, invitation_id)
         now = self._now()
 
         def work(writing: Transaction) -> Invitation:
-            row = writing.one(_REVOKE, (now, ident)) or writing.one(_BY_ID, (ident,))
-            invitation = _returned(row, operation, ident)
+            row = writing.one(_REVOKE, (now, *ids)) or writing.one(_BY_ID, ids)
+            invitation = _returned(row, operation, invitation_id)
             if invitation.accepted_at is not None:
-                raise _accepted(operation, ident)
+                raise _accepted(operation, invitation_id)
             return invitation
 
         return self._write(operation, work, tx)
 
     def resend_invitation(
-        self, invitation_id: str, *, expires_in_days: int = 7, tx: Transaction | None = None
+        self, org_id: str, invitation_id: str, *, expires_in_days: int = 7, tx: Transaction | None = None
     ) -> IssuedInvitation:
-        """Give an invitation a new token and a new time; the earlier token opens nothing any more.
+        """Give an invitation of the organization a new token and a new time; the earlier token opens nothing any more.
 
         Raises:
-            NotFoundError: there is no such invitation.
+            NotFoundError: the organization has no such invitation.
             ConflictError: it was accepted, or the organization is closed.
             RevokedError: it was revoked.
 
         """
         operation = "organization.resend_invitation"
-        ident = checks.ident(operation, "invitation_id", invitation_id)
+        ids = _checked_ids(operation, org_id, invitation_id)
         now, expires_at = self._span(operation, expires_in_days)
         token = new_token("inv_")
 
         def work(writing: Transaction) -> Invitation:
-            claim_open(writing, operation, _returned(writing.one(_BY_ID, (ident,)), operation, ident).org_id, now)
-            row = writing.one(_RENEW, (token_hash(token), expires_at, ident))
+            claim_open(writing, operation, org_id, now)
+            row = writing.one(_RENEW, (token_hash(token), expires_at, *ids))
             if row is None:
-                raise _over(writing, operation, ident)
+                raise _over(writing, operation, ids)
             return to_invitation(row)
 
         return IssuedInvitation(self._write(operation, work, tx), token)
@@ -234,6 +235,10 @@ class Invitations(Memberships):
         return to_text(now), to_text(now + timedelta(days=days))
 
 
+def _checked_ids(operation: str, org_id: str, invitation_id: str) -> tuple[str, str]:
+    return checks.ident(operation, "org_id", org_id), checks.ident(operation, "invitation_id", invitation_id)
+
+
 def _refuse_invited(writing: Transaction, operation: str, org_id: str, email: str, now: str) -> None:
     """Refuse an address that is a member's or has a pending invitation; one that has expired is ended."""
     member = "SELECT 1 FROM memberships JOIN users ON users.id = user_id WHERE memberships.org_id = ? AND email = ?"
@@ -242,7 +247,9 @@ def _refuse_invited(writing: Transaction, operation: str, org_id: str, email: st
     writing.execute(_END_EXPIRED, (now, org_id, email, now))
     row = writing.one(f"SELECT id FROM invitations WHERE org_id = ? AND email = ? AND {_OPEN}", (org_id, email))  # noqa: S608 - ours
     if row is not None:
-        raise ConflictError(operation, "email", "has a pending invitation", hint=f"resend_invitation({row[0]!r})")
+        raise ConflictError(
+            operation, "email", "has a pending invitation", hint=f"resend_invitation sends {row[0]!s} again"
+        )
 
 
 def _returned(row: Row | None, operation: str, target: str) -> Invitation:
@@ -255,13 +262,13 @@ def _accepted(operation: str, invitation_id: str) -> ConflictError:
     return ConflictError(operation, invitation_id, "was accepted already")
 
 
-def _over(view: Reader, operation: str, invitation_id: str) -> PersistError:
+def _over(view: Reader, operation: str, ids: tuple[str, str]) -> PersistError:
     """Return the error of an invitation that is not open any more."""
-    invitation = _returned(view.one(_BY_ID, (invitation_id,)), operation, invitation_id)
+    invitation = _returned(view.one(_BY_ID, ids), operation, ids[1])
     if invitation.accepted_at is not None:
-        return _accepted(operation, invitation_id)
+        return _accepted(operation, invitation.id)
     if invitation.revoked_at is not None:
-        return RevokedError(operation, invitation_id, "was revoked", hint="ask for a new invitation")
+        return RevokedError(operation, invitation.id, "was revoked", hint="ask for a new invitation")
     return ExpiredError(
-        operation, invitation_id, f"expired at {to_text(invitation.expires_at)}", hint="ask for a new invitation"
+        operation, invitation.id, f"expired at {to_text(invitation.expires_at)}", hint="ask for a new invitation"
     )

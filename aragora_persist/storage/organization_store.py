@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Unpack
 
-    from aragora_persist.storage.port import Row, Transaction, Value
+    from aragora_persist.storage.port import Context, Row, Transaction, Value
 
 _ORGANIZATIONS = f"SELECT {COLUMNS} FROM organizations"  # noqa: S608 - our constants
 _INSERT = f"""
@@ -90,7 +90,8 @@ class OrganizationStore(Invitations):
 
     def get(self, org_id: str) -> Organization | None:
         """Return the organization of this id, or None."""
-        return self._find("organization.get", "id", checks.ident("organization.get", "org_id", org_id))
+        org_id = checks.ident("organization.get", "org_id", org_id)
+        return self._find("organization.get", "id", org_id, {"org_id": org_id})
 
     def get_by_slug(self, slug: str) -> Organization | None:
         """Return the organization of this slug, in any form that ``slug_of`` makes it of, or None."""
@@ -206,8 +207,8 @@ class OrganizationStore(Invitations):
 
         self._write(operation, work, tx)
 
-    def _find(self, operation: str, column: str, value: str) -> Organization | None:
-        with self._database.read(operation) as view:
+    def _find(self, operation: str, column: str, value: str, context: Context | None = None) -> Organization | None:
+        with self._database.read(operation, context) as view:
             row = view.one(f"{_ORGANIZATIONS} WHERE {column} = ?", (value,))
         return None if row is None else to_organization(row)
 

@@ -419,7 +419,7 @@ class TestInvitations:
         assert place_of(users, guest.id) == (acme.id, "admin")
         with pytest.raises(ConflictError, match="accepted"):
             store.accept_invitation(issued.token, guest.id)
-        found = store.get_invitation(issued.invitation.id)
+        found = store.get_invitation(acme.id, issued.invitation.id)
         assert found is not None
         assert (found.accepted_by, found.accepted_at) == (guest.id, member.joined_at)
         assert store.list_pending_invitations(acme.id).items == []
@@ -473,14 +473,14 @@ class TestInvitations:
         self, store: OrganizationStore, acme: Organization, issued: IssuedInvitation, guest: User, clock: Clock
     ) -> None:
         """It cannot be accepted or sent again; revoking again keeps the first time."""
-        revoked = store.revoke_invitation(issued.invitation.id)
+        revoked = store.revoke_invitation(acme.id, issued.invitation.id)
         clock.advance(hours=1)
-        assert store.revoke_invitation(issued.invitation.id) == revoked
+        assert store.revoke_invitation(acme.id, issued.invitation.id) == revoked
         with pytest.raises(RevokedError):
             store.accept_invitation(issued.token, guest.id)
         with pytest.raises(RevokedError):
-            store.resend_invitation(issued.invitation.id)
-        assert store.get_invitation(issued.invitation.id) == revoked
+            store.resend_invitation(acme.id, issued.invitation.id)
+        assert store.get_invitation(acme.id, issued.invitation.id) == revoked
         assert len(roles(store, acme.id)) == 1
 
     def test_an_accepted_one_is_over(
@@ -490,15 +490,27 @@ class TestInvitations:
         store.accept_invitation(issued.token, guest.id)
         for attempt in (store.revoke_invitation, store.resend_invitation):
             with pytest.raises(ConflictError, match="accepted"):
-                attempt(issued.invitation.id)
+                attempt(acme.id, issued.invitation.id)
         assert len(roles(store, acme.id)) == 2
 
+    def test_another_organization_s_is_not_there(
+        self, store: OrganizationStore, acme: Organization, issued: IssuedInvitation, users: UserStore
+    ) -> None:
+        """For reading, sending again and revoking; it stays as it was."""
+        other = store.create("Other", users.create("other@example.com").id)
+        assert store.get_invitation(other.id, issued.invitation.id) is None
+        for attempt in (store.revoke_invitation, store.resend_invitation):
+            with pytest.raises(NotFoundError):
+                attempt(other.id, issued.invitation.id)
+        assert store.list_pending_invitations(other.id).items == []
+        assert store.list_pending_invitations(acme.id).items == [issued.invitation]
+
     def test_sent_again_it_has_a_new_token_and_time(
-        self, store: OrganizationStore, issued: IssuedInvitation, guest: User, clock: Clock
+        self, store: OrganizationStore, acme: Organization, issued: IssuedInvitation, guest: User, clock: Clock
     ) -> None:
         """Even an expired one; the earlier token opens nothing."""
         clock.advance(days=8)
-        again = store.resend_invitation(issued.invitation.id, expires_in_days=2)
+        again = store.resend_invitation(acme.id, issued.invitation.id, expires_in_days=2)
 
         assert again.invitation.expires_at == clock.now + timedelta(days=2)
         assert again.invitation.id == issued.invitation.id
@@ -541,15 +553,15 @@ class TestInvitations:
         """Whatever became of them, once their time was over for long enough; the others stay."""
         monkeypatch.setattr("aragora_persist.storage.invitations._BATCH", 2)
         old = [store.invite(acme.id, f"{number}@example.com", expires_in_days=1).invitation for number in range(5)]
-        store.revoke_invitation(old[0].id)
+        store.revoke_invitation(acme.id, old[0].id)
         young = store.invite(acme.id, "young@example.com", expires_in_days=20).invitation
         clock.advance(days=11)
         assert store.cleanup_invitations(older_than_days=10) == 0
         clock.advance(microseconds=1)
         assert store.cleanup_invitations(older_than_days=10) == 5
         assert store.cleanup_invitations(older_than_days=10) == 0
-        assert store.get_invitation(old[1].id) is None
-        assert store.get_invitation(young.id) == young
+        assert store.get_invitation(acme.id, old[1].id) is None
+        assert store.get_invitation(acme.id, young.id) == young
 
 
 class TestEnd:
@@ -570,7 +582,7 @@ class TestEnd:
         attempts: list[Callable[[], object]] = [
             lambda: store.add_member(acme.id, guest.id),
             lambda: store.invite(acme.id, "new@example.com"),
-            lambda: store.resend_invitation(issued.invitation.id),
+            lambda: store.resend_invitation(acme.id, issued.invitation.id),
             lambda: store.accept_invitation(issued.token, guest.id),
             lambda: usage.record(acme.id, "debate"),
         ]
@@ -639,7 +651,7 @@ class TestEnd:
         assert roles(store, acme.id) == {owner.id: "owner", guest.id: "member"}
         users.delete(guest.id)
         assert roles(store, acme.id) == {owner.id: "owner"}
-        assert store.get_invitation(issued.invitation.id) is None
+        assert store.get_invitation(acme.id, issued.invitation.id) is None
 
     def test_unknown_ones_are_said(self, store: OrganizationStore) -> None:
         """Whatever is asked of them."""

@@ -23,12 +23,13 @@ USERS = [
     ("elsewhere", "gone", "admin"),
     ("nowhere", None, "admin"),
     ("founder", None, "member"),
+    ("mover", "gone", "viewer"),
 ]
-ORGANIZATIONS = [("acme", "owner"), ("beta", "founder"), ("delta", "founder"), ("empty", None)]
+ORGANIZATIONS = [("acme", "owner"), ("beta", "founder"), ("delta", "founder"), ("gamma", "mover"), ("empty", None)]
 
 
 def test_who_belonged_by_columns_is_a_member(tmp_path: Path) -> None:
-    """With the role of the column, as far as there is such a role; owners always; nobody loses what the column said."""
+    """With the role of the column, as far as there is such a role; owners always; who is nowhere keeps the columns."""
     path = tmp_path / "users.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         known = [migration for migration in load(folder_of("users")) if migration.version <= 3]
@@ -61,6 +62,7 @@ def test_who_belonged_by_columns_is_a_member(tmp_path: Path) -> None:
         },
         "beta": {"founder": "owner"},
         "delta": {"founder": "owner"},
+        "gamma": {"mover": "owner"},
         "empty": {},
     }
     assert columns == {
@@ -68,4 +70,5 @@ def test_who_belonged_by_columns_is_a_member(tmp_path: Path) -> None:
         "elsewhere": ("gone", "admin"),
         "nowhere": (None, "admin"),
         "founder": ("beta", "owner"),
+        "mover": ("gamma", "owner"),
     }

@@ -76,7 +76,8 @@ INDEXES = {
     "idx_usage_open": "INDEX idx_usage_open ON usage_events(org_id, timestamp) WHERE aggregated = 0",
 }
 
-# Until now, `users.org_id` and `organizations.owner_id` were all that said who belongs where.
+# Until now, `users.org_id` and `organizations.owner_id` were all that said who belongs where. From now on the columns
+# of a user show one of the memberships; those of users without any stay as they are.
 MEMBERS_BY_COLUMN = f"""
 INSERT INTO memberships (org_id, user_id, role, joined_at)
 SELECT users.org_id, users.id,
@@ -94,13 +95,16 @@ INSERT INTO memberships (org_id, user_id, role, joined_at)
 SELECT id, owner_id, 'owner', COALESCE(created_at, {NOW}) FROM organizations WHERE owner_id IS NOT NULL
 ON CONFLICT (org_id, user_id) DO NOTHING
 """
-OWNERS_WITHOUT_PRIMARY = """
-UPDATE users SET org_id = (SELECT MIN(org_id) FROM memberships WHERE user_id = users.id)
-WHERE org_id IS NULL AND id IN (SELECT user_id FROM memberships)
+PRIMARY = """
+UPDATE users SET org_id = (
+    SELECT org_id FROM memberships WHERE user_id = users.id ORDER BY joined_at, org_id LIMIT 1
+)
+WHERE id IN (SELECT user_id FROM memberships)
+AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = users.id AND org_id = users.org_id)
 """
 ROLES = """
 UPDATE users SET role = (SELECT role FROM memberships WHERE user_id = users.id AND org_id = users.org_id)
-WHERE EXISTS (SELECT 1 FROM memberships WHERE user_id = users.id AND org_id = users.org_id)
+WHERE id IN (SELECT user_id FROM memberships)
 """
 
 
@@ -112,7 +116,7 @@ def upgrade(conn: sqlite3.Connection) -> None:
         conn.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     for index in INDEXES.values():
         conn.execute(f"CREATE {index}")
-    for statement in (MEMBERS_BY_COLUMN, OWNERS_ELSEWHERE, OWNERS_WITHOUT_PRIMARY, ROLES):
+    for statement in (MEMBERS_BY_COLUMN, OWNERS_ELSEWHERE, PRIMARY, ROLES):
         conn.execute(statement)
 
 
