@@ -19,7 +19,7 @@ from aragora_persist.errors import (
 )
 from aragora_persist.storage import checks
 from aragora_persist.storage.bearer_tokens import new_token, token_hash
-from aragora_persist.storage.memberships import Memberships, claim_open, join
+from aragora_persist.storage.memberships import Memberships, join, require_open, touch
 from aragora_persist.storage.organizations import (
     GIVEN_ROLES,
     INVITATION_COLUMNS,
@@ -99,7 +99,8 @@ class Invitations(Memberships):
         token, ident = new_token("inv_"), checks.new_id()
 
         def work(writing: Transaction) -> Invitation:
-            claim_open(writing, operation, org_id, now)
+            require_open(writing, operation, org_id)
+            touch(writing, operation, org_id, now)
             _refuse_invited(writing, operation, org_id, email, now)
             if inviter is not None and writing.one("SELECT 1 FROM users WHERE id = ?", (inviter,)) is None:
                 raise NotFoundError(operation, inviter, "there is no such user")
@@ -157,7 +158,8 @@ class Invitations(Memberships):
 
         def work(writing: Transaction) -> Membership:
             invitation = _returned(writing.one(_BY_TOKEN, (hashed,)), operation, "token")
-            claim_open(writing, operation, invitation.org_id, now)
+            require_open(writing, operation, invitation.org_id)
+            touch(writing, operation, invitation.org_id, now)
             user = writing.one("SELECT email FROM users WHERE id = ?", (user_id,))
             if user is None:
                 raise NotFoundError(operation, user_id, "there is no such user")
@@ -207,7 +209,8 @@ class Invitations(Memberships):
         token = new_token("inv_")
 
         def work(writing: Transaction) -> Invitation:
-            claim_open(writing, operation, org_id, now)
+            require_open(writing, operation, org_id)
+            touch(writing, operation, org_id, now)
             row = writing.one(_RENEW, (token_hash(token), expires_at, *ids))
             if row is None:
                 raise _over(writing, operation, ids)

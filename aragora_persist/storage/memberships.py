@@ -19,7 +19,7 @@ from aragora_persist.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from aragora_persist.storage.port import Row, Transaction
+    from aragora_persist.storage.port import Reader, Transaction
 
 _MEMBERS = f"SELECT {MEMBER_COLUMNS} FROM memberships"  # noqa: S608 - our constants
 _ONE = f"{_MEMBERS} WHERE org_id = ? AND user_id = ?"
@@ -63,7 +63,8 @@ class Memberships(Store):
         now = self._now()
 
         def work(writing: Transaction) -> Membership:
-            claim_open(writing, operation, org_id, now)
+            require_open(writing, operation, org_id)
+            touch(writing, operation, org_id, now)
             return join(writing, operation, (org_id, user_id, role, now))
 
         return self._write(operation, work, tx)
@@ -115,7 +116,7 @@ class Memberships(Store):
         now = self._now()
 
         def work(writing: Transaction) -> Membership:
-            claim(writing, operation, org_id, now)
+            touch(writing, operation, org_id, now)
             member = _member(writing, operation, org_id, user_id)
             _refuse_owner(member, operation)
             return _set_role(writing, member, role, now)
@@ -135,7 +136,7 @@ class Memberships(Store):
         now = self._now()
 
         def work(writing: Transaction) -> None:
-            claim(writing, operation, org_id, now)
+            touch(writing, operation, org_id, now)
             _refuse_owner(_member(writing, operation, org_id, user_id), operation)
             writing.execute("DELETE FROM memberships WHERE org_id = ? AND user_id = ?", (org_id, user_id))
             settle(writing, [user_id], now)
@@ -173,7 +174,7 @@ class Memberships(Store):
         now = self._now()
 
         def work(writing: Transaction) -> Membership:
-            claim(writing, operation, org_id, now)
+            touch(writing, operation, org_id, now)
             member = _member(writing, operation, org_id, new_owner_id)
             previous = writing.one(f"{_MEMBERS} WHERE org_id = ? AND role = 'owner'", (org_id,))
             if previous is not None:
@@ -184,36 +185,30 @@ class Memberships(Store):
         return self._write(operation, work, tx)
 
 
-def claim(writing: Transaction, operation: str, org_id: str, now: str) -> Row:
-    """Note a change of an organization's members, invitations or state, and return its owner and when it was closed.
+def touch(writing: Transaction, operation: str, org_id: str, now: str) -> None:
+    """Note a change of an organization's members or invitations.
 
     Raises:
         NotFoundError: there is no such organization.
 
     """
-    sql = "UPDATE organizations SET updated_at = ? WHERE id = ? RETURNING owner_id, closed_at"
-    row = writing.one(sql, (now, org_id))
-    if row is None:
-        raise NotFoundError(operation, org_id, "there is no such organization")
-    return row
+    if writing.execute("UPDATE organizations SET updated_at = ? WHERE id = ?", (now, org_id)) == 0:
+        raise _unknown(operation, org_id)
 
 
-def claim_open(writing: Transaction, operation: str, org_id: str, now: str) -> None:
-    """Do as ``claim``, and refuse a closed organization.
+def require_open(view: Reader, operation: str, org_id: str) -> None:
+    """Refuse what a closed organization does not take.
 
     Raises:
         NotFoundError: there is no such organization.
         ConflictError: it is closed.
 
     """
-    _, closed_at = claim(writing, operation, org_id, now)
-    if closed_at is not None:
-        raise closed(operation, org_id)
-
-
-def closed(operation: str, org_id: str) -> ConflictError:
-    """Return the error of what a closed organization does not take."""
-    return ConflictError(operation, org_id, "this organization is closed", hint="reopen_organization opens it again")
+    row = view.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
+    if row is None:
+        raise _unknown(operation, org_id)
+    if row[0] is not None:
+        raise ConflictError(operation, org_id, "this organization is closed", hint="reopen_organization opens it again")
 
 
 def join(writing: Transaction, operation: str, member: tuple[str, str, str, str]) -> Membership:
@@ -238,6 +233,10 @@ def settle(writing: Transaction, user_ids: Iterable[str], now: str) -> None:
     parameters = [(now, user_id) for user_id in user_ids]
     writing.execute_many(_SETTLE_PRIMARY, parameters)
     writing.execute_many(_SETTLE_ROLE, parameters)
+
+
+def _unknown(operation: str, org_id: str) -> NotFoundError:
+    return NotFoundError(operation, org_id, "there is no such organization")
 
 
 def _checked(operation: str, org_id: str, user_id: str) -> tuple[str, str]:

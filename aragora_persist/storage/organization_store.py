@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import ConflictError, NotFoundError
 from aragora_persist.storage import checks
 from aragora_persist.storage.invitations import Invitations
-from aragora_persist.storage.memberships import claim, join, settle
+from aragora_persist.storage.memberships import join, settle, touch
 from aragora_persist.storage.organizations import (
     COLUMNS,
     TIERS,
@@ -171,8 +171,7 @@ class OrganizationStore(Invitations):
             NotFoundError: there is no such organization.
 
         """
-        now = self._now()
-        return self._set_closed("organization.close_organization", org_id, now, tx)
+        return self._set_closed("organization.close_organization", org_id, tx, close=True)
 
     def reopen_organization(self, org_id: str, *, tx: Transaction | None = None) -> Organization:
         """Open a closed organization again; one that is open stays so.
@@ -181,7 +180,7 @@ class OrganizationStore(Invitations):
             NotFoundError: there is no such organization.
 
         """
-        return self._set_closed("organization.reopen_organization", org_id, None, tx)
+        return self._set_closed("organization.reopen_organization", org_id, tx, close=False)
 
     def delete(self, org_id: str, *, tx: Transaction | None = None) -> None:
         """Delete an organization that never used anything, with its memberships, invitations and share links.
@@ -196,7 +195,7 @@ class OrganizationStore(Invitations):
         now = self._now()
 
         def work(writing: Transaction) -> None:
-            claim(writing, operation, org_id, now)
+            touch(writing, operation, org_id, now)
             for table in ("usage_events", "usage_monthly"):
                 if writing.one(f"SELECT 1 FROM {table} WHERE org_id = ? LIMIT 1", (org_id,)) is not None:  # noqa: S608 - ours
                     raise ConflictError(operation, org_id, "has usage", hint="close_organization keeps it")
@@ -212,15 +211,16 @@ class OrganizationStore(Invitations):
             row = view.one(f"{_ORGANIZATIONS} WHERE {column} = ?", (value,))
         return None if row is None else to_organization(row)
 
-    def _set_closed(self, operation: str, org_id: str, closed_at: str | None, tx: Transaction | None) -> Organization:
+    def _set_closed(self, operation: str, org_id: str, tx: Transaction | None, *, close: bool) -> Organization:
         org_id = checks.ident(operation, "org_id", org_id)
         now = self._now()
+        sql = f"UPDATE organizations SET closed_at = ?, updated_at = ? WHERE id = ? RETURNING {COLUMNS}"  # noqa: S608 - ours
 
         def work(writing: Transaction) -> Organization:
-            _, since = claim(writing, operation, org_id, now)
-            if (since is None) != (closed_at is None):
-                writing.execute("UPDATE organizations SET closed_at = ? WHERE id = ?", (closed_at, org_id))
-            return _returned(writing.one(f"{_ORGANIZATIONS} WHERE id = ?", (org_id,)), operation, org_id)
+            found = _returned(writing.one(f"{_ORGANIZATIONS} WHERE id = ?", (org_id,)), operation, org_id)
+            if (found.closed_at is not None) == close:
+                return found
+            return _returned(writing.one(sql, (now if close else None, now, org_id)), operation, org_id)
 
         return self._write(operation, work, tx)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, RevokedError
 from aragora_persist.storage import checks
 from aragora_persist.storage.bearer_tokens import new_token, token_hash
-from aragora_persist.storage.memberships import closed
+from aragora_persist.storage.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.share_links import (
     COLUMNS,
@@ -273,11 +273,7 @@ def _check_owner(writing: Transaction, operation: str, owner_id: str, org_id: st
         raise NotFoundError(operation, owner_id, "there is no such user")
     if org_id is None:
         return
-    row = writing.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
-    if row is None:
-        raise NotFoundError(operation, org_id, "there is no such organization")
-    if row[0] is not None:
-        raise closed(operation, org_id)
+    require_open(writing, operation, org_id)
     if writing.one(_MEMBER, (org_id, owner_id)) is None:
         raise AccessDeniedError(operation, owner_id, "is not a member of the organization", hint="add_member first")
 

@@ -13,9 +13,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import NotFoundError
 from aragora_persist.storage import checks
-from aragora_persist.storage.memberships import closed
+from aragora_persist.storage.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.usage import (
@@ -32,7 +31,7 @@ from aragora_persist.storage.usage import (
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from typing import Any
 
@@ -189,19 +188,11 @@ class UsageStore(Store):
         org_ids = sorted({str(row[0]) for row in rows})
 
         def work(writing: Transaction) -> int:
-            _require_open(writing, operation, org_ids)
+            for org_id in org_ids:
+                require_open(writing, operation, org_id)
             return writing.execute_many(_INSERT, rows)
 
         return self._write(operation, work, tx) if rows else 0
-
-
-def _require_open(writing: Transaction, operation: str, org_ids: Sequence[str]) -> None:
-    for org_id in org_ids:
-        row = writing.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
-        if row is None:
-            raise NotFoundError(operation, org_id, "there is no such organization")
-        if row[0] is not None:
-            raise closed(operation, org_id)
 
 
 def _aggregate_batch(writing: Transaction) -> int:
