@@ -66,7 +66,7 @@ class Keyring:
         path = settings.encryption_key_file
         if path is None:
             return None
-        return cls(*parse_keys(FileSecret(path, VARIABLE).reveal()))
+        return cls(*_parse_keys(FileSecret(path, VARIABLE).reveal()))
 
     @classmethod
     def required(cls, settings: Settings, operation: str) -> Keyring:
@@ -117,7 +117,7 @@ class Keyring:
         return f"Keyring({len(self._keys)} keys)"
 
 
-def parse_keys(text: str) -> list[bytes]:
+def _parse_keys(text: str) -> list[bytes]:
     """Return the keys of a key file's text, the first one first; empty lines are none.
 
     Raises:

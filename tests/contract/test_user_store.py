@@ -323,6 +323,15 @@ class TestAuthenticate:
         assert after is not None
         assert (after.failed_login_count, after.last_login_at, after.locked_until) == (1, None, None)
 
+    @pytest.mark.parametrize("password", [None, 5, b"correct horse"])
+    def test_what_is_no_text_is_no_password(self, store: UserStore, user: User, password: str) -> None:
+        """It is the caller's mistake, for users and for nobody, and no failed attempt."""
+        for email in (EMAIL, "unknown@example.com"):
+            with pytest.raises(InvalidValueError) as refused:
+                store.authenticate(email, password)
+            assert refused.value.target == "password"
+        assert store.get(user.id) == user
+
     def test_nobody_logs_in_as_nobody(self, store: UserStore) -> None:
         """Unknown and impossible emails are None, and make no rows."""
         assert store.authenticate("unknown@example.com", PASSWORD) is None
