@@ -94,8 +94,12 @@ def from_row(row: Row) -> User:
         DamagedError: the stored preferences are not a JSON object, or a time is none.
 
     """
-    (ident, email, name, org_id, role, created, updated, login, active, verified, avatar, preferences) = row[:12]
-    (locked, failures, reason, activity, debate, version, mfa) = row[12:]
+    # fmt: off
+    (
+        ident, email, name, org_id, role, created, updated, login, active, verified, avatar, preferences,
+        locked, failures, reason, activity, debate, version, mfa,
+    ) = row
+    # fmt: on
     try:
         return _user(
             ident,
