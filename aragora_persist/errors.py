@@ -75,7 +75,7 @@ class AccountLockedError(PersistError):
 
 
 class AccountInactiveError(PersistError):
-    """The password is right, but the account was switched off."""
+    """The password or key is right, but the account was switched off."""
 
 
 class ExpiredError(PersistError):
