@@ -29,12 +29,12 @@ from aragora_persist.storage.writer import Writer
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.port import Context, Result, Row, Transaction, Value
 
 
 def open_engine(
@@ -90,6 +90,14 @@ class Engine:
         if self._closed:
             raise self._used_after_close(operation)
         return View(self._shared.readers, operation, context)
+
+    def read_one(
+        self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
+    ) -> Row | None:
+        """Return the first row of one statement. See ``port.Backend``."""
+        if self._closed:
+            raise self._used_after_close(operation)
+        return self._shared.readers.one(operation, sql, parameters, context)
 
     def write(
         self,

@@ -83,6 +83,12 @@ class Backend(Protocol):
         """
         ...
 
+    def read_one(
+        self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
+    ) -> Row | None:
+        """Return the first row of one statement, or None: what a view with ``one`` does, at half its cost."""
+        ...
+
     def write(
         self,
         operation: str,
@@ -95,8 +101,12 @@ class Backend(Protocol):
 
         This is how stores write, and how a backend may commit the work of several callers at once; each is still alone
         in its own: an exception of ``work`` takes back what it wrote, fails only its caller, and is raised there.
-        ``work`` may run in another thread than the caller's, does nothing but speak to its transaction, and never
-        waits. ``durability`` None is the configured default.
+        ``work`` may run in another thread than the caller's, and again when a run was taken back without being its
+        fault; so it keeps nothing from one run to the next, does nothing but speak to its transaction, and never waits.
+        ``durability`` None is the configured default.
+
+        When this returns or raises, it is decided whether the write took place; an interrupt (Ctrl-C) that came too
+        late to prevent it carries a note that says so.
 
         Raises:
             BusyError: the turn or the write lock was not had within the timeout; nothing was written.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.storage.connecting import connect_reader
 from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sessions import View
+from aragora_persist.storage.slow import report_slow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from aragora_persist.settings import Settings
+    from aragora_persist.storage.port import Context, Row, Value
     from aragora_persist.storage.writer import Writer
 
 _KEPT_OPEN = 16
@@ -36,37 +41,42 @@ class ReaderPool:
 
     def take(self, operation: str) -> sqlite3.Connection:
         """Return a connection with a read transaction open."""
-        if self._closed:
-            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = connect_reader(self._path, self._timeout_s)
+        connection = self._lend(operation)
         try:
             connection.execute("BEGIN")
         except DRIVER_ERRORS as error:
+            self._lent.discard(connection)
             connection.close()
             raise translate(error, operation, self.target) from error
-        self._lent.add(connection)
         return connection
 
     def give(self, connection: sqlite3.Connection) -> None:
         """End the read transaction; keep the connection unless it broke, or there are plenty, or all was closed."""
         if connection not in self._lent:
             return  # inherited by a forked child: not even closing it is allowed
-        self._lent.discard(connection)
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
+            self._lent.discard(connection)
             connection.close()
             return
-        if len(self._free) < _KEPT_OPEN:
-            self._free.append(connection)
-            if self._closed:
-                self._close_free()
-        else:
-            connection.close()
+        self._take_back(connection)
+
+    def one(self, operation: str, sql: str, parameters: Sequence[Value], context: Context | None) -> Row | None:
+        """Return the first row. One statement sees one state by itself, and needs no transaction for that."""
+        connection = self._lend(operation)
+        start = perf_counter()
+        try:
+            row: Row | None = connection.execute(sql, parameters).fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, operation, self.target) from error
+        finally:
+            spent_s = perf_counter() - start
+            self._take_back(connection)
+            if spent_s * 1000 > self.slow_query_ms:
+                report_slow(operation, context, spent_s, self.slow_query_ms)
+        return row
 
     def close(self) -> None:
         """Close what is free now, and what is lent when it comes back."""
@@ -79,6 +89,25 @@ class ReaderPool:
         self._free = deque()
         self._lent = set()
         return inherited
+
+    def _lend(self, operation: str) -> sqlite3.Connection:
+        if self._closed:
+            raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            connection = connect_reader(self._path, self._timeout_s)
+        self._lent.add(connection)
+        return connection
+
+    def _take_back(self, connection: sqlite3.Connection) -> None:
+        self._lent.discard(connection)
+        if len(self._free) < _KEPT_OPEN:
+            self._free.append(connection)
+            if self._closed:
+                self._close_free()
+        else:
+            connection.close()
 
     def _close_free(self) -> None:
         while self._free:
@@ -112,6 +141,11 @@ class SharedConnection:
         if self._writer.owns(connection):
             connection.execute("PRAGMA query_only=OFF")
             self._writer.give()
+
+    def one(self, operation: str, sql: str, parameters: Sequence[Value], context: Context | None) -> Row | None:
+        """Return the first row."""
+        with View(self, operation, context) as view:
+            return view.one(sql, parameters)
 
     def close(self) -> None:
         """Do nothing: the writer closes its connection."""

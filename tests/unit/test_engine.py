@@ -54,6 +54,19 @@ class TestReading:
         with pytest.raises(MisuseError, match="ended"):
             view.one(COUNT)
 
+    def test_one_statement_needs_no_view(self, either: Engine) -> None:
+        """The first row comes without a block; it cannot write, and its errors are ours."""
+        add(either, "a", "b")
+        rows = "SELECT jti FROM token_blacklist WHERE jti >= ? ORDER BY jti"
+        assert [either.read_one("look", rows, (first,)) for first in ("a", "b", "c")] == [("a",), ("b",), None]
+        with pytest.raises(StorageError, match="readonly"):
+            either.read_one("sneak", INSERT + " RETURNING jti", ("c",))
+        with pytest.raises(StorageError, match="no such table") as refused:
+            either.read_one("broken", "SELECT * FROM nowhere")
+        assert refused.value.operation == "broken"
+        add(either, "d")
+        assert count(either) == 3
+
     def test_cannot_write(self, either: Engine) -> None:
         """A view refuses to change anything."""
         with pytest.raises(StorageError, match="readonly"), either.read("sneak") as view:
@@ -245,12 +258,14 @@ class TestSlowQueries:
             open_engine(path, "tokens", settings=settings(ARAGORA_SLOW_QUERY_MS="0")) as engine,
             caplog.at_level(logging.WARNING, "aragora_persist.slow"),
         ):
-            with engine.transaction("save_cycle [cycle=5]") as tx:
+            with engine.transaction("save_cycle") as tx:
                 tx.execute(INSERT, ("a",))
-            with engine.read("get_cycle") as view:
+            with engine.read("get_cycle", {"cycle": 5}) as view:
                 view.one(COUNT)
+            engine.read_one("find_cycle", COUNT, context={"cycle": 6})
+            engine.write("keep_cycle", lambda tx: tx.execute(INSERT, ("b",)), context={"cycle": 7})
         names = [record.getMessage().split(": ")[1].split(" (")[0] for record in caplog.records]
-        assert names == ["save_cycle [cycle=5]", "get_cycle"]
+        assert names == ["save_cycle", "get_cycle [cycle=5]", "find_cycle [cycle=6]", "keep_cycle [cycle=7]"]
 
     def test_a_fast_query_is_not(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Below the threshold nothing is logged."""

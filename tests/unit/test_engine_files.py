@@ -85,6 +85,17 @@ def test_the_slow_query_line_is_the_documented_one(
     assert {(record.name, record.levelname) for record in caplog.records} <= {("aragora_persist.slow", "WARNING")}
 
 
+def test_the_slow_query_line_shows_its_context_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Several keys share the brackets; a value is cut, and cannot begin a line of its own."""
+    report_slow("save", {"loop": "a\nSlow query", "cycle": None, "text": "x" * 1000}, 1.0, 500.0)
+    report_slow("save", {}, 1.0, 500.0)
+    cut = "x" * 99 + "…"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Slow query (1.000s): save [loop=a\\nSlow query, cycle=None, text={cut}] (threshold: 0.500s)",
+        "Slow query (1.000s): save (threshold: 0.500s)",
+    ]
+
+
 def test_an_unconfigured_program_gets_no_log(tmp_path: Path) -> None:
     """A library does not write to the standard error of a program that did not ask for its log."""
     code = (
