@@ -24,11 +24,11 @@ from aragora_persist.storage.postgresql.sessions import Session, View, WriteTran
 from aragora_persist.storage.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from aragora_persist.settings import Secret, Settings
-    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.port import Context, Result, Row, Transaction, Value
     from aragora_persist.storage.postgresql.connecting import Connection
 
 _SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
@@ -44,10 +44,13 @@ def open_database(
     database: str, address: Secret, schema: str, settings: Settings, *, migrate: bool
 ) -> PostgresqlDatabase:
     """Open a database with the schema of this release; see ``open_postgresql``."""
-    server = Server(address, schema, settings.db_timeout_s)
-    with server.connect("open database") as connection:
-        require_schema(connection, server, database, migrate=migrate)
-    return PostgresqlDatabase(database, server, settings)
+    opened = PostgresqlDatabase(database, Server(address, schema, settings.db_timeout_s), settings)
+    try:
+        opened.require_schema(migrate=migrate)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 class PostgresqlDatabase:
@@ -63,9 +66,24 @@ class PostgresqlDatabase:
         self._begin_anew()
         watch(self)
 
+    def require_schema(self, *, migrate: bool) -> None:
+        """Make sure that this release can work with the schema; see ``opening``."""
+        connection = self._pool.take("open database", self._server.timeout_s)
+        try:
+            require_schema(connection, self._server, self.name, migrate=migrate)
+        finally:
+            self._pool.give(connection)
+
     def read(self, operation: str, context: Context | None = None) -> View:
         """Open a view for reading. See ``port.Backend``."""
         return View(self, operation, context)
+
+    def read_one(
+        self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
+    ) -> Row | None:
+        """Return the first row of one statement. See ``port.Backend``."""
+        with View(self, operation, context) as view:
+            return view.one(sql, parameters)
 
     def write(
         self,
