@@ -33,10 +33,11 @@ OPERATION = "audit.erase_person"
 AT_ONCE = 1_000
 """How many entries one transaction erases: some tens of milliseconds."""
 
-_BY_PERSON = f"SELECT {COLUMNS} FROM audit_log WHERE user_id = ? ORDER BY id LIMIT {AT_ONCE}"  # noqa: S608 - constants
-_OF_PERSON = (
-    f"SELECT {COLUMNS} FROM audit_log WHERE resource_type = 'user' AND resource_id = ? ORDER BY id LIMIT {AT_ONCE}"  # noqa: S608 - as above
-)
+_BY_PERSON = f"SELECT {COLUMNS} FROM audit_log WHERE user_id = ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+_UPON_PERSON = f"""
+    SELECT {COLUMNS} FROM audit_log
+    WHERE resource_type = 'user' AND resource_id = ? AND (user_id IS NULL OR user_id <> ?) ORDER BY id LIMIT ?
+"""  # noqa: S608 - as above
 _ERASE_ACTOR = (
     "UPDATE audit_log SET user_id = NULL, ip_address = NULL, user_agent = NULL, actor_salt = NULL, actor_hash = ?,"
     " erased_at = ? WHERE id = ?"
@@ -50,22 +51,21 @@ _ERASE_DETAILS = "UPDATE audit_log SET details = '{}' WHERE id = ?"
 
 def erase_some(tx: Transaction, user_id: str, ordered_by: str | None, now: str, key: SigningKey | None) -> int:
     """Erase some of the entries that name a person, and return how many; 0 when there are none any more."""
-    acted = [AuditRow(*row) for row in tx.all(_BY_PERSON, (user_id,))]
-    erased = {row.id for row in acted}
+    acted = [AuditRow(*row) for row in tx.all(_BY_PERSON, (user_id, AT_ONCE))]
+    # Whoever acts upon a person stays; what was done, and to whom, is the person's.
+    upon = [AuditRow(*row) for row in tx.all(_UPON_PERSON, (user_id, user_id, AT_ONCE))]
     tx.execute_many(_ERASE_ACTOR, [(_kept(row, actor_hash(row)), now, row.id) for row in acted])
     tx.execute_many(_ERASE_DETAILS, [(row.id,) for row in acted if not has_subject_group(row)])
-    # Whoever acts upon a person stays; what was done, and to whom, is the person's.
-    concerned = acted + [AuditRow(*row) for row in tx.all(_OF_PERSON, (user_id,)) if row[0] not in erased]
     # The log's own statements say nothing of a person but who ordered them, and verification needs them.
-    subjects = [row for row in concerned if has_subject(row) and row.action not in OWN_ACTIONS]
+    subjects = [row for row in acted + upon if has_subject(row) and row.action not in OWN_ACTIONS]
     tx.execute_many(_ERASE_SUBJECT, [(_kept(row, subject_hash(row)), now, row.id) for row in subjects])
-    if concerned:
+    if acted or upon:
         statement: dict[str, Any] = {"actor": _spans(acted), "subject": _spans(subjects)}
         if key is not None:
             statement = key.sign("erasure", now, statement)
         new = NewEntry(ERASURE, user_id=ordered_by, details=statement)
         append(tx, OPERATION, [draft_own(OPERATION, new, from_text(now))])
-    return len(concerned)
+    return len(acted) + len(upon)
 
 
 def _kept(row: AuditRow, committed: bytes) -> bytes | None:
