@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import docker
-    from docker.models.containers import Container
 
 pytest_plugins = ("tests.image_fixtures",)
 
@@ -53,27 +52,22 @@ class PostgresqlServer:
 
     def __init__(self, engine: Engine) -> None:
         self._free: defaultdict[str, list[str]] = defaultdict(list)
-        self._passwords = {role: secrets.token_urlsafe(24) for role in ROLES_WITH_PASSWORDS}
-        files = engine.secret_files("db", "postgres", password_files(self._passwords))
-        self.container: Container = engine.container(
+        passwords = {role: secrets.token_urlsafe(24) for role in ROLES_WITH_PASSWORDS}
+        files = engine.secret_files("db", "postgres", password_files(passwords))
+        container = engine.container(
             "db",
             "postgres",
             ports={"5432/tcp": ("127.0.0.1", None)},
             volumes={**mounted(files), **data_mounted(engine.volume("data"))},
         )
-        self.start()
-
-    @property
-    def password(self) -> str:
-        """The password in its address."""
-        return self._passwords["postgres"]
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self.container.start()
-        self.address = database_url(self.container, "postgres", self.password)
-        self.admin_address = database_url(self.container, "supabase_admin", self._passwords["supabase_admin"])
+        container.start()
+        self.password = passwords["postgres"]
+        self.address = database_url(container, "postgres", self.password)
         wait_until(lambda: connects(self.address), "the server to answer", every_s=0.02)
+        admin_address = database_url(container, "supabase_admin", passwords["supabase_admin"])
+        self.admin = psycopg.connect(admin_address, autocommit=True)
+        self.do("ALTER SYSTEM SET fsync = off")  # what it holds is needed no longer than it runs
+        self.do("SELECT pg_reload_conf()")
 
     def new_schema(self) -> str:
         """Return a name that no schema has."""
@@ -86,17 +80,19 @@ class PostgresqlServer:
 
     def give_schema(self, database: str, schema: str) -> None:
         """Take the schema back for the next test, as it was when it was new."""
-        with psycopg.connect(self.admin_address) as connection:
-            connection.execute(_EMPTY.format(schema=schema).encode())
+        self.do(_EMPTY.format(schema=schema))
         self._free[database].append(schema)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """Return what a query of the superuser answers."""
-        with psycopg.connect(self.admin_address, autocommit=True) as connection:
-            return connection.execute(sql.encode()).fetchall()
+        return self.admin.execute(sql.encode()).fetchall()
 
     def do(self, sql: str) -> None:
-        """Run a statement as the user of the address."""
+        """Run a statement as the superuser."""
+        self.admin.execute(sql.encode())
+
+    def do_as_user(self, sql: str) -> None:
+        """Run statements as the user of the address, who then owns what they make."""
         with psycopg.connect(self.address, autocommit=True) as connection:
             connection.execute(sql.encode())
 
@@ -105,7 +101,9 @@ class PostgresqlServer:
 def postgresql(docker_engine: docker.DockerClient) -> Iterator[PostgresqlServer]:
     """Give a running server."""
     with Engine(docker_engine) as engine:
-        yield PostgresqlServer(engine)
+        server = PostgresqlServer(engine)
+        yield server
+        server.admin.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from aragora_persist.errors import (
@@ -158,7 +157,7 @@ class TestSchema:
 
     def test_the_default_schema_is_the_documented_one(self, postgresql: PostgresqlServer) -> None:
         """``aragora_<name>``; made for the administrator's convenience beforehand, it is filled."""
-        postgresql.do("CREATE SCHEMA aragora_tokens")
+        postgresql.do_as_user("CREATE SCHEMA aragora_tokens")
         try:
             with open_postgresql("tokens", Secret(postgresql.address)) as opened:
                 assert one(opened, "SELECT COUNT(*) FROM aragora_tokens.token_blacklist") == 0
@@ -204,7 +203,7 @@ class TestSchema:
 
     def test_tables_of_another_program_are_left_alone(self, postgresql: PostgresqlServer, schema: str) -> None:
         """A schema that is not ours is refused, and nothing is made in it."""
-        postgresql.do(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.users (x int)")
+        postgresql.do_as_user(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.users (x int)")
         with pytest.raises(ConflictError, match="not ours"):
             open_postgresql("users", postgresql.address, schema=schema)
         assert postgresql.rows(f"SELECT relname FROM pg_class WHERE relnamespace = '{schema}'::regnamespace") == [
@@ -570,14 +569,13 @@ class TestFaults:
     ) -> None:
         """Not as busy; afterwards everything works again."""
         assert one(other, COUNT) == 0
-        with psycopg.connect(postgresql.admin_address, autocommit=True) as admin:
-            admin.execute("ALTER ROLE postgres NOLOGIN")
-            try:
-                cut_off(postgresql, schema)
-                with pytest.raises(AccessDeniedError, match="not permitted to log in"):
-                    one(other, COUNT)
-            finally:
-                admin.execute("ALTER ROLE postgres LOGIN")
+        postgresql.do("ALTER ROLE postgres NOLOGIN")
+        try:
+            cut_off(postgresql, schema)
+            with pytest.raises(AccessDeniedError, match="not permitted to log in"):
+                one(other, COUNT)
+        finally:
+            postgresql.do("ALTER ROLE postgres LOGIN")
         assert (one(other, COUNT), one(database, COUNT)) == (0, 0)
 
     @pytest.mark.parametrize("wrong", ["password", "port", "database"])
