@@ -17,8 +17,10 @@ from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from aragora_persist.migrations.plan import Applied
     from aragora_persist.settings import Settings
 
 
@@ -40,25 +42,30 @@ def require_schema(
         applied = ledger.read(connection)
     except DRIVER_ERRORS as error:
         raise translate(error, "open database", target) from error
-    version, latest = len(applied), latest_version(database)
-    if version < latest:
-        if not (migrate or fresh):
-            raise SchemaOutdatedError(
-                "open database",
-                target,
-                f"has schema {version}, this release needs {latest}",
-                hint=_way_out(path, database),
-            )
+    if len(applied) < latest_version(database) and (migrate or fresh):
         from aragora_persist.migrations.runner import migrate_connection  # noqa: PLC0415 - loads only when needed
 
         migrate_connection(connection, path, database, settings=settings)
-    elif version > latest and not ledger.readable_by(applied, VERSION):
-        raise SchemaTooNewError(
-            "open database",
-            target,
-            f"has schema {version}, which needs release {applied[-1].min_reader} (this is {VERSION})",
-            hint="upgrade aragora-persist",
-        )
+    else:
+        refuse_unfit(applied, path, database)
+
+
+def refuse_unfit(applied: Sequence[Applied], path: Path | None, database: str) -> None:
+    """Make sure that this release can work with what the ledger says of the schema.
+
+    Raises:
+        SchemaOutdatedError: it is older.
+        SchemaTooNewError: it is newer, and says that this release is too old for it.
+
+    """
+    target = path or MEMORY
+    version, latest = len(applied), latest_version(database)
+    if version < latest:
+        problem = f"has schema {version}, this release needs {latest}"
+        raise SchemaOutdatedError("open database", target, problem, hint=_way_out(path, database))
+    if version > latest and not ledger.readable_by(applied, VERSION):
+        problem = f"has schema {version}, which needs release {applied[-1].min_reader} (this is {VERSION})"
+        raise SchemaTooNewError("open database", target, problem, hint="upgrade aragora-persist")
 
 
 def _way_out(path: Path | None, database: str) -> str:

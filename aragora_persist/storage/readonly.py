@@ -73,7 +73,7 @@ def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
         how = "&readonly_shm=1"
     else:
         path, how = stack.enter_context(_copied(path, wal)), ""
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro{how}", uri=True, isolation_level=None)
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro{how}", uri=True, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
