@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -135,12 +135,13 @@ def test_of_many_at_once_one_uses_a_code(users: UserStore, user: User) -> None:
     assert sorted(outcomes) == [False] * 7 + [True]
 
 
-@pytest.mark.parametrize("wrong", ["", "\0", "\udc80", "x" * 1_001, None, 5])
-def test_refuses_what_is_no_secret(users: UserStore, user: User, wrong: str) -> None:
-    """With the field's name, and not with what was passed; unknown users are said."""
-    with pytest.raises(InvalidValueError) as refused:
-        users.set_mfa_secret(user.id, wrong)
-    assert refused.value.target == "secret"
+def test_refuses_what_is_no_secret(users: UserStore, user: User) -> None:
+    """With the field's name; unknown users are said."""
+    values: tuple[Any, ...] = ("", "\0", "\udc80", "x" * 1_001, None, 5)
+    for wrong in values:
+        with pytest.raises(InvalidValueError) as refused:
+            users.set_mfa_secret(user.id, wrong)
+        assert refused.value.target == "secret"
     for call in (users.enable_mfa, users.disable_mfa, users.new_backup_codes):
         with pytest.raises(NotFoundError):
             call("unknown")
