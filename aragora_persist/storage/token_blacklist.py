@@ -38,10 +38,9 @@ _OF_USER = f"""
     SELECT {_COLUMNS} FROM token_blacklist WHERE user_id = ? AND expires_at > ? AND (revoked_at, jti) > (?, ?)
     ORDER BY revoked_at, jti LIMIT ?
 """  # noqa: S608 - as above
-# The expiry stands there twice: a token that is revoked anew meanwhile, until later, must stay.
 _DELETE_EXPIRED = """
-    DELETE FROM token_blacklist WHERE expires_at <= ? AND jti IN
-        (SELECT jti FROM token_blacklist WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+    DELETE FROM token_blacklist
+    WHERE jti IN (SELECT jti FROM token_blacklist WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
 """
 
 
@@ -138,7 +137,7 @@ class TokenBlacklist(Store):
         checks.whole("token.cleanup", "batch_size", batch_size, least=1, most=100_000)
         now, deleted = self._now(), 0
         while True:
-            some = self._write("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, now, batch_size)))
+            some = self._write("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, batch_size)))
             deleted += some
             if some < batch_size:
                 return deleted

@@ -59,6 +59,12 @@ def everything(memories: MemoryStore) -> list[list[Any]]:
         return [sorted(view.all(f"SELECT * FROM {table}"), key=repr) for table in TABLES]
 
 
+def counts(memories: MemoryStore) -> dict[Any, Any]:
+    """Return the numbers that are kept of the tiers, where they are not nothing."""
+    with memories.database.read("counts") as view:
+        return {row[0]: row[1] for row in view.all("SELECT tier, memories FROM tier_counts WHERE memories <> 0")}
+
+
 def put(memories: MemoryStore, memory_id: str, **columns: Any) -> None:  # noqa: ANN401 - any column
     """Write columns of a memory behind the store's back, and its strength after them."""
     with memories.database.transaction() as tx:
@@ -164,6 +170,7 @@ def test_outcomes_teach_and_move(memories: MemoryStore, clock: Clock) -> None:
     second = memories.record_outcome("m1", success=True)
 
     assert (second.tier, second.success_count, second.failure_count) == ("medium", 2, 0)
+    assert counts(memories) == {"medium": 1}
     assert (second.tier_changed_at, second.updated_at) == (moved_at, moved_at)
     assert second.stability == pytest.approx(0.15 + 0.3 * (2 / 3 - 0.15))
     assert list(memories.iter_transitions("m1")) == [TierTransition("m1", "fast", "medium", "demotion", moved_at)]
@@ -549,7 +556,7 @@ class Machine(RuleBasedStateMachine):
         """Tell whether a memory is outside of the archive."""
         return name in self.model and not self.model[name].archived
 
-    @rule(name=names, tier=st.sampled_from(TIER_NAMES))
+    @rule(name=names, tier=st.sampled_from(("fast", *TIER_NAMES)))
     def add(self, name: str, tier: str) -> None:
         """Add one, or the same again."""
         if name in self.model and self.model[name].archived:
@@ -559,7 +566,7 @@ class Machine(RuleBasedStateMachine):
             self.memories.add("a fact", tier=tier, memory_id=name)
             self.model.setdefault(name, Modelled(tier, self.clock.now))
 
-    @rule(name=names, outcomes=st.lists(st.booleans(), max_size=6))
+    @rule(name=names, outcomes=st.lists(st.booleans(), min_size=2, max_size=6))
     def learn(self, name: str, outcomes: list[bool]) -> None:
         """Use one, with outcomes."""
         if not self.there(name):
@@ -596,6 +603,16 @@ class Machine(RuleBasedStateMachine):
             self.memories.archive(name)
             self.model[name].archived = True
 
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        """Delete one wherever it is, or be refused."""
+        if name not in self.model or self.model[name].red:
+            with pytest.raises(ConflictError if name in self.model else NotFoundError):
+                self.memories.delete(name)
+        else:
+            self.memories.delete(name)
+            del self.model[name]
+
     @rule(hours=st.sampled_from([1, 3, 25, 500]))
     def sweep(self, hours: int) -> None:
         """Let time pass, and sweep."""
@@ -612,9 +629,7 @@ class Machine(RuleBasedStateMachine):
         found = {memory.id: memory for memory in self.memories.iter_memories()}
         assert found.keys() == {name for name in self.model if self.there(name)}
         assert {memory.id for memory in self.memories.iter_archived()} == self.model.keys() - found.keys()
-        with self.memories.database.read("counts") as view:
-            counts = view.all("SELECT tier, memories FROM tier_counts WHERE memories <> 0")
-        assert {row[0]: row[1] for row in counts} == Counter(
+        assert counts(self.memories) == Counter(
             one.tier for one in self.model.values() if not (one.archived or one.red)
         )
         for name, memory in found.items():
