@@ -191,7 +191,8 @@ class AuditStore(Store):
             end = self._write(operation, partial(retention.end_of_old, cutoff=cutoff), tx)
         key = self._signing_key()
         self._write(operation, lambda writing: retention.authorize(writing, end, cutoff, days, to_text(now), key), tx)
-        return self._repeat(operation, partial(retention.remove_some, end=end), tx)
+        removed = self._repeat(operation, partial(retention.remove_some, end=end), tx)
+        return removed + self._repeat(operation, partial(retention.remove_strays, cutoff=cutoff), tx)
 
     def erase_person(self, user_id: str, *, by: str | None = None, tx: Transaction | None = None) -> int:
         """Erase what is personal in every entry that names this user, and return how many entries there were.

@@ -8,6 +8,7 @@ import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aragora_persist.storage.port import Backend
+    from aragora_persist.storage.port import Backend, Transaction, Value
     from aragora_persist.testing import Clock
 
 pytest_plugins = ("tests.contract.audit_fixtures",)
@@ -54,6 +55,10 @@ def ids(entries: list[AuditEntry]) -> list[int]:
 def assert_sound(audit: AuditStore, head: TreeHead | None = None, public_keys: tuple[str, ...] = ()) -> None:
     """Fail unless verification finds nothing."""
     assert audit.verify(head, public_keys=public_keys).problems == ()
+
+
+def _execute(tx: Transaction, sql: str, values: tuple[Value, ...]) -> int:
+    return tx.execute(sql, values)
 
 
 class TestLogging:
@@ -398,6 +403,17 @@ class TestRetention:
         entry = audit.log("next")
         assert (entry.id, audit.verify().size) == (8, 8)
         assert_sound(audit)
+
+    def test_old_rows_beside_the_log_go_too(self, audit: AuditStore, clock: Clock) -> None:
+        """What plain SQL wrote is personal like the rest."""
+        fill(audit, clock, 2)
+        insert = "INSERT INTO audit_log (id, timestamp, action, user_id) VALUES (?, ?, 'stray', 'p')"
+        for ident, timestamp in ((50, "2020-01-01T00:00:00.000000Z"), (51, "2999-01-01T00:00:00.000000Z")):
+            audit.database.write("x", partial(_execute, sql=insert, values=(ident, timestamp)))
+        assert audit.cleanup_old_entries() == 1
+        assert ids(list(audit.iter_entries(action="stray"))) == [51]
+        assert audit.erase_person("p") == 1
+        assert audit.count(action="stray", user_id="p") == 0
 
     def test_a_head_older_than_what_remains(self, audit: AuditStore, clock: Clock) -> None:
         """Nothing can be said of it, and that is said."""

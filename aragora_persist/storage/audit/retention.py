@@ -83,3 +83,12 @@ def remove_some(tx: Transaction, end: int) -> int:
         tx.execute("DELETE FROM audit_log WHERE position >= ? AND position < ?", (state.removed, until))
         tx.execute("UPDATE audit_tree SET removed = ?, removed_edge = ? WHERE id = 1", (edge.size, edge.stored()))
     return len(rows)
+
+
+def remove_strays(tx: Transaction, cutoff: str) -> int:
+    """Remove old rows that plain SQL wrote beside the log, at most ``AT_ONCE``, and return how many."""
+    return tx.execute(
+        "DELETE FROM audit_log WHERE id IN"
+        " (SELECT id FROM audit_log WHERE position IS NULL AND timestamp < ? ORDER BY id LIMIT ?)",
+        (cutoff, AT_ONCE),
+    )
