@@ -12,14 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import (
-    AccountInactiveError,
-    BusyError,
-    InvalidValueError,
-    MisuseError,
-    NotFoundError,
-    StorageError,
-)
+from aragora_persist.errors import AccountInactiveError, InvalidValueError, NotFoundError, PersistError
 from aragora_persist.settings import Secret
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.bearer_tokens import new_token, token_hash
@@ -183,7 +176,7 @@ class UserApiKeys(Store):
 
         # Whose key it is, is known: that must not fail because a note of it has to wait, is made in a block that writes
         # already, or cannot be written at all.
-        with suppress(BusyError, MisuseError, StorageError):
+        with suppress(PersistError):
             self._write("user.note_api_key_use", work)
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import AccountInactiveError, AccountLockedError, InvalidValueError
 from aragora_persist.storage import checks, passwords
 from aragora_persist.storage.lockout import lock_after
+from aragora_persist.storage.rows import stored_time
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.user_statements import UNLOCKED, no_such_user, set_columns
 from aragora_persist.storage.users import User, normal_email
-from aragora_persist.times import from_text, to_text
+from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,9 +136,10 @@ def _attempted(
 
 
 def _refuse_locked(operation: str, user_id: str, locked_until: Value, now: datetime) -> None:
-    if locked_until is not None and from_text(str(locked_until)) > now:
+    user = f"user {user_id}"
+    if locked_until is not None and stored_time(locked_until, user, "locked_until") > now:
         problem = f"is locked until {locked_until!s}"
-        raise AccountLockedError(operation, f"user {user_id}", problem, hint="wait, or set a new password")
+        raise AccountLockedError(operation, user, problem, hint="wait, set a new password, or call unlock")
 
 
 def _failure(failures: int, now: datetime) -> dict[str, Value]:

@@ -488,6 +488,14 @@ class TestLockout:
         assert after is not None
         assert after.failed_login_count == 4
 
+    def test_a_damaged_lock_is_said(self, store: UserStore, user: User) -> None:
+        """Neither is the account open because of it, nor is it the caller's mistake."""
+        with engine_of(store).transaction("damage") as tx:
+            tx.execute("UPDATE users SET locked_until = 'for ever'")
+        with pytest.raises(DamagedError, match="locked_until"):
+            store.authenticate(EMAIL, PASSWORD)
+        assert store.unlock(user.id) == user
+
     def test_is_each_users_own(self, store: UserStore, user: User) -> None:
         """One locked account locks no other."""
         store.create("other@example.com", PASSWORD)
