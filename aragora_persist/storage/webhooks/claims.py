@@ -60,7 +60,7 @@ WHERE in_flight < ? LIMIT ?
 
 _DUE = """
 SELECT id FROM webhook_deliveries
-WHERE webhook_id = ? AND due_at <= ? AND attempts_left > 0 ORDER BY due_at, id LIMIT ?
+WHERE webhook_id = ? AND due_at <= ? AND attempts_left > 0 ORDER BY due_at LIMIT ?
 """
 
 _CLAIM = """

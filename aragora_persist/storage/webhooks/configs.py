@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
+from aragora_persist.errors import ConflictError, InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.encryption import Keyring
-from aragora_persist.storage.memberships import closed
+from aragora_persist.storage.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.webhooks.records import (
@@ -201,11 +201,7 @@ class WebhookConfigs(Store):
 
 
 def _refuse_one_more(writing: Transaction, operation: str, org_id: str) -> None:
-    organization = writing.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
-    if organization is None:
-        raise NotFoundError(operation, org_id, "there is no such organization")
-    if organization[0] is not None:
-        raise closed(operation, org_id)
+    require_open(writing, operation, org_id)
     row = writing.one("SELECT COUNT(*) FROM webhooks WHERE org_id = ?", (org_id,))
     if row is not None and int(row[0] or 0) >= MOST_WEBHOOKS:
         problem = f"has {MOST_WEBHOOKS} webhooks, which is the most"
