@@ -101,26 +101,23 @@ def test_an_event_is_sent_if_its_transaction_commits(store: WebhookStore) -> Non
     assert len(store.claim_due()) == 1
 
 
-BAD_PAYLOADS: list[Any] = [None, [], "text", {"a": float("nan")}, {"a": "\0"}, {"a": "\ud800"}, {"a": object()}]
+BAD_PAYLOADS: list[Any] = [
+    *(None, [], "text", {"a": float("nan")}, {"a": "\0"}, {"a": "\ud800"}, {"a": object()}),
+    *({"a": "x" * LONGEST_BODY}, {"a": "é" * (LONGEST_BODY // 2)}),
+]
+BAD_TYPES: list[Any] = ["", "a b", "debate.*", "x" * 101, "é", None, 7, "a\n"]
 
 
-@pytest.mark.parametrize("payload", [*BAD_PAYLOADS, {"a": "x" * LONGEST_BODY}, {"a": "é" * (LONGEST_BODY // 2)}])
 @pytest.mark.usefixtures("hook")
-def test_what_cannot_be_sent_is_not_enqueued(store: WebhookStore, payload: Any) -> None:  # noqa: ANN401 - any value
+def test_what_cannot_be_sent_is_not_enqueued(store: WebhookStore) -> None:
     """It is refused by its field, also when it is only too long in bytes."""
-    with pytest.raises(InvalidValueError) as refused:
-        store.enqueue("acme", "debate.ended", payload)
-
-    assert refused.value.target.startswith("payload")
-    assert count(store, "webhook_deliveries") == 0
-
-
-@pytest.mark.parametrize("event_type", ["", "a b", "debate.*", "x" * 101, "é", None, 7, "a\n"])
-@pytest.mark.usefixtures("hook")
-def test_what_is_no_event_type_is_not_enqueued(store: WebhookStore, event_type: Any) -> None:  # noqa: ANN401 - any value
-    """It is refused by its field."""
-    with pytest.raises(InvalidValueError, match="event_type"):
-        store.enqueue("acme", event_type, {})
+    for payload in BAD_PAYLOADS:
+        with pytest.raises(InvalidValueError) as refused:
+            store.enqueue("acme", "debate.ended", payload)
+        assert refused.value.target.startswith("payload")
+    for event_type in BAD_TYPES:
+        with pytest.raises(InvalidValueError, match="event_type"):
+            store.enqueue("acme", event_type, {})
 
     assert count(store, "webhook_deliveries") == 0
 
@@ -421,18 +418,16 @@ BAD_CALLS: list[tuple[str, Callable[[WebhookStore, ClaimedDelivery], object]]] =
 ]
 
 
-@pytest.mark.parametrize(("field", "call"), BAD_CALLS)
 @pytest.mark.usefixtures("hook")
-def test_a_value_that_breaks_a_rule_changes_nothing(
-    store: WebhookStore, field: str, call: Callable[[WebhookStore, ClaimedDelivery], object]
-) -> None:
+def test_a_value_that_breaks_a_rule_changes_nothing(store: WebhookStore) -> None:
     """It is refused by its field, and the claim still holds."""
     store.enqueue("acme", "debate.ended", {})
     claimed = claim_one(store)
-    with pytest.raises(InvalidValueError) as refused:
-        call(store, claimed)
+    for field, call in BAD_CALLS:
+        with pytest.raises(InvalidValueError) as refused:
+            call(store, claimed)
+        assert refused.value.target == field
 
-    assert refused.value.target == field
     assert store.succeeded(claimed, status=200, duration_ms=1)
 
 
