@@ -197,7 +197,7 @@ def test_deleting_a_webhook_takes_its_deliveries_along(store: WebhookStore, insi
     assert store.get("acme", webhook.id) is None
     assert [delivery.webhook_id for delivery in store.iter_deliveries("acme", kept.id)] == [kept.id]
     assert (count(store, "webhook_deliveries"), count(store, "webhook_attempts")) == (1, 1)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match=r"webhook\.delete"):
         store.delete("acme", webhook.id)
 
 

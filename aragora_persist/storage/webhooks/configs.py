@@ -49,7 +49,7 @@ class WebhookChanges(TypedDict, total=False):
 
 
 class WebhookConfigs(Store):
-    """The configuration half of ``WebhookStore``."""
+    """The part of ``WebhookStore`` that knows webhooks and their organizations."""
 
     database_name = "users"
 
@@ -160,7 +160,7 @@ class WebhookConfigs(Store):
         operation = "webhook.delete"
         ids = checked_ids(operation, org_id, webhook_id)
         if tx is None:
-            self.deactivate(org_id, webhook_id, reason="is being deleted")
+            self._set(operation, org_id, webhook_id, {"is_active": 0, "inactive_reason": "is being deleted"}, None)
             while self._write(operation, lambda writing: _delete_deliveries(writing, webhook_id)):
                 pass
 
