@@ -353,6 +353,18 @@ class TestStatements:
 class TestViews:
     """Reading."""
 
+    def test_one_statement_is_read_alone(self, database: PostgresqlDatabase) -> None:
+        """Without a transaction, and still for reading only: what would write is refused, and writes nothing."""
+        database.write("put", lambda tx: put(tx, "a", "b"))
+        by_id = "SELECT user_id FROM token_blacklist WHERE jti = ?"
+        assert database.read_one("get", by_id, ("a",)) == ("b",)
+        assert database.read_one("get", by_id, ("c",)) is None
+        with pytest.raises(StorageError, match="read-only"):
+            database.read_one("put", f"{INSERT} RETURNING jti", ("c", ""))
+        with pytest.raises(StorageError, match="nowhere"):
+            database.read_one("get", "SELECT 1 FROM nowhere")
+        assert database.read_one("count", COUNT) == (1,)
+
     def test_a_view_sees_one_state(self, database: PostgresqlDatabase, other: PostgresqlDatabase) -> None:
         """From its first statement on, whatever is written meanwhile; and it keeps no writer waiting."""
         with database.read("view") as view:
@@ -539,6 +551,7 @@ class TestFaults:
         with database.read("hold"), database.read("hold"):
             assert one(database, COUNT) == 0
         cut_off(postgresql, schema)
+        assert database.read_one("count", COUNT) == (0,)
         database.write("put", lambda tx: put(tx, "a"))
         assert one(database, COUNT) == 1
 
@@ -662,10 +675,12 @@ class TestLife:
             opened.write("put", lambda tx: put(tx, "hidden"), context={"id": 7})
             with opened.read("get", {"id": 8}) as view:
                 view.one(COUNT)
+            opened.read_one("one", COUNT, (), {"id": 9})
         lines = [record.getMessage() for record in caplog.records]
         assert [line.split(": ", 1)[1] for line in lines] == [
             "put [id=7] (threshold: 0.000s)",
             "get [id=8] (threshold: 0.000s)",
+            "one [id=9] (threshold: 0.000s)",
         ]
 
     def test_nothing_that_is_printed_of_it_holds_the_password(

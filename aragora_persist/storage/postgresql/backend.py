@@ -7,7 +7,7 @@ turns; between processes the lock of the table ``schema_version`` decides, first
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Self
 
 import psycopg
@@ -21,21 +21,25 @@ from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.postgresql.opening import require_schema
 from aragora_persist.storage.postgresql.pool import MOST_CONNECTIONS, Pool
 from aragora_persist.storage.postgresql.sessions import Session, View, WriteTransaction
+from aragora_persist.storage.postgresql.statements import numbered
+from aragora_persist.storage.slow import report_slow
 from aragora_persist.storage.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from psycopg import Cursor
+
     from aragora_persist.settings import Secret, Settings
     from aragora_persist.storage.port import Context, Result, Row, Transaction, Value
     from aragora_persist.storage.postgresql.connecting import Connection
 
 _SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
-_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ"
 # The lock first, the snapshot with the first statement after it: so this sees all that the writer before it wrote.
 _WRITE = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {timeout_ms}; "
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL lock_timeout = {timeout_ms}; "
     "SET LOCAL synchronous_commit = {synchronous}; LOCK TABLE schema_version IN EXCLUSIVE MODE"
 )
 
@@ -81,9 +85,13 @@ class PostgresqlDatabase:
     def read_one(
         self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
     ) -> Row | None:
-        """Return the first row of one statement. See ``port.Backend``."""
-        with View(self, operation, context) as view:
-            return view.one(sql, parameters)
+        """Return the first row of one statement, which needs no transaction. See ``port.Backend``."""
+        connection, cursor, spent_s = self._begin(
+            operation, None, numbered(sql), parameters, monotonic() + self._server.timeout_s
+        )
+        self.end(connection)
+        report_slow(operation, context, spent_s, self.slow_query_ms)
+        return cursor.fetchone()
 
     def write(
         self,
@@ -132,7 +140,7 @@ class PostgresqlDatabase:
 
     def begin_read(self, operation: str, session: Session) -> Connection:
         """Lend a connection with a read transaction open."""
-        return self._begin(operation, session, _READ, monotonic() + self._server.timeout_s)
+        return self._begin(operation, session, _READ, None, monotonic() + self._server.timeout_s)[0]
 
     def begin_write(self, operation: str, session: Session, durability: Durability | None) -> Connection:
         """Lend a connection with a write transaction open, alone among all writers."""
@@ -154,7 +162,7 @@ class PostgresqlDatabase:
         try:
             synchronous = _SYNCHRONOUS[durability or self._durability]
             begin = _WRITE.format(timeout_ms=milliseconds(deadline - monotonic()), synchronous=synchronous)
-            return self._begin(operation, session, begin.encode(), deadline)
+            return self._begin(operation, session, begin.encode(), None, deadline)[0]
         except BaseException:
             self._turns.give()
             raise
@@ -201,22 +209,34 @@ class PostgresqlDatabase:
         """See ``forks.Holder``."""
         inherited = [*self._pool.abandon(), *self._lent]
         for session in self._lent.values():
-            session.disown()
+            if session is not None:
+                session.disown()
         self._begin_anew()
         return inherited
 
     def _begin_anew(self) -> None:
         self._turns: Turns[None] = Turns()
-        self._lent: dict[Connection, Session] = {}
+        self._lent: dict[Connection, Session | None] = {}
         self._pool = Pool(self._server)
 
-    def _begin(self, operation: str, session: Session, begin: bytes, deadline: float) -> Connection:
-        """Lend a connection after its first statement; those that the server has closed meanwhile are replaced."""
+    def _begin(
+        self,
+        operation: str,
+        session: Session | None,
+        statement: bytes,
+        parameters: Sequence[Value] | None,
+        deadline: float,
+    ) -> tuple[Connection, Cursor[Row], float]:
+        """Lend a connection after its first statement, with what that gave and took, in seconds.
+
+        Connections that the server has closed meanwhile are replaced.
+        """
         for _ in range(MOST_CONNECTIONS + 1):
             connection = self._pool.take(operation, deadline - monotonic())
             self._lent[connection] = session
+            start = perf_counter()
             try:
-                connection.execute(begin, prepare=False)
+                cursor = connection.execute(statement, parameters, prepare=None if parameters else False)
             except BaseException as error:
                 self.end(connection)
                 if connection.closed and isinstance(error, psycopg.Error):
@@ -224,7 +244,7 @@ class PostgresqlDatabase:
                 if isinstance(error, DRIVER_ERRORS):
                     raise translate(error, operation, self.target) from None
                 raise
-            return connection
+            return connection, cursor, perf_counter() - start
         raise UnreachableError(
             operation, self.target, "the server closes every connection", hint="is it shutting down?"
         )

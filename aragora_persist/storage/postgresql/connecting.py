@@ -65,6 +65,7 @@ class Server:
     def _parameters(self) -> dict[str, Any]:
         options = {
             "search_path": self.schema,
+            "default_transaction_read_only": "on",  # what writes says so
             "lock_timeout": milliseconds(self.timeout_s),
             # A client that vanished must not keep the write lock for hours: it is looked for after half a minute.
             "tcp_keepalives_idle": 30,

@@ -75,6 +75,7 @@ def _ledger(connection: Connection, schema: str) -> tuple[Applied, ...]:
 
 def migrated(connection: Connection, server: Server, migrations: Sequence[Migration]) -> tuple[Applied, ...]:
     """Apply what is pending when the lock is had, and return the ledger then; the caller's transaction holds it all."""
+    connection.execute("SET TRANSACTION READ WRITE")
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (f"migrate {server.schema}",))
     applied = _ledger(connection, server.schema)
     as_in_sqlite = cast("sqlite3.Connection", _MigrationConnection(connection))
