@@ -1,7 +1,7 @@
 """Keeps the service's databases open, migrated and tidy, in a thread of its own.
 
-What cannot be opened is a problem to show and to try again, not an end: a full disk or a lock passes. Leaves out: the
-records in the databases; nothing here reads or changes them.
+What cannot be opened is a problem to show and to try again, not an end: a full disk or a lock passes. Leaves out: what
+is to be done for the records in them (``housekeeping``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import PersistError
 from aragora_persist.redaction import redact
+from aragora_persist.service import housekeeping
 from aragora_persist.storage.engine import open_engine
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = 5.0
 _MAINTENANCE_SECONDS = 60.0
+_HOUSEKEEPING_EVERY = 60  # runs of maintenance: an hour; the first one, soon after the start, among them
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,7 @@ class Keeper:
         self._problems = dict.fromkeys(databases, "is being opened")
         self._engines: dict[str, Engine] = {}
         self._runs = {"done": 0, "failed": 0}
+        self._rounds = 0
         self._stopping = threading.Event()
         self._failed = False
         # A daemon: a long migration must not hold up the end of the process. It is one transaction, so killing it
@@ -98,10 +101,19 @@ class Keeper:
 
     def _maintain(self) -> None:
         for name, engine in self._engines.items():
-            try:
-                engine.tidy()
-            except PersistError as error:
-                self._runs["failed"] += 1
-                _log.warning("maintenance of %s: %s", name, redact(str(error)))
-            else:
-                self._runs["done"] += 1
+            if self._rounds % _HOUSEKEEPING_EVERY == 0:
+                for task, work in housekeeping.tasks(engine, self._settings).items():
+                    self._attempt(f"{name}, {task}", work)
+            self._attempt(name, engine.tidy)
+        self._rounds += 1
+
+    def _attempt(self, what: str, work: Callable[[], object]) -> None:
+        if self._stopping.is_set():
+            return
+        try:
+            work()
+        except PersistError as error:
+            self._runs["failed"] += 1
+            _log.warning("maintenance of %s: %s", what, redact(str(error)))
+        else:
+            self._runs["done"] += 1
