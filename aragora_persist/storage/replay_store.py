@@ -279,7 +279,8 @@ class ReplayStore(Store):
             return False
         self.begin(header_of(replay_writing.begun(header)))
         for position, rows in replay_files.batches(operation, file):
-            self._write(operation, partial(replay_writing.place, trace_id=trace_id, position=position, events=rows))
+            work = partial(replay_writing.place, trace_id=trace_id, position=position, events=rows)
+            self._write(operation, work, durability=Durability.COMMITTED)  # the end makes all of it durable
         ending = _ending(columns, header, hashed)
         if not self._write(
             operation, partial(replay_writing.close, operation=operation, trace_id=trace_id, ending=ending)
