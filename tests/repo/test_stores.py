@@ -1,0 +1,81 @@
+"""A store is in every place where one belongs: module, registry, contract suite, asynchronous twin, page."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+
+import pytest
+
+from aragora_persist.databases import DATABASES, StoreName
+from aragora_persist.storage.store import Store
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "aragora_persist"
+REGISTERED = {store: database.name for database in DATABASES for store in database.stores}
+STORES = [pytest.param(store, id=store.cls) for store in REGISTERED]
+# The outbox belongs to its sender, which takes a file; what it is for stands on the page of Supabase.
+DOCUMENTED = [pytest.param(store, id=store.cls) for store in REGISTERED if store.module.startswith("storage.")]
+
+
+def written() -> set[StoreName]:
+    """Return every class of the package that is made from ``Store``, but those that are parts of another one."""
+    found = [
+        (node.name, path, {ast.unparse(base) for base in node.bases})
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    stores = {"Store"}
+    while more := {name for name, _, bases in found if bases & stores} - stores:
+        stores |= more
+    parts = set[str]().union(*(bases for name, _, bases in found if name in stores))
+    return {
+        StoreName(name, ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+        for name, path, _ in found
+        if name in stores - parts
+    }
+
+
+def with_fixtures(suite: str) -> str:
+    """Return the text of a suite and of the fixture modules that it loads."""
+    loaded = re.findall(r'"tests\.((?:contract\.)?\w+_fixtures)"', suite)
+    return suite + "".join((ROOT / "tests" / f"{name.replace('.', '/')}.py").read_text() for name in loaded)
+
+
+def test_every_store_is_registered() -> None:
+    """A store that the registry does not know has no twin, and nobody finds it."""
+    assert written() == REGISTERED.keys()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_is_what_the_registry_says(store: StoreName) -> None:
+    """Its module holds its class, and its class names its database."""
+    cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
+
+    assert issubclass(cls, Store)
+    assert cls.database_name == REGISTERED[store]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_has_its_twin(store: StoreName) -> None:
+    """`make async` writes it; that it is fresh is a test of its own."""
+    assert (PACKAGE / "aio" / f"{store.module.rpartition('.')[2]}.py").is_file()
+
+
+@pytest.mark.parametrize("store", DOCUMENTED)
+def test_a_store_has_its_contract_suite(store: StoreName) -> None:
+    """It runs on every backend, because it takes its databases from `open_database`."""
+    suite = (ROOT / "tests" / "contract" / f"test_{store.module.rpartition('.')[2]}.py").read_text()
+
+    assert store.cls in suite
+    assert "open_database(" in with_fixtures(suite) or "open_database:" in with_fixtures(suite)
+
+
+@pytest.mark.parametrize("store", DOCUMENTED)
+def test_a_store_has_its_page(store: StoreName) -> None:
+    """A page of the documentation has its name as title."""
+    titles = [path.read_text().partition("\n")[0] for path in (ROOT / "docs" / "stores").glob("*.md")]
+
+    assert f"# {store.cls}" in titles
