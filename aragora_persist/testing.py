@@ -1,6 +1,7 @@
-"""What the tests of a service need: databases that vanish, and a clock that stands still until it is set.
+"""What the tests of a service need: databases that vanish, a cloud in memory, a clock that stands still until set.
 
-Real stores on real SQLite, in a folder of their own: nothing here imitates anything, and nothing reads the environment.
+Stores are the real ones on real SQLite, in a folder of their own; nothing reads the environment. Only Supabase is
+imitated, by what passes the same contract suite.
 Leaves out: fixtures of a test framework; each is one line around ``temporary_store``.
 """
 
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from aragora_persist.cloud.memory import InMemoryCloud
 from aragora_persist.settings import Settings
 from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.files import MEMORY
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from aragora_persist.storage.store import Store
 
     TestedStore = TypeVar("TestedStore", bound=Store)
+
+__all__ = ["Clock", "InMemoryCloud", "temporary_database", "temporary_settings", "temporary_store"]
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The client against a real Supabase: what was saved is read back, listed and counted."""
+"""The client against a real Supabase and the one in memory: what was saved is read back, listed and counted."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ from aragora_persist.errors import ConflictError, RejectedError
 from aragora_persist.supabase_client import AgentStats, LoopSummary, SupabaseClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.contract.cloud_fixtures import MakeClient
     from tests.supabase_stack import LocalSupabase
 
-pytestmark = pytest.mark.engine
-pytest_plugins = ("tests.supabase_fixtures",)
+pytest_plugins = ("tests.contract.cloud_fixtures",)
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
 NOTHING = LoopSummary(
@@ -47,14 +45,6 @@ NOTHING = LoopSummary(
     consensus_rate=None,
     last_success=None,
 )
-
-
-@pytest.fixture
-def client(supabase: LocalSupabase) -> Iterator[SupabaseClient]:
-    """Give a client of an empty Supabase."""
-    supabase.empty()
-    with SupabaseClient(supabase.url, supabase.service_key) as opened:
-        yield opened
 
 
 def stored(supabase: LocalSupabase, sql: str) -> list[tuple[Any, ...]]:
@@ -100,9 +90,9 @@ def test_an_older_state_never_replaces_a_newer_one(client: SupabaseClient, supab
     assert client.get_cycle("loop", 1, "debate") == cycle()
 
 
-def test_saves_in_a_row_are_never_stale(client: SupabaseClient) -> None:
+def test_saves_in_a_row_are_never_stale(client: SupabaseClient, make_client: MakeClient) -> None:
     """However fast they come, from however many clients in one process."""
-    with SupabaseClient(client._url, client._key) as other:
+    with make_client() as other:
         for number in range(30):
             (client if number % 2 else other).save_cycle(cycle(stage=str(number)))
 
@@ -175,7 +165,7 @@ def test_facts_stay_as_they_were_first_saved(client: SupabaseClient, supabase: L
     assert client.save_rollback(rollback) == client.save_rollback(rollback) == rollback.id
 
     assert len(keys) == 1
-    assert stored(supabase, "select messages_sent from agent_metrics") == [(1,)]
+    assert [one.messages_sent for one in client.agent_stats()] == [1]
     assert stored(supabase, "select id::text, reason from nomic_rollbacks") == [(rollback.id, "reason")]
 
 
@@ -294,9 +284,7 @@ def test_eight_threads_save_through_one_client(client: SupabaseClient, supabase:
         debate(confidence=float("nan")),
     ],
 )
-def test_a_record_that_cannot_be_stored_is_refused(
-    poison: NomicCycle | DebateArtifact, client: SupabaseClient, supabase: LocalSupabase
-) -> None:
+def test_a_record_that_cannot_be_stored_is_refused(poison: NomicCycle | DebateArtifact, client: SupabaseClient) -> None:
     """As refused for good, without its content; the one before it stays."""
     client.save_cycle(cycle())
     with pytest.raises(RejectedError) as refused:
@@ -304,8 +292,8 @@ def test_a_record_that_cannot_be_stored_is_refused(
 
     assert poison.TABLE in refused.value.target
     assert "secret" not in str(refused.value)
-    assert stored(supabase, "select stage from nomic_cycles") == [("voting",)]
-    assert stored(supabase, "select count(*) from debate_artifacts") == [(0,)]
+    assert client.list_cycles("loop").records == (cycle(),)
+    assert client.list_debates("loop").records == ()
 
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)

@@ -1,4 +1,4 @@
-"""Events against a real Supabase: streamed in order whatever their number, and followed as they arrive."""
+"""Events against a real Supabase and the one in memory: streamed in order, and followed as they arrive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from aragora_persist.cloud import subscription as subscription_module
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import StreamEvent
 from aragora_persist.errors import UnreachableError
-from aragora_persist.supabase_client import SupabaseClient
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -23,21 +22,13 @@ if TYPE_CHECKING:
 
     from aragora_persist.cloud.pages import Query
     from aragora_persist.cloud.subscription import EventSubscription
+    from aragora_persist.supabase_client import SupabaseClient
     from tests.supabase_stack import LocalSupabase
 
-pytestmark = pytest.mark.engine
-pytest_plugins = ("tests.supabase_fixtures",)
+pytest_plugins = ("tests.contract.cloud_fixtures",)
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 OFTEN_S = 0.02
-
-
-@pytest.fixture
-def client(supabase: LocalSupabase) -> Iterator[SupabaseClient]:
-    """Give a client of an empty Supabase."""
-    supabase.empty()
-    with SupabaseClient(supabase.url, supabase.service_key) as opened:
-        yield opened
 
 
 def event(number: int, loop_id: str = "loop", **data: Any) -> StreamEvent:  # noqa: ANN401 - the content of an event is free
