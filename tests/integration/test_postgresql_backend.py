@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from aragora_persist.storage.postgresql import open_postgresql
 from aragora_persist.storage.postgresql.connecting import Server
 from aragora_persist.storage.postgresql.opening import migrated
 from aragora_persist.storage.user_store import UserStore
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,18 +79,20 @@ def one(database: PostgresqlDatabase, sql: str, *parameters: Value) -> Value:
     return row[0]
 
 
-def backends(server: PostgresqlServer, schema: str) -> list[int]:
-    """Return the server's processes for a schema."""
-    rows = server.rows(f"SELECT pid FROM pg_stat_activity WHERE application_name = 'aragora-persist {schema}'")
-    return [pid for (pid,) in rows if isinstance(pid, int)]
+def of(schema: str) -> str:
+    """Return the condition for the server's processes that a schema's connections have."""
+    return f"application_name = 'aragora-persist {schema}'"
+
+
+def is_connected(server: PostgresqlServer, schema: str) -> bool:
+    """Tell whether the server has a connection to a schema."""
+    return bool(server.rows(f"SELECT 1 FROM pg_stat_activity WHERE {of(schema)}"))
 
 
 def cut_off(server: PostgresqlServer, schema: str) -> None:
     """End every connection to a schema, and wait until it is gone."""
-    server.rows(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'aragora-persist {schema}'"
-    )
-    wait_until(lambda: not backends(server, schema), "the connections to end")
+    server.do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {of(schema)}")
+    wait_until(lambda: not is_connected(server, schema), "the connections to end")
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -577,6 +580,30 @@ class TestFaults:
             cut_off(postgresql, schema)
         assert one(database, COUNT) == 0
 
+    def test_an_interrupted_commit_says_that_it_may_have_taken_place(
+        self, database: PostgresqlDatabase, postgresql: PostgresqlServer, schema: str
+    ) -> None:
+        """Ctrl-C while the server commits (here for long) ends the wait, with a note; the database works on."""
+        postgresql.do_as_user(f"""
+            CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_sleep({PATIENCE_S}); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {schema}.token_blacklist DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION {schema}.slow()
+        """)
+        committing = f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = 'COMMIT' AND {of(schema)}"
+
+        def interrupt() -> None:
+            wait_until(lambda: bool(postgresql.rows(committing)), "the commit to begin")
+            os.kill(os.getpid(), signal.SIGINT)
+
+        with ThreadPoolExecutor(1) as pool:
+            interrupted = pool.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt) as raised:
+                database.write("token.put", lambda tx: put(tx, "a"))
+            interrupted.result()
+        assert raised.value.__notes__ == ["token.put may have been written before this"]
+        assert one(database, COUNT) == 0
+
     def test_a_server_that_lets_nobody_in_any_more_is_told_with_its_reason(
         self, database: PostgresqlDatabase, other: PostgresqlDatabase, postgresql: PostgresqlServer, schema: str
     ) -> None:
@@ -619,7 +646,7 @@ class TestLife:
         assert one(database, COUNT) == 0
         database.close()
         database.close()
-        wait_until(lambda: not backends(postgresql, schema), "the connections to end")
+        wait_until(lambda: not is_connected(postgresql, schema), "the connections to end")
         with pytest.raises(MisuseError, match="closed"):
             one(database, COUNT)
         with pytest.raises(MisuseError, match="closed"):

@@ -186,6 +186,9 @@ class PostgresqlDatabase:
             connection.execute(b"COMMIT", prepare=False)
         except DRIVER_ERRORS as error:
             raise self._commit_fault(connection, error, operation) from None
+        except BaseException as interrupt:
+            interrupt.add_note(f"{operation} may have been written before this")
+            raise
 
     def end(self, connection: Connection) -> None:
         """Take a connection back; a transaction that is still open is rolled back."""
