@@ -58,26 +58,30 @@ class Conditions:
 
     def statement(self, view: Reader, *, newest_first: bool, after: int | None = None) -> tuple[str, list[Value]]:
         """Return the statement for the entries after the one with this id, in the order in which they were logged."""
-        terms = self._terms + self._between(view)
-        if after is not None:
-            terms.append(("id <" if newest_first else "id >", after))
+        if after is None:
+            terms = self._terms + self._between(view)
+        else:
+            terms = [*self._terms, *self._times_alone(), ("id <" if newest_first else "id >", after)]
         where, values = _where(terms)
         order = "DESC" if newest_first else "ASC"
         return f"SELECT {COLUMNS} FROM audit_log{where} ORDER BY id {order}", values  # noqa: S608 - as above
 
     def _between(self, view: Reader) -> list[tuple[str, Value]]:
-        """Return the bounds in time, and the ids that they mean.
-
-        In the order of ids, which is nearly that of times, a page costs what is on it. With the index on times alone,
-        each page would sort the whole span anew: the ids come from that index, and the times are then kept from it.
-        """
+        """Return the bounds in time, and the ids that they mean: a first page begins where they do."""
         if not self._times:
             return []
         where, values = _where(self._times)
         row = view.one(f"SELECT MIN(id), MAX(id) FROM audit_log{where}", values)  # noqa: S608 - as above
         first, last = (None, None) if row is None else row
-        times = [(bound.replace("timestamp", "timestamp || ''"), value) for bound, value in self._times]
-        return [("id >=", first or 0), ("id <=", last or -1), *times]
+        return [("id >=", first or 0), ("id <=", last or -1), *self._times_alone()]
+
+    def _times_alone(self) -> list[tuple[str, Value]]:
+        """Return the bounds in time in a form that keeps the planner from the index on times.
+
+        With that index, each page would sort the whole span anew. In the order of ids, which is nearly that of times,
+        a page costs what is on it.
+        """
+        return [(bound.replace("timestamp", "timestamp || ''"), value) for bound, value in self._times]
 
 
 _BOUNDS = {"since": "timestamp >=", "until": "timestamp <"}
