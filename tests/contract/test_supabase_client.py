@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.contract.cloud_fixtures import MakeClient
     from tests.supabase_stack import LocalSupabase
 
+# Where a test is held over the real one, this adds pytest.mark.engine to it.
 pytest_plugins = ("tests.contract.cloud_fixtures",)
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)

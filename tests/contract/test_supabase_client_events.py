@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aragora_persist.supabase_client import SupabaseClient
     from tests.supabase_stack import LocalSupabase
 
+# Where a test is held over the real one, this adds pytest.mark.engine to it.
 pytest_plugins = ("tests.contract.cloud_fixtures",)
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
