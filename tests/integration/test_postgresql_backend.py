@@ -652,6 +652,12 @@ class TestLife:
         with pytest.raises(MisuseError, match="closed"):
             database.write("put", lambda tx: put(tx, "a"))
 
+        def child() -> None:
+            with pytest.raises(MisuseError, match="closed"):
+                one(database, COUNT)
+
+        assert in_child(child) == 0
+
     def test_close_says_when_a_transaction_is_open(
         self, other: PostgresqlDatabase, postgresql: PostgresqlServer, schema: str
     ) -> None:

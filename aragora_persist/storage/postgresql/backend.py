@@ -221,6 +221,8 @@ class PostgresqlDatabase:
         self._turns: Turns[None] = Turns()
         self._lent: dict[Connection, Session | None] = {}
         self._pool = Pool(self._server)
+        if self._closed:
+            self._pool.close()
 
     def _begin(
         self,
