@@ -18,7 +18,7 @@ from aragora_persist.settings import Settings
 from aragora_persist.storage.checkpointer import Checkpointer
 from aragora_persist.storage.connecting import connect_memory, connect_writer
 from aragora_persist.storage.files import MEMORY, make_ready, resolve
-from aragora_persist.storage.forks import watch
+from aragora_persist.storage.forks import pause, watch
 from aragora_persist.storage.group import write
 from aragora_persist.storage.opening import require_schema
 from aragora_persist.storage.readers import ReaderPool, SharedConnection
@@ -171,6 +171,7 @@ class _Shared:
         self.writer = Writer(target, settings, connect, checkpointer)
         self.readers: ReaderPool | SharedConnection = SharedConnection(self.writer)
         watch(self.writer)
+        pause(self.writer)
 
     def close(self, wait_s: float) -> None:
         self.readers.close()

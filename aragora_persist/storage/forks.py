@@ -2,7 +2,8 @@
 
 SQLite forbids a child to use, and even to close, a connection that it inherited; to PostgreSQL it would speak in its
 parent's name. So every holder of connections is known here; in the child each gives its connections up, and they are
-kept alive until the process has gone.
+kept alive until the process has gone. A lock that SQLite had at that moment stays locked in the child's memory for ever,
+so writers pause while a child is forked.
 """
 
 from __future__ import annotations
@@ -24,6 +25,21 @@ class Holder(Protocol):
         ...
 
 
+class Pausing(Protocol):
+    """Something that writes."""
+
+    target: str
+
+    def pause(self) -> None:
+        """Wait a moment for what is being written in other threads, and begin nothing new."""
+        ...
+
+    def resume(self) -> None:
+        """Go on, in the parent. A child is told by ``abandon``."""
+        ...
+
+
+_pausing: weakref.WeakSet[Pausing] = weakref.WeakSet()
 _holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 _inherited: list[object] = []
 
@@ -31,6 +47,21 @@ _inherited: list[object] = []
 def watch(holder: Holder) -> None:
     """Tell ``holder`` when it finds itself in a forked child."""
     _holders.add(holder)
+
+
+def pause(holder: Pausing) -> None:
+    """Have ``holder`` pause while a child is forked."""
+    _pausing.add(holder)
+
+
+def _before() -> None:
+    for holder in sorted(_pausing, key=lambda each: each.target):  # one order, or two threads wait for each other
+        holder.pause()
+
+
+def _in_parent() -> None:
+    for holder in list(_pausing):
+        holder.resume()
 
 
 def _in_child() -> None:
@@ -48,4 +79,4 @@ def _keep_beyond_exit() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -39,7 +39,7 @@ class _Inherited(Ended):
     """
 
     problem = "belongs to the parent of this forked process"
-    hint = "begin a transaction of the child's own"
+    hint = "fork outside of transactions"
 
 
 class _Lost(Ended):

@@ -8,6 +8,7 @@ Leaves out: what is done in a transaction (``transactions``), and several caller
 from __future__ import annotations
 
 import sqlite3
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aragora_persist.storage.transactions import Writing
 
 _TIDY_WAIT_S = 0.25
+_FORK_WAIT_S = 5.0
 _SYNCHRONOUS = {Durability.DURABLE: "FULL", Durability.COMMITTED: "NORMAL"}
 
 
@@ -50,6 +52,8 @@ class Writer:
         self._checkpointer = checkpointer
         self._committed = False
         self._closed = False
+        self._paused_by: int | None = None
+        self._forked_inside = False
         self._connection: sqlite3.Connection | None = None
         self._level: Durability | None = None
         self._busy_ms = -1
@@ -117,6 +121,13 @@ class Writer:
 
         Other processes' locks are waited for until ``deadline`` on the clock ``time.monotonic``.
         """
+        if self._forked_inside:
+            raise MisuseError(
+                operation,
+                self.target,
+                "this process was forked while its parent was in a transaction",
+                hint="fork outside of transactions",
+            )
         connection = self._opened(operation)
         try:
             if level is not self._level:
@@ -201,9 +212,22 @@ class Writer:
             raise BusyError("close database", self.target, "a transaction is still open")
         self.give()
 
+    def pause(self) -> None:
+        """See ``forks.Pausing``."""
+        if not self.turns.mine() and self.turns.take(min(self.timeout_s, _FORK_WAIT_S)):
+            self._paused_by = threading.get_ident()
+
+    def resume(self) -> None:
+        """See ``forks.Pausing``."""
+        if self._paused_by == threading.get_ident():
+            self._paused_by = None
+            self.turns.give()
+
     def abandon(self) -> list[sqlite3.Connection]:
         """See ``forks.Holder``."""
         inherited = [] if self._connection is None else [self._connection]
+        self._forked_inside = any(connection.in_transaction for connection in inherited)
+        self._paused_by = None
         self._connection = None
         if self._checkpointer:
             self._checkpointer.abandon()
