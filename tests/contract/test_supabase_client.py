@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -168,6 +169,21 @@ def test_facts_stay_as_they_were_first_saved(client: SupabaseClient, supabase: L
     assert len(keys) == 1
     assert [one.messages_sent for one in client.agent_stats()] == [1]
     assert stored(supabase, "select id::text, reason from nomic_rollbacks") == [(rollback.id, "reason")]
+
+
+def test_a_natural_key_has_one_id(client: SupabaseClient) -> None:
+    """A second row under it is refused, whether its kind is immutable or not; the first one stays."""
+    rollback = NomicRollback(None, "loop", 1, "verify", "reason", "low", created_at=NOON)
+    evolution = CycleEvolution(None, "loop", 1, created_at=NOON)
+    client.save_rollback(rollback)
+    client.save_evolution(evolution)
+    with pytest.raises(RejectedError):
+        client.save_rollback(replace(rollback, id=str(uuid.UUID(int=1))))
+    with pytest.raises(RejectedError):
+        client.save_evolution(replace(evolution, id=str(uuid.UUID(int=1))))
+
+    summary = client.loop_summary("loop")
+    assert (summary.rollbacks, summary.evolutions) == (1, 1)
 
 
 def test_an_evolution_is_changed_and_names_its_debate(client: SupabaseClient, supabase: LocalSupabase) -> None:
