@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 _INSERT = f"INSERT INTO audit_log ({COLUMNS}) VALUES ({', '.join('?' * len(AuditRow._fields))})"  # noqa: S608 - constants of this package
 _BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - as above
-_STATE = "SELECT size, edge, last_id, removed, removed_edge, retention_id FROM audit_tree WHERE id = 1"
+_HIGHEST_ID = "(SELECT MAX(id) FROM audit_log)"
+_STATE = f"SELECT size, edge, last_id, removed, removed_edge, retention_id, {_HIGHEST_ID} FROM audit_tree WHERE id = 1"  # noqa: S608 - as above
 
 
 @dataclass(frozen=True, slots=True)
 class TreeState:
-    """The one row of ``audit_tree``: the right edge, and what retention has removed, as the edge of a tree of it."""
+    """The one row of ``audit_tree``: the right edge, and what retention has removed, as the edge of a tree of it.
+
+    ``highest_id`` is that of the table: plain SQL may have written beside the log, and must not block it.
+    """
 
     size: int = 0
     edge: bytes = b""
@@ -34,6 +38,7 @@ class TreeState:
     removed: int = 0
     removed_edge: bytes = b""
     retention_id: int | None = None
+    highest_id: int | None = None
 
 
 def read_state(view: Reader) -> TreeState:
@@ -45,15 +50,16 @@ def read_state(view: Reader) -> TreeState:
     """
     row = view.one(_STATE)
     if row is None:
-        if view.one("SELECT 1 FROM audit_log WHERE position IS NOT NULL LIMIT 1") is None:
-            return TreeState()
-        raise _damaged("is gone")
-    size, edge, last_id, removed, removed_edge, retention_id = row
+        outside = view.one("SELECT MAX(id), MAX(position) FROM audit_log")
+        if outside is not None and outside[1] is not None:
+            raise _damaged("is gone")
+        return TreeState(highest_id=None if outside is None else outside[0])  # type: ignore[arg-type] # an id
+    size, edge, last_id, removed, removed_edge, retention_id, highest_id = row
     if not (_is_edge(size, edge) and _is_edge(removed, removed_edge) and isinstance(last_id, int)):
         raise _damaged("is not what the log writes")
     if not isinstance(retention_id, int | None) or int(removed or 0) > int(size or 0):
         raise _damaged("is not what the log writes")
-    return TreeState(size, edge, last_id, removed, removed_edge, retention_id)  # type: ignore[arg-type] # just checked
+    return TreeState(size, edge, last_id, removed, removed_edge, retention_id, highest_id)  # type: ignore[arg-type] # just checked
 
 
 def _is_edge(size: Value, edge: Value) -> bool:
@@ -75,7 +81,7 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
     """
     state = read_state(tx)
     edge = RightEdge(state.size, state.edge)
-    next_id = 1 + max(state.last_id, _highest_id(tx))
+    next_id = 1 + max(state.last_id, state.highest_id or 0)
     entries: list[AuditEntry] = []
     rows: list[Row] = []
     keys: dict[Value, AuditEntry] = {}
@@ -97,12 +103,6 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
         tx.execute_many(_INSERT, rows)
         _write_edge(tx, edge, next_id - 1)
     return entries
-
-
-def _highest_id(tx: Transaction) -> int:
-    """Return the highest id in the table: plain SQL may have written beside the log, and must not block it."""
-    row = tx.one("SELECT MAX(id) FROM audit_log")
-    return int(row[0] or 0) if row is not None else 0
 
 
 def _known(tx: Transaction, draft: Draft, keys: dict[Value, AuditEntry]) -> AuditEntry | None:

@@ -91,17 +91,19 @@ def salted(row: AuditRow) -> AuditRow:
 
 def actor_hash(row: AuditRow) -> bytes:
     """Return the hash that stands for who acted: the kept one once that was erased, zeros where there is nothing."""
-    if row.actor_salt is None and not has_actor(row):
+    salt = row.actor_salt
+    if salt is None and not has_actor(row):
         return row.actor_hash if isinstance(row.actor_hash, bytes) else _NO_HASH
     details = None if has_subject_group(row) else row.details
-    return _group_hash((row.actor_salt, row.user_id, row.ip_address, row.user_agent, details))
+    return _group_hash(salt, (row.user_id, row.ip_address, row.user_agent, details))
 
 
 def subject_hash(row: AuditRow) -> bytes:
     """Return the hash that stands for what was acted upon, as ``actor_hash``."""
-    if row.subject_salt is None and not has_subject(row):
+    salt = row.subject_salt
+    if salt is None and not has_subject(row):
         return row.subject_hash if isinstance(row.subject_hash, bytes) else _NO_HASH
-    return _group_hash((row.subject_salt, row.resource_id, row.details))
+    return _group_hash(salt, (row.resource_id, row.details))
 
 
 def content_of(row: AuditRow) -> bytes:
@@ -120,10 +122,9 @@ def leaf_of(ident: Value, position: Value, content: bytes) -> bytes:
     return tree.leaf_hash(f"{ident!r} {position!r} ".encode() + content)
 
 
-def _group_hash(salt_and_values: tuple[Value, ...]) -> bytes:
-    salt, *values = salt_and_values
-    prefix = b"\x02" + salt if isinstance(salt, bytes) and len(salt) == SALT_BYTES else b"\x03" + _encoded((salt,))
-    return sha256(prefix + _encoded(values)).digest()
+def _group_hash(salt: Value, values: tuple[Value, ...]) -> bytes:
+    usual = type(salt) is bytes and len(salt) == SALT_BYTES
+    return sha256((b"\x02" + salt if usual else b"\x03" + _encoded((salt,))) + _encoded(values)).digest()  # type: ignore[operator] # it is bytes
 
 
 def _encoded(values: Sequence[Value]) -> bytes:
