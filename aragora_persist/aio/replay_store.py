@@ -172,7 +172,7 @@ class AsyncReplayStore(AsyncStore[ReplayStore]):
         Raises:
             InvalidValueError: the file is not one of a trace; nothing was stored.
             DamagedError: the checksum is not that of the events, and ``accept_bad_checksum`` is off.
-            ConflictError: another content is stored under this trace id, and stays.
+            ConflictError: another content is stored under this trace id, and stays; or the file was changed meanwhile.
 
         """
         return await self._read(self.blocking.import_from, file, accept_bad_checksum=accept_bad_checksum)

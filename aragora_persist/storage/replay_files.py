@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from aragora_persist.errors import InvalidValueError
+from aragora_persist.errors import ConflictError, InvalidValueError
 from aragora_persist.storage.replay_reading import EVENTS_AT_ONCE, require, whole
 from aragora_persist.storage.replays import to_event_row
 from aragora_persist.storage.trace import TraceEvent, header_of, require_checksum
@@ -56,17 +56,26 @@ def check(operation: str, file: BinaryIO, *, accept_bad_checksum: bool) -> tuple
     return header, hashed
 
 
-def batches(operation: str, file: BinaryIO) -> Iterator[tuple[int, list[EventRow]]]:
-    """Read a checked file again, and yield its events in batches, each with the place of its first one."""
-    position, rows = 0, list[Any]()
+def batches(operation: str, file: BinaryIO, checked: EventHash) -> Iterator[tuple[int, list[EventRow]]]:
+    """Read a checked file again, and yield its events in batches, each with the place of its first one.
+
+    Raises:
+        ConflictError: the events turned out not to be those that were checked.
+
+    """
+    position, rows, hashed = 0, list[Any](), EventHash()
     for name, value in _read(operation, file):
         if name == EVENTS:
             rows.append(_to_row(operation, value, position + len(rows)))
+            hashed.add(value)
             if len(rows) == EVENTS_AT_ONCE:
                 yield position, rows
                 position, rows = position + len(rows), []
     if rows:
         yield position, rows
+    if hashed.checksum != checked.checksum:
+        hint = "delete the replay that it began, and import the file again"
+        raise ConflictError(operation, "the file", "was changed while it was read", hint=hint)
 
 
 def _read(operation: str, file: BinaryIO) -> Iterator[tuple[str, Any]]:

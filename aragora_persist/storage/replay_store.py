@@ -266,7 +266,7 @@ class ReplayStore(Store):
         Raises:
             InvalidValueError: the file is not one of a trace; nothing was stored.
             DamagedError: the checksum is not that of the events, and ``accept_bad_checksum`` is off.
-            ConflictError: another content is stored under this trace id, and stays.
+            ConflictError: another content is stored under this trace id, and stays; or the file was changed meanwhile.
 
         """
         operation = "replay.import"
@@ -278,13 +278,12 @@ class ReplayStore(Store):
         if found is not None and found.digest == hashed.digest(header):
             return False
         self.begin(header_of(replay_writing.begun(header)))
-        for position, rows in replay_files.batches(operation, file):
+        for position, rows in replay_files.batches(operation, file, hashed):
             work = partial(replay_writing.place, trace_id=trace_id, position=position, events=rows)
             self._write(operation, work, durability=Durability.COMMITTED)  # the end makes all of it durable
         ending = _ending(columns, header, hashed)
-        if not self._write(
-            operation, partial(replay_writing.close, operation=operation, trace_id=trace_id, ending=ending)
-        ):
+        end = partial(replay_writing.close, operation=operation, trace_id=trace_id, ending=ending)
+        if not self._write(operation, end):
             raise replay_writing.another(operation, trace_id)  # somebody else recorded more under this id
         return True
 

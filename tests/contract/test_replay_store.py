@@ -526,6 +526,23 @@ class TestFiles:
 
         assert store.list_replays().items == []
 
+    def test_a_file_that_changes_meanwhile_is_told(self, store: ReplayStore) -> None:
+        """What was stored of it does not become whole, and gives way to the file as it is then."""
+        before, after = (with_events(event(0, text).document).to_text().encode() for text in ("before", "after"))
+
+        class Changing(io.BytesIO):
+            def seek(self, offset: int, whence: int = 0) -> int:
+                content = self.getvalue()
+                self.__init__(after if content == before and self.tell() else content)  # type: ignore[misc] # another content
+                return super().seek(offset, whence)
+
+        with pytest.raises(ConflictError, match="was changed while it was read"):
+            store.import_from(Changing(before))
+
+        assert [one.is_recording for one in store.list_replays().items] == [True]
+        store.delete("trace-1")
+        assert store.import_from(io.BytesIO(after)) is True
+
     def test_what_is_no_text_is_refused(self, store: ReplayStore) -> None:
         """Bytes of another encoding are told, and a wrong checksum is taken where it is said."""
         with pytest.raises(InvalidValueError, match="is not UTF-8"):
