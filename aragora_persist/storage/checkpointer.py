@@ -54,6 +54,8 @@ class Checkpointer:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - behind every commit, and Path takes thrice as long
         except OSError:
             return False
+        if size < _LARGE_BYTES:
+            self._forget_readers()
         return size >= self._large_bytes or (size >= _DUE_BYTES and self._lock is None and monotonic() >= self._ask_at)
 
     def run(self, connection: sqlite3.Connection) -> None:
@@ -91,9 +93,14 @@ class Checkpointer:
         Beyond the size that is to be kept, a reader takes longer than any patience, and holds up nobody in vain.
         """
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._large_bytes = size + size // 4 if busy else _LARGE_BYTES
-        more = busy and size < _LARGEST_BYTES
-        self.patience_s = min(2 * self.patience_s, _LONGEST_PATIENCE_S) if more else _PATIENCE_S
+        if busy:
+            self._large_bytes = size + size // 4
+            more_s = min(2 * self.patience_s, _LONGEST_PATIENCE_S)
+            self.patience_s = more_s if size < _LARGEST_BYTES else _PATIENCE_S
+
+    def _forget_readers(self) -> None:
+        self._large_bytes = _LARGE_BYTES
+        self.patience_s = _PATIENCE_S
 
     def _locked(self) -> int | None:
         """Return the lock file, locked; None when another process has it. It ends with the process, however that ends.

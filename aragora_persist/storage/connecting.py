@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CACHED_STATEMENTS = 256
 _MMAP_BYTES = 256 * 2**20
-_WAL_SIZE_LIMIT_BYTES = 64 * 2**20
+_WAL_SIZE_LIMIT_BYTES = 20 * 2**20  # what is kept of a log that was larger; more than it takes without readers
 _LONGEST_BUSY_TIMEOUT_MS = 2**31 - 1
 _RETRY_S = 0.01
 _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))

@@ -2,8 +2,8 @@
 
 SQLite forbids a child to use, and even to close, a connection that it inherited; to PostgreSQL it would speak in its
 parent's name. So every holder of connections is known here; in the child each gives its connections up, and they are
-kept alive until the process has gone. A lock that SQLite had at that moment stays locked in the child's memory for ever,
-so writers pause while a child is forked.
+kept alive until the process has gone. A lock that SQLite had at that moment stays locked in the child's memory: so
+writers pause while a child is forked.
 """
 
 from __future__ import annotations
