@@ -111,7 +111,7 @@ def to_summary(row: Row) -> ReplaySummary:
 
     """
     trace_id, debate_id, task, started_at, completed_at, event_count, checksum, saved_at, is_recording = row
-    record = f"replay {trace_id}"
+    record = f"replay {trace_id!s}"
     return ReplaySummary(
         trace_id=str(trace_id),
         debate_id=str(debate_id),
