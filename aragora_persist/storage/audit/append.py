@@ -6,8 +6,7 @@ so there is one tree, without forks, whoever writes and whenever a process dies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import ConflictError, DamagedError
 from aragora_persist.storage.audit.entries import AuditEntry, Draft, entry_of
@@ -25,8 +24,7 @@ _HIGHEST_ID = "(SELECT MAX(id) FROM audit_log)"
 _STATE = f"SELECT size, edge, last_id, removed, removed_edge, retention_id, {_HIGHEST_ID} FROM audit_tree WHERE id = 1"  # noqa: S608 - as above
 
 
-@dataclass(frozen=True, slots=True)
-class TreeState:
+class TreeState(NamedTuple):
     """The one row of ``audit_tree``: the right edge, and what retention has removed, as the edge of a tree of it.
 
     ``highest_id`` is that of the table: plain SQL may have written beside the log, and must not block it.
@@ -54,12 +52,12 @@ def read_state(view: Reader) -> TreeState:
         if outside is not None and outside[1] is not None:
             raise _damaged("is gone")
         return TreeState(highest_id=None if outside is None else outside[0])  # type: ignore[arg-type] # an id
-    size, edge, last_id, removed, removed_edge, retention_id, highest_id = row
+    size, edge, last_id, removed, removed_edge, retention_id, _ = row
     if not (_is_edge(size, edge) and _is_edge(removed, removed_edge) and isinstance(last_id, int)):
         raise _damaged("is not what the log writes")
     if not isinstance(retention_id, int | None) or int(removed or 0) > int(size or 0):
         raise _damaged("is not what the log writes")
-    return TreeState(size, edge, last_id, removed, removed_edge, retention_id, highest_id)  # type: ignore[arg-type] # just checked
+    return TreeState._make(row)
 
 
 def _is_edge(size: Value, edge: Value) -> bool:
