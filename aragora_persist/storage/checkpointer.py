@@ -27,6 +27,7 @@ _LARGE_BYTES = 24 * 2**20
 _LARGEST_BYTES = 60 * 2**20
 _PATIENCE_S = 0.05
 _LONGEST_PATIENCE_S = 0.4
+_LOOK_AGAIN_S = 0.005
 _ASK_AGAIN_S = 1.0
 
 
@@ -38,6 +39,7 @@ class Checkpointer:
         self._lock_path = f"{path}-checkpoint"
         self._lock: int | None = None
         self._without_locks = False
+        self._look_at = 0.0
         self._ask_at = 0.0
         self._large_bytes = _LARGE_BYTES
         self.patience_s = _PATIENCE_S
@@ -49,14 +51,18 @@ class Checkpointer:
         connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
     def due(self) -> bool:
-        """Say, behind a commit, whether there is something to do."""
+        """Say, behind a commit, whether there is something to do; the log cannot grow much between two looks at it."""
+        now = monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_AGAIN_S
         try:
-            size = os.stat(self._wal).st_size  # noqa: PTH116 - behind every commit, and Path takes thrice as long
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - the path is text, like its neighbour's
         except OSError:
             return False
         if size < _LARGE_BYTES:
             self._forget_readers()
-        return size >= self._large_bytes or (size >= _DUE_BYTES and self._lock is None and monotonic() >= self._ask_at)
+        return size >= self._large_bytes or (size >= _DUE_BYTES and self._lock is None and now >= self._ask_at)
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Do what is due, with no transaction open. What fails here fails nobody's write, and is tried again."""
@@ -77,7 +83,7 @@ class Checkpointer:
         """Pass the role on, and take the lock file away."""
         if self._lock is not None:
             with suppress(OSError):
-                os.unlink(self._lock_path)  # noqa: PTH108 - the path is text, like its neighbour's
+                os.unlink(self._lock_path)  # noqa: PTH108 - as above
             os.close(self._lock)
             self._lock = None
 

@@ -132,6 +132,7 @@ def _lead(writer: Writer, own: Member) -> None:
 
     A failure of one of the others can take it all back; then the rest runs again without that one.
     """
+    own.error = None  # of a run for another leader, which was taken back
     others: list[Member] | None = None
     while others is None:
         level = own.level

@@ -179,7 +179,7 @@ class WriteTransaction(Writing):
 
     def __del__(self) -> None:
         """Roll back a block that never came to its end: an interrupt can come before the first step of ``__exit__``."""
-        if not isinstance(self._connection, Ended):
+        if not isinstance(getattr(self, "_connection", ENDED), Ended):
             self._source.give()
 
     def _commit(self, connection: sqlite3.Connection | Ended) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aragora_persist.storage.engine import Engine
 
 MEGABYTE = 2**20
-DUE = 17
+DUE = 20
 """As many megabytes make the log large enough for somebody to care."""
 INSERT_LARGE = "INSERT INTO token_blacklist (jti, reason, expires_at, revoked_at) VALUES (?, ?, 'x', 'y')"
 
