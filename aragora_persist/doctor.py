@@ -24,8 +24,8 @@ from aragora_persist.cloud.problems import tell_alike
 from aragora_persist.errors import AccessDeniedError, PersistError, SchemaOutdatedError
 from aragora_persist.settings import Settings
 from aragora_persist.status import DatabaseStatus, Status, collect_status
-from aragora_persist.storage.connecting import has_wal_reset_bug
-from aragora_persist.storage.files import refuse_network
+from aragora_persist.storage.sqlite.connecting import has_wal_reset_bug
+from aragora_persist.storage.sqlite.files import refuse_network
 from aragora_persist.wording import count_text, size_text, span_text
 
 if TYPE_CHECKING:

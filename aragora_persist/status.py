@@ -15,7 +15,7 @@ from aragora_persist.cloud.lease import is_taken
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import PersistError
 from aragora_persist.migrations import runner
-from aragora_persist.storage.readonly import open_readonly
+from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.version import VERSION
 from aragora_persist.wording import count_text
 

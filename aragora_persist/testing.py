@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aragora_persist.cloud.memory import InMemoryCloud
 from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import open_engine
-from aragora_persist.storage.files import MEMORY
+from aragora_persist.storage.sqlite.engine import open_engine
+from aragora_persist.storage.sqlite.files import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import datetime
 
-    from aragora_persist.storage.calibration import Calibration, Prediction
-    from aragora_persist.storage.elo_records import AgentStats, HeadToHead, Match, MatchResult, Rating, RatingChange
+    from aragora_persist.storage.elo.calibration import Calibration, Prediction
+    from aragora_persist.storage.elo.records import AgentStats, HeadToHead, Match, MatchResult, Rating, RatingChange
     from aragora_persist.storage.pages import Page
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Any
 
-    from aragora_persist.storage.memories import ArchivedMemory, Memory, RedLineEvent, Swept, TierTransition
+    from aragora_persist.storage.memory.records import ArchivedMemory, Memory, RedLineEvent, Swept, TierTransition
     from aragora_persist.storage.pages import Page
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Any, Unpack
 
-    from aragora_persist.storage.organizations import (
+    from aragora_persist.storage.organizations.records import (
         Invitation,
         IssuedInvitation,
         Membership,

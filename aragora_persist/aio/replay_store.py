@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, Unpack
 
     from aragora_persist.storage.pages import Page
-    from aragora_persist.storage.replays import EventFilter, ReplaySummary
-    from aragora_persist.storage.trace import Trace, TraceEvent
+    from aragora_persist.storage.replays.records import EventFilter, ReplaySummary
+    from aragora_persist.storage.replays.trace import Trace, TraceEvent
 
 
 class AsyncReplayStore(AsyncStore[ReplayStore]):

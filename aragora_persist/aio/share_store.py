@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.encryption import Rotation
     from aragora_persist.storage.pages import Page
-    from aragora_persist.storage.share_links import NewShareLink, ShareLink, ShareLinkChanges
+    from aragora_persist.storage.sharing.links import NewShareLink, ShareLink, ShareLinkChanges
 
 
 class AsyncShareLinkStore(AsyncStore[ShareLinkStore]):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Secret
     from aragora_persist.storage.encryption import Rotation
     from aragora_persist.storage.pages import Page
-    from aragora_persist.storage.user_api_keys import ApiKey, NewApiKey
-    from aragora_persist.storage.user_oauth import OAuthIdentity
-    from aragora_persist.storage.users import User, UserChanges, UserProfile
+    from aragora_persist.storage.users.api_keys import ApiKey, NewApiKey
+    from aragora_persist.storage.users.oauth import OAuthIdentity
+    from aragora_persist.storage.users.records import User, UserChanges, UserProfile
 
 
 class AsyncUserStore(AsyncStore[UserStore]):

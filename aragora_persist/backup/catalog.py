@@ -19,7 +19,7 @@ from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import InvalidValueError, StorageError
-from aragora_persist.storage.files import sync_folder
+from aragora_persist.storage.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError, ConflictError
-from aragora_persist.storage.files import sync_folder
+from aragora_persist.storage.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from aragora_persist.backup.files import SIDE_FILES, beside, locked, partial
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import BusyError, DamagedError, StorageError
-from aragora_persist.storage.faults import translate
-from aragora_persist.storage.files import is_being_restored, restore_note, sync_folder
+from aragora_persist.storage.sqlite.faults import translate
+from aragora_persist.storage.sqlite.files import is_being_restored, restore_note, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ from aragora_persist.backup.snapshot import copy_into, open_read_only, run_backu
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
-from aragora_persist.storage.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.files import is_being_restored, resolve
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.files import is_being_restored, resolve
 
 if TYPE_CHECKING:
     from datetime import datetime

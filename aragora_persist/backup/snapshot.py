@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import beside, make_directory, partial
 from aragora_persist.errors import BusyError, NotFoundError, StorageError
-from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

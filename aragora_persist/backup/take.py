@@ -23,7 +23,7 @@ from aragora_persist.backup.snapshot import METHOD, copy_into
 from aragora_persist.backup.verify import Verification, verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import NotFoundError, PersistError, StorageError
-from aragora_persist.storage.files import resolve, sync_folder
+from aragora_persist.storage.sqlite.files import resolve, sync_folder
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import DamagedError
-from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 from aragora_persist.backup.files import beside, is_same_file, try_lock
 from aragora_persist.errors import StorageError
-from aragora_persist.storage.files import resolve
-from aragora_persist.storage.forks import watch
+from aragora_persist.storage.sqlite.files import resolve
+from aragora_persist.storage.sqlite.forks import watch
 
 if TYPE_CHECKING:
     from pathlib import Path

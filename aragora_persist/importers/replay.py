@@ -17,7 +17,7 @@ from aragora_persist.cloud.models import AgentMetrics, DebateArtifact, StreamEve
 from aragora_persist.cloud.outbox import prepare
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.importers import ledger
-from aragora_persist.storage import trace as traces
+from aragora_persist.storage.replays import trace as traces
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aragora_persist.cloud.models import CloudModel
     from aragora_persist.cloud.outbox import Outbox
     from aragora_persist.storage.replay_store import ReplayStore
-    from aragora_persist.storage.trace import Trace, TraceEvent
+    from aragora_persist.storage.replays.trace import Trace, TraceEvent
 
 MAX_BYTES = 64 << 20
 """The largest file that is taken by default: reading one needs about ten times its size in memory."""

@@ -17,7 +17,7 @@ from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.folder import Body
 from aragora_persist.migrations.guard import guarded
 from aragora_persist.migrations.schema import read_schema
-from aragora_persist.storage.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.times import to_text, utc_now
 from aragora_persist.version import VERSION
 

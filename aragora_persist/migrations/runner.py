@@ -18,9 +18,9 @@ from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.apply import apply_pending, undo
 from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.settings import Settings
-from aragora_persist.storage.connecting import connect_writer
-from aragora_persist.storage.files import make_ready, resolve
-from aragora_persist.storage.readonly import open_readonly
+from aragora_persist.storage.sqlite.connecting import connect_writer
+from aragora_persist.storage.sqlite.files import make_ready, resolve
+from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import PersistError
 from aragora_persist.redaction import redact
 from aragora_persist.service import housekeeping
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aragora_persist.settings import Settings
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 _RETRY_SECONDS = 5.0
 _MAINTENANCE_SECONDS = 60.0

@@ -1,6 +1,6 @@
 """Ratings of agents, over all domains and in each: matches change them, everything else reads them.
 
-A match counts once, however often it is told. Leaves out: the rule by which ratings change (``elo``).
+A match counts once, however often it is told. Leaves out: the rule by which ratings change (``elo.formula``).
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from aragora_persist.errors import DamagedError, InvalidValueError
-from aragora_persist.storage import checks, elo
-from aragora_persist.storage.elo_matches import NewMatch, find_match, record
-from aragora_persist.storage.elo_predictions import calibration_of, predict
-from aragora_persist.storage.elo_records import (
+from aragora_persist.storage import checks
+from aragora_persist.storage.elo import formula as elo
+from aragora_persist.storage.elo.matches import NewMatch, find_match, record
+from aragora_persist.storage.elo.predictions import calibration_of, predict
+from aragora_persist.storage.elo.records import (
     CHANGE_COLUMNS,
     MATCH_COLUMNS,
     RATING_COLUMNS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from aragora_persist.storage.calibration import Calibration, Prediction
+    from aragora_persist.storage.elo.calibration import Calibration, Prediction
     from aragora_persist.storage.port import Transaction, Value
 
 _RATING = f"SELECT {RATING_COLUMNS} FROM ratings WHERE agent_name = ? AND domain = ?"  # noqa: S608 - constants of this package

@@ -1,7 +1,7 @@
 """Memories in four tiers: kept, used, strengthened by outcomes, forgotten into an archive, and never lost by accident.
 
 Nothing is written because time passes: what is left of an importance is computed when it is read. Leaves out: the rules
-of the tiers (``memory_tiers``), and when to sweep, which a service decides.
+of the tiers (``memory.tiers``), and when to sweep, which a service decides.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aragora_persist.settings import Durability
-from aragora_persist.storage import checks, memory_changes, memory_moves, memory_sweep
-from aragora_persist.storage.memories import (
+from aragora_persist.storage import checks
+from aragora_persist.storage.memory import changes as memory_changes
+from aragora_persist.storage.memory import moves as memory_moves
+from aragora_persist.storage.memory import sweep as memory_sweep
+from aragora_persist.storage.memory.ranking import ranked
+from aragora_persist.storage.memory.records import (
     ARCHIVE_COLUMNS,
     MEMORY_COLUMNS,
     ArchivedMemory,
@@ -24,8 +28,7 @@ from aragora_persist.storage.memories import (
     to_red_line_event,
     to_transition,
 )
-from aragora_persist.storage.memory_ranking import ranked
-from aragora_persist.storage.memory_tiers import TIER_NAMES, TIERS, Tier, strength, tier_named
+from aragora_persist.storage.memory.tiers import TIER_NAMES, TIERS, Tier, strength, tier_named
 from aragora_persist.storage.pages import LARGEST_PAGE, Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.times import to_text

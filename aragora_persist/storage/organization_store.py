@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import ConflictError, NotFoundError
 from aragora_persist.storage import checks
-from aragora_persist.storage.invitations import Invitations
-from aragora_persist.storage.memberships import join, settle, touch
-from aragora_persist.storage.organizations import (
+from aragora_persist.storage.organizations.invitations import Invitations
+from aragora_persist.storage.organizations.memberships import join, settle, touch
+from aragora_persist.storage.organizations.records import (
     COLUMNS,
     TIERS,
     Organization,

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from aragora_persist.errors import InvalidValueError, PersistError
 from aragora_persist.settings import Durability
-from aragora_persist.storage import checks, replay_files, replay_reading, replay_writing
+from aragora_persist.storage import checks
 from aragora_persist.storage.pages import Page, walk
-from aragora_persist.storage.replays import damaged, header_columns, to_event, to_event_row
+from aragora_persist.storage.replays import files as replay_files
+from aragora_persist.storage.replays import reading as replay_reading
+from aragora_persist.storage.replays import writing as replay_writing
+from aragora_persist.storage.replays.records import damaged, header_columns, to_event, to_event_row
+from aragora_persist.storage.replays.trace import header_of
+from aragora_persist.storage.replays.trace_text import EventHash
 from aragora_persist.storage.store import Store
-from aragora_persist.storage.trace import header_of
-from aragora_persist.storage.trace_text import EventHash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Unpack
 
     from aragora_persist.storage.port import Row, Transaction, Value
-    from aragora_persist.storage.replay_reading import Fetch
-    from aragora_persist.storage.replays import EventFilter, ReplaySummary
-    from aragora_persist.storage.trace import Trace, TraceEvent
+    from aragora_persist.storage.replays.reading import Fetch
+    from aragora_persist.storage.replays.records import EventFilter, ReplaySummary
+    from aragora_persist.storage.replays.trace import Trace, TraceEvent
 
 
 class ReplayStore(Store):

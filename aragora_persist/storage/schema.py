@@ -16,10 +16,10 @@ from typing import TypeVar
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
-from aragora_persist.storage.connecting import busy_timeout_ms, enable_wal, refuse_restore, warn_of_wal_reset_bug
-from aragora_persist.storage.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.files import MEMORY, make_ready, resolve
-from aragora_persist.storage.forks import watch
+from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, enable_wal, refuse_restore, warn_of_wal_reset_bug
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
+from aragora_persist.storage.sqlite.forks import watch
 
 _Kind = TypeVar("_Kind", bound=sqlite3.Connection)
 _TYPE = re.compile(r"[A-Za-z]\w*(?: [A-Za-z]\w*)*(?: ?\(\d+(?:, ?\d+)?\))?")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, RevokedError
 from aragora_persist.storage import checks
 from aragora_persist.storage.bearer_tokens import new_token, token_hash
-from aragora_persist.storage.memberships import require_open
+from aragora_persist.storage.organizations.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
-from aragora_persist.storage.share_links import (
+from aragora_persist.storage.sharing.links import (
     COLUMNS,
     NewShareLink,
     ShareLink,
@@ -26,7 +26,7 @@ from aragora_persist.storage.share_links import (
     unknown,
     whose,
 )
-from aragora_persist.storage.share_tokens import ShareTokens
+from aragora_persist.storage.sharing.tokens import ShareTokens
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:

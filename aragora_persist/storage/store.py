@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import to_text, utc_now
 
 if TYPE_CHECKING:

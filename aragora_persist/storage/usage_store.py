@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aragora_persist.storage import checks
-from aragora_persist.storage.memberships import require_open
+from aragora_persist.storage.organizations.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.usage import (

@@ -1,8 +1,8 @@
 """User accounts: made, found, changed, listed and deleted.
 
-Its other parts are modules of their own: logging in (``user_login``), passwords and tokens for emails
-(``user_passwords``), API keys (``user_api_keys``), identities at OAuth providers (``user_oauth``) and multi-factor
-authentication (``user_mfa``). Leaves out: organizations and who belongs to them.
+Its other parts are modules of their own: logging in (``users.login``), passwords and tokens for emails
+(``users.password_changes``), API keys (``users.api_keys``), identities at OAuth providers (``users.oauth``) and
+multi-factor authentication (``users.mfa``). Leaves out: organizations and who belongs to them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import ConflictError, InvalidValueError
 from aragora_persist.storage import checks, pages
-from aragora_persist.storage.passwords import hash_password
 from aragora_persist.storage.rows import stored_object
-from aragora_persist.storage.user_api_keys import UserApiKeys
-from aragora_persist.storage.user_login import UserLogin
-from aragora_persist.storage.user_mfa import UserMfa
-from aragora_persist.storage.user_oauth import UserOAuth
-from aragora_persist.storage.user_passwords import UserPasswords
-from aragora_persist.storage.user_statements import no_such_user, set_columns
-from aragora_persist.storage.users import (
+from aragora_persist.storage.users.api_keys import UserApiKeys
+from aragora_persist.storage.users.login import UserLogin
+from aragora_persist.storage.users.mfa import UserMfa
+from aragora_persist.storage.users.oauth import UserOAuth
+from aragora_persist.storage.users.password_changes import UserPasswords
+from aragora_persist.storage.users.passwords import hash_password
+from aragora_persist.storage.users.records import (
     COLUMNS,
     User,
     UserChanges,
@@ -31,6 +30,7 @@ from aragora_persist.storage.users import (
     preferences_text,
     to_columns,
 )
+from aragora_persist.storage.users.statements import no_such_user, set_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aragora_persist.storage.files import sync_folder
+from aragora_persist.storage.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

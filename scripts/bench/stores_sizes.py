@@ -17,7 +17,7 @@ from stores_writes import OwnConnection, append_plain, count_up, drive, row
 
 from aragora_persist.storage.audit.entries import NewEntry
 from aragora_persist.storage.audit_store import AuditStore
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,15 +19,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aragora_persist.storage.audit_store import AuditStore
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import to_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
     from aragora_persist.storage.port import Transaction
+    from aragora_persist.storage.sqlite.engine import Engine
 
 _INSERT = (
     "INSERT INTO audit_log (timestamp, user_id, org_id, action, resource_type, resource_id, details, ip_address,"

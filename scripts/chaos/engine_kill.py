@@ -30,11 +30,11 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
-    from aragora_persist.storage.engine import Engine
     from aragora_persist.storage.port import Transaction
+    from aragora_persist.storage.sqlite.engine import Engine
 
 _INSERT = "INSERT INTO token_blacklist (jti, reason, expires_at, revoked_at) VALUES (?, ?, ?, ?)"
 _LAST = "9999-12-31T00:00:00.000000Z"

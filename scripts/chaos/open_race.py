@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.migrations import apply, ledger, plan, runner
 from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,7 +31,7 @@ from power_loss_recorder import Event, Recorder
 
 from aragora_persist.errors import BusyError
 from aragora_persist.settings import Durability, Settings
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.storage.sqlite.engine import Engine, open_engine
 
 if TYPE_CHECKING:
     from aragora_persist.storage.port import Transaction

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.postgresql import open_postgresql
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

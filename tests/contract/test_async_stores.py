@@ -11,7 +11,7 @@ import pytest
 from aragora_persist.aio.replay_store import AsyncReplayStore
 from aragora_persist.aio.user_store import AsyncUserStore
 from aragora_persist.errors import ConflictError, MisuseError
-from aragora_persist.storage.trace import Trace, new_event, new_trace
+from aragora_persist.storage.replays.trace import Trace, new_event, new_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
-from aragora_persist.storage.files import is_being_restored
 from aragora_persist.storage.schema import get_wal_connection
+from aragora_persist.storage.sqlite.files import is_being_restored
 from aragora_persist.storage.user_store import UserStore
 
 if TYPE_CHECKING:

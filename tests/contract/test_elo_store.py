@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError
 from aragora_persist.json_text import unstorable
-from aragora_persist.storage import elo
-from aragora_persist.storage.elo_records import HeadToHead, Match, Rating, RatingChange
+from aragora_persist.storage.elo import formula as elo
+from aragora_persist.storage.elo.records import HeadToHead, Match, Rating, RatingChange
 from aragora_persist.storage.elo_store import EloStore
 from aragora_persist.testing import Clock
 

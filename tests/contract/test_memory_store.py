@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.json_text import unstorable
 from aragora_persist.settings import Durability
-from aragora_persist.storage.memories import ArchivedMemory, Memory, RedLineEvent, Swept, TierTransition
+from aragora_persist.storage.memory.records import ArchivedMemory, Memory, RedLineEvent, Swept, TierTransition
+from aragora_persist.storage.memory.tiers import TIER_NAMES, learned, next_tier, strength, tier_named
 from aragora_persist.storage.memory_store import MemoryStore
-from aragora_persist.storage.memory_tiers import TIER_NAMES, learned, next_tier, strength, tier_named
 from aragora_persist.testing import Clock
 from aragora_persist.times import to_text
 

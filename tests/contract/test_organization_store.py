@@ -22,7 +22,7 @@ from aragora_persist.errors import (
     RevokedError,
 )
 from aragora_persist.storage.organization_store import OrganizationStore
-from aragora_persist.storage.organizations import GIVEN_ROLES, TIERS, Organization, slug_of
+from aragora_persist.storage.organizations.records import GIVEN_ROLES, TIERS, Organization, slug_of
 from aragora_persist.storage.usage_store import UsageStore
 from aragora_persist.storage.user_store import UserStore
 from aragora_persist.testing import Clock
@@ -30,9 +30,9 @@ from aragora_persist.testing import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aragora_persist.storage.organizations import IssuedInvitation
+    from aragora_persist.storage.organizations.records import IssuedInvitation
     from aragora_persist.storage.port import Backend
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
 
 pytest_plugins = ("tests.contract.backends",)
 
@@ -547,7 +547,7 @@ class TestInvitations:
         self, store: OrganizationStore, acme: Organization, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever became of them, once their time was over for long enough; the others stay."""
-        monkeypatch.setattr("aragora_persist.storage.invitations._BATCH", 2)
+        monkeypatch.setattr("aragora_persist.storage.organizations.invitations._BATCH", 2)
         old = [store.invite(acme.id, f"{number}@example.com", expires_in_days=1).invitation for number in range(5)]
         store.revoke_invitation(acme.id, old[0].id)
         young = store.invite(acme.id, "young@example.com", expires_in_days=20).invitation

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError, PersistError
-from aragora_persist.storage import trace as traces
 from aragora_persist.storage.replay_store import ReplayStore
-from aragora_persist.storage.trace import Trace, TraceEvent, new_event, new_trace
+from aragora_persist.storage.replays import trace as traces
+from aragora_persist.storage.replays.trace import Trace, TraceEvent, new_event, new_trace
 from aragora_persist.testing import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aragora_persist.storage.port import Backend
-    from aragora_persist.storage.replays import EventFilter
+    from aragora_persist.storage.replays.records import EventFilter
 
 pytest_plugins = ("tests.contract.backends",)
 

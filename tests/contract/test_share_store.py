@@ -25,8 +25,8 @@ from aragora_persist.errors import (
 from aragora_persist.settings import Settings
 from aragora_persist.storage.encryption import Rotation
 from aragora_persist.storage.organization_store import OrganizationStore
-from aragora_persist.storage.share_links import VISIBILITIES, NewShareLink, ShareLink
 from aragora_persist.storage.share_store import ShareLinkStore
+from aragora_persist.storage.sharing.links import VISIBILITIES, NewShareLink, ShareLink
 from aragora_persist.storage.user_store import UserStore
 from aragora_persist.testing import Clock
 
@@ -393,7 +393,7 @@ class TestTokens:
 
     def test_go_over_to_a_new_key(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """In batches, any number of times; what no key opens is named and stays."""
-        monkeypatch.setattr("aragora_persist.storage.share_tokens._BATCH", 2)
+        monkeypatch.setattr("aragora_persist.storage.sharing.tokens._BATCH", 2)
         made = [world.make() for _ in range(3)]
         world.set_keys(9)
         lost = world.make().link.id

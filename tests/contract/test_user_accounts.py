@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aragora_persist.storage.user_store import UserStore
-    from aragora_persist.storage.users import User, UserChanges
+    from aragora_persist.storage.users.records import User, UserChanges
     from aragora_persist.testing import Clock
 
 pytest_plugins = ("tests.contract.user_fixtures",)

@@ -13,7 +13,7 @@ from aragora_persist.errors import AccountInactiveError, InvalidValueError, NotF
 
 if TYPE_CHECKING:
     from aragora_persist.storage.user_store import UserStore
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
     from aragora_persist.testing import Clock
 
 pytest_plugins = ("tests.contract.user_fixtures",)

@@ -16,7 +16,7 @@ from aragora_persist.storage.user_store import UserStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
 
 pytest_plugins = ("tests.contract.user_fixtures",)
 

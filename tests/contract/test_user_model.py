@@ -19,14 +19,14 @@ from aragora_persist.errors import (
     NotFoundError,
     PersistError,
 )
-from aragora_persist.storage.users import normal_email
+from aragora_persist.storage.users.records import normal_email
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from aragora_persist.storage.user_store import UserStore
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
     from aragora_persist.testing import Clock
 
 pytest_plugins = ("tests.contract.user_fixtures",)

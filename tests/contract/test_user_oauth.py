@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aragora_persist.storage.user_store import UserStore
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
     from aragora_persist.testing import Clock
 
 pytest_plugins = ("tests.contract.user_fixtures",)

@@ -19,17 +19,17 @@ from aragora_persist.errors import (
     NotFoundError,
     PersistError,
 )
-from aragora_persist.storage import passwords
-from aragora_persist.storage.engine import open_engine
-from aragora_persist.storage.lockout import lock_after
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.user_store import UserStore
+from aragora_persist.storage.users import passwords
+from aragora_persist.storage.users.lockout import lock_after
 from aragora_persist.testing import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aragora_persist.storage.port import Backend
-    from aragora_persist.storage.users import User, UserChanges
+    from aragora_persist.storage.users.records import User, UserChanges
     from tests.contract.backends import OpenDatabase
 
 pytest_plugins = ("tests.contract.backends",)

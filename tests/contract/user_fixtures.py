@@ -14,7 +14,7 @@ from aragora_persist.testing import Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.users import User
+    from aragora_persist.storage.users.records import User
     from tests.contract.backends import OpenDatabase
 
 pytest_plugins = ("tests.contract.backends",)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.migrations.folder import latest_version
-from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.slow import report_slow
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:

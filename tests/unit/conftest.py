@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.storage.sqlite.engine import Engine, open_engine
 from tests.unit.tokens import settings
 
 if TYPE_CHECKING:

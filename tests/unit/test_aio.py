@@ -17,7 +17,7 @@ from aragora_persist.aio.replay_store import AsyncReplayStore
 from aragora_persist.aio.user_store import AsyncUserStore
 from aragora_persist.errors import ConflictError, MisuseError, NotFoundError
 from aragora_persist.storage.replay_store import ReplayStore
-from aragora_persist.storage.trace import Trace, new_event, new_trace
+from aragora_persist.storage.replays.trace import Trace, new_event, new_trace
 from aragora_persist.storage.user_store import UserStore
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -21,7 +21,7 @@ from aragora_persist.doctor import Finding, Level, examine
 from aragora_persist.migrations import runner
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.settings import Settings
-from aragora_persist.storage.connecting import has_wal_reset_bug
+from aragora_persist.storage.sqlite.connecting import has_wal_reset_bug
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_persist.errors import InvalidValueError
-from aragora_persist.storage import elo
-from aragora_persist.storage.calibration import CalibrationBucket, calibrate
+from aragora_persist.storage.elo import formula as elo
+from aragora_persist.storage.elo.calibration import CalibrationBucket, calibrate
 
 if TYPE_CHECKING:
     import random

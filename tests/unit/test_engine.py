@@ -18,14 +18,14 @@ from aragora_persist.errors import (
     StorageError,
 )
 from aragora_persist.settings import Durability
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.unit.tokens import COUNT, INSERT, add, count, settings
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 
 class TestReading:

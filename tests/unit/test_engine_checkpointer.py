@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.unit.tokens import add, settings
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 MEGABYTE = 2**20
 DUE = 20
@@ -122,7 +122,7 @@ def test_the_role_passes_on_when_its_holder_is_killed(engine: Engine, path: Path
     """One process holds it, the other leaves the log alone; after kill -9 the other takes it, and writes go on."""
     code = f"""
         import sys
-        from aragora_persist.storage.engine import open_engine
+        from aragora_persist.storage.sqlite.engine import open_engine
         engine = open_engine(sys.argv[1], "tokens")
         for number in range({DUE}):
             engine.write("grow", lambda tx: tx.execute("{INSERT_LARGE}", (f"other-{{number}}", "x" * {MEGABYTE})))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.errors import DamagedError, InvalidValueError, UnsupportedError
-from aragora_persist.storage.connecting import warn_of_wal_reset_bug
-from aragora_persist.storage.engine import open_engine
-from aragora_persist.storage.files import file_system, refuse_network, resolve
-from aragora_persist.storage.readonly import open_readonly
 from aragora_persist.storage.slow import report_slow
+from aragora_persist.storage.sqlite.connecting import warn_of_wal_reset_bug
+from aragora_persist.storage.sqlite.engine import open_engine
+from aragora_persist.storage.sqlite.files import file_system, refuse_network, resolve
+from aragora_persist.storage.sqlite.readonly import open_readonly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,9 +98,11 @@ def test_the_slow_query_line_shows_its_context_on_one_line(caplog: pytest.LogCap
 
 def test_an_unconfigured_program_gets_no_log(tmp_path: Path) -> None:
     """A library does not write to the standard error of a program that did not ask for its log."""
-    code = (
-        "import sys; from aragora_persist.storage.engine import open_engine\nwith open_engine(sys.argv[1], 'elo'): pass"
-    )
+    code = """
+import sys
+from aragora_persist.storage.sqlite.engine import open_engine
+with open_engine(sys.argv[1], 'elo'): pass
+"""
     environ = {**os.environ, "ARAGORA_SLOW_QUERY_MS": "0"}
     command = [sys.executable, "-c", code, str(tmp_path / "elo.db")]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
@@ -147,7 +149,7 @@ class TestOpenReadonly:
     def test_one_that_another_process_has_open(self, path: Path) -> None:
         """What another process has committed into its WAL is seen, and its shared memory is not written."""
         code = (
-            "import sys; from aragora_persist.storage.engine import open_engine\n"
+            "import sys; from aragora_persist.storage.sqlite.engine import open_engine\n"
             "with open_engine(sys.argv[1], 'tokens') as engine:\n"
             "    with engine.transaction('add') as tx:\n"
             "        tx.execute(\"INSERT INTO token_blacklist VALUES ('b', NULL, NULL, 'x', 'y')\")\n"
@@ -177,7 +179,7 @@ class TestOpenReadonly:
     def killed(self, path: Path) -> None:
         """Write a second token in a process that dies before anything is checkpointed."""
         code = (
-            "import os, sys; from aragora_persist.storage.engine import open_engine\n"
+            "import os, sys; from aragora_persist.storage.sqlite.engine import open_engine\n"
             "with open_engine(sys.argv[1], 'tokens').transaction('add') as tx:\n"
             "    tx.execute(\"INSERT INTO token_blacklist VALUES ('b', NULL, NULL, 'x', 'y')\")\n"
             "os.kill(os.getpid(), 9)\n"

@@ -15,7 +15,7 @@ import pytest
 
 from aragora_persist.errors import BusyError, ConflictError, MisuseError, StorageError
 from aragora_persist.settings import Durability
-from aragora_persist.storage.engine import Engine, open_engine
+from aragora_persist.storage.sqlite.engine import Engine, open_engine
 from tests.unit.tokens import COUNT, INSERT, add, count, settings
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -22,15 +22,15 @@ from aragora_persist.errors import (
 )
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.migrations.runner import migrate, rollback
-from aragora_persist.storage.engine import open_engine
-from aragora_persist.storage.opening import require_schema
 from aragora_persist.storage.schema import get_wal_connection
+from aragora_persist.storage.sqlite.engine import open_engine
+from aragora_persist.storage.sqlite.opening import require_schema
 from tests.unit.tokens import COUNT, INSERT, add, count, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 
 class TestOpening:

@@ -14,14 +14,14 @@ import pytest
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.migrations.folder import latest_version
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.unit.tokens import INSERT
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 STARTERS = 16
 ROUNDS = 2
@@ -45,7 +45,7 @@ def test_many_starters_of_a_new_folder(tmp_path: Path, number: int) -> None:
     path = tmp_path / f"new-{number}" / "users.db"
     code = """
         import sys
-        from aragora_persist.storage.engine import open_engine
+        from aragora_persist.storage.sqlite.engine import open_engine
         print("ready", flush=True)
         sys.stdin.readline()
         with open_engine(sys.argv[1], "users") as engine, engine.transaction("add") as tx:
@@ -72,7 +72,7 @@ def test_a_killed_writer_leaves_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tokens.db"
     code = f"""
         import sys
-        from aragora_persist.storage.engine import open_engine
+        from aragora_persist.storage.sqlite.engine import open_engine
         engine = open_engine(sys.argv[1], "tokens")
         with engine.transaction("whole") as tx:
             tx.execute("{INSERT}", ("whole",))
@@ -94,7 +94,7 @@ def test_a_process_that_forgets_to_close_leaves_no_wal(tmp_path: Path) -> None:
     """The snippet of the documentation never closes its store; the end of the process does."""
     code = """
         import sys
-        from aragora_persist.storage.engine import open_engine
+        from aragora_persist.storage.sqlite.engine import open_engine
         engine = open_engine(sys.argv[1], "tokens")
         with engine.read("look") as view:
             view.one("SELECT 1")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.errors import MisuseError, SchemaOutdatedError, StorageError
-from aragora_persist.storage.engine import open_engine
-from aragora_persist.storage.readonly_database import open_read_only
+from aragora_persist.storage.sqlite.engine import open_engine
+from aragora_persist.storage.sqlite.readonly_database import open_read_only
 from aragora_persist.storage.user_store import UserStore
 
 if TYPE_CHECKING:

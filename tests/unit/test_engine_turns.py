@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from aragora_persist.storage.turns import Place, State, Turns
+from aragora_persist.storage.sqlite.turns import Place, State, Turns
 from tests.waiting import wait_until
 
 LONG_S = 30.0

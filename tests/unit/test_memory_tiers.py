@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aragora_persist.storage.memory_tiers import (
+from aragora_persist.storage.memory.tiers import (
     TIER_NAMES,
     TIERS,
     Tier,

@@ -12,7 +12,7 @@ import pytest
 from aragora_persist.errors import MigrationError, SchemaTooNewError
 from aragora_persist.migrations.folder import load
 from aragora_persist.migrations.runner import migrate_connection, status
-from aragora_persist.storage.connecting import connect_memory
+from aragora_persist.storage.sqlite.connecting import connect_memory
 from aragora_persist.times import from_text, utc_now
 from aragora_persist.version import VERSION
 from tests.unit.workshop import Workshop

@@ -19,7 +19,7 @@ from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError, PersistError
 from aragora_persist.importers.replay import import_replay
 from aragora_persist.storage.replay_store import ReplayStore
-from aragora_persist.storage.trace import EVENT_TYPES, Trace
+from aragora_persist.storage.replays.trace import EVENT_TYPES, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

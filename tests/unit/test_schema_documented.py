@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import from_text, utc_now
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from aragora_persist.service.housekeeping import tasks
 from aragora_persist.service.keeper import Keeper
 from aragora_persist.settings import Settings
 from aragora_persist.storage.audit_store import AuditStore
-from aragora_persist.storage.engine import open_engine
 from aragora_persist.storage.memory_store import MemoryStore
 from aragora_persist.storage.organization_store import OrganizationStore
 from aragora_persist.storage.share_store import ShareLinkStore
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.token_blacklist import TokenBlacklist
 from aragora_persist.storage.usage_store import UsageStore
 from aragora_persist.storage.user_store import UserStore
@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=400)

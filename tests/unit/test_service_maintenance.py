@@ -10,12 +10,12 @@ import pytest
 
 from aragora_persist.errors import BusyError, MisuseError
 from aragora_persist.settings import Settings
-from aragora_persist.storage.engine import open_engine
+from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 
 def open_tokens(path: Path) -> Engine:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.settings import Settings
 
 if TYPE_CHECKING:
-    from aragora_persist.storage.engine import Engine
+    from aragora_persist.storage.sqlite.engine import Engine
 
 INSERT = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
 COUNT = "SELECT count(*) FROM token_blacklist"

@@ -12,7 +12,9 @@ MIN_READER = "0.1.0"
 def upgrade(conn: sqlite3.Connection) -> None:
     """Apply this migration."""
     # While it is 1, checksum and digest are '': they are made of all events, at the end.
-    conn.execute("ALTER TABLE replays ADD COLUMN is_recording INTEGER NOT NULL DEFAULT 0 CHECK (is_recording IN (0, 1))")
+    conn.execute(
+        "ALTER TABLE replays ADD COLUMN is_recording INTEGER NOT NULL DEFAULT 0 CHECK (is_recording IN (0, 1))"
+    )
     conn.execute("CREATE INDEX idx_replays_started ON replays(started_at, trace_id)")
     conn.execute("CREATE INDEX idx_replays_debate_started ON replays(debate_id, started_at, trace_id)")
     conn.execute("DROP INDEX idx_replays_debate")

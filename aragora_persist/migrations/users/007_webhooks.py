@@ -32,8 +32,8 @@ CREATE TABLE webhooks (
 )
 """
 
-# `due_at` is when a waiting delivery is tried next. While a worker has claimed it, that is the end of the claim: a worker
-# that is killed gives its deliveries back by doing nothing.
+# `due_at` is when a waiting delivery is tried next. While a worker has claimed it, that is the end of the claim: a
+# worker that is killed gives its deliveries back by doing nothing.
 DELIVERIES = """
 CREATE TABLE webhook_deliveries (
     id TEXT PRIMARY KEY,

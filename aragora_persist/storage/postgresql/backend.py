@@ -15,7 +15,6 @@ from psycopg.pq import TransactionStatus
 
 from aragora_persist.errors import BusyError, MisuseError, OutcomeUnknownError, PersistError, UnreachableError
 from aragora_persist.settings import Durability
-from aragora_persist.storage.forks import watch
 from aragora_persist.storage.postgresql.connecting import Server, milliseconds
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.postgresql.opening import require_schema
@@ -23,7 +22,8 @@ from aragora_persist.storage.postgresql.pool import MOST_CONNECTIONS, Pool
 from aragora_persist.storage.postgresql.sessions import Session, View, WriteTransaction
 from aragora_persist.storage.postgresql.statements import numbered
 from aragora_persist.storage.slow import report_slow
-from aragora_persist.storage.turns import Turns
+from aragora_persist.storage.sqlite.forks import watch
+from aragora_persist.storage.sqlite.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

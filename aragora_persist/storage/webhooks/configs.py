@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from aragora_persist.errors import ConflictError, InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.encryption import Keyring
-from aragora_persist.storage.memberships import require_open
+from aragora_persist.storage.organizations.memberships import require_open
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
 from aragora_persist.storage.webhooks.records import (

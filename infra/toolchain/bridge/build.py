@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from aragora_persist.errors import PersistError
-from aragora_persist.storage.files import sync_folder
+from aragora_persist.storage.sqlite.files import sync_folder
 
 STUB_MODULES: Final = ("tfplugin6_pb2.py", "tfplugin6_pb2_grpc.py")
 _SOURCES: Final = Path(__file__).parent

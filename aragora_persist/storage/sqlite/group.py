@@ -1,0 +1,192 @@
+"""Several callers' work in one transaction: one commit, one wait for the disk, for all who write at the same time.
+
+Whoever has the writer's turn does the work of those who wait behind it too, each in a savepoint of its own, commits,
+and tells each its outcome; then the next in the line has the turn. No thread of its own: nothing to start, to stop, or
+to lose in a fork. Leaves out: the line itself (``turns``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from aragora_persist.errors import PersistError
+from aragora_persist.settings import Durability
+from aragora_persist.storage.sqlite.sessions import Ended
+from aragora_persist.storage.sqlite.transactions import Writing
+from aragora_persist.storage.sqlite.turns import Place, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.sqlite.writer import Writer
+
+_LARGEST = 128
+"""For how many others one caller works at most before it has its own result."""
+
+
+def write(
+    writer: Writer,
+    operation: str,
+    work: Callable[[Transaction], Result],
+    durability: Durability | None,
+    context: Context | None,
+) -> Result:
+    """Run ``work`` in a write transaction, alone or with others'. See ``port.Backend.write``."""
+    member = Member(writer, operation, work, durability or writer.durability, context)
+    place = Place(member)
+    try:
+        try:
+            writer.line_up(operation, place)
+            if place.state is State.HAD:
+                _lead(writer, member)
+        finally:
+            if place.state is State.HAD:
+                try:
+                    _end_turn(writer, member)
+                except BaseException:  # interrupted: once more
+                    _end_turn(writer, member)
+                    raise
+        member.report()
+        result: Result = member.outcome()
+    except BaseException as error:
+        if member.committed or (place.state is State.DONE and member.error is None):
+            error.add_note(f"{operation} was written before this")
+        member.error = None  # or error, traceback and this frame would keep each other alive
+        raise
+    return result
+
+
+class Member(Writing):
+    """One caller's work and what became of it."""
+
+    __slots__ = ("_result", "_work", "committed", "deadline", "error", "level", "operation")
+
+    def __init__(
+        self,
+        writer: Writer,
+        operation: str,
+        work: Callable[[Transaction], object],
+        level: Durability,
+        context: Context | None,
+    ) -> None:
+        super().__init__(writer, operation, context)
+        self.operation = operation
+        self.level = level
+        self.deadline = monotonic() + writer.timeout_s
+        self.committed = False
+        self.error: BaseException | None = None
+        self._work = work
+        self._result: object = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do the work, in the transaction that is open."""
+        self._connection = connection
+        self._source.present = self
+        try:
+            self._result = self._work(self)
+            if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
+                raise self._connection.refusal()
+        finally:
+            self._source.present = None
+            self.end()
+
+    def run_nested(self, connection: sqlite3.Connection) -> bool:
+        """Do the work in a savepoint and keep its outcome; False when its failure took the whole transaction with it.
+
+        An interrupt is not the work's failure but the thread's own: it is raised, and the transaction is of no use.
+        """
+        self.error = None
+        try:
+            connection.execute("SAVEPOINT member")
+            self.run(connection)
+            connection.execute("RELEASE member")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or not self._source.owns(connection):
+                raise
+            self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
+            return _taken_back(connection)
+        return True
+
+    def share_commit(self, took_s: float) -> None:
+        """Count the time of the common commit."""
+        self._spent_s += took_s
+
+    def share_failure(self, failure: PersistError) -> None:
+        """Keep the error of the common commit for the caller, unless the work had failed before."""
+        if self.error is None:
+            self.error = type(failure)(self.operation, failure.target, failure.problem, hint=failure.hint)
+            self.error.__cause__ = failure.__cause__
+
+    def outcome(self) -> Any:  # noqa: ANN401 - whatever the work returned
+        """Return what the work returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+
+def _lead(writer: Writer, own: Member) -> None:
+    """Do own work, and that of those who wait, in one transaction.
+
+    A failure of one of the others can take it all back; then the rest runs again without that one.
+    """
+    own.error = None  # of a run for another leader, which was taken back
+    others: list[Member] | None = None
+    while others is None:
+        level = own.level
+        if level is Durability.COMMITTED and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
+            level = Durability.DURABLE
+        connection = writer.begin(own.operation, level, own.deadline)
+        own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
+        others = _run_others(writer, connection, level)
+    start = perf_counter()
+    try:
+        interrupt = writer.commit(own.operation)
+        own.committed = True  # nothing may come between these two: it says what became of all
+    except PersistError as failure:
+        for member in others:
+            member.share_failure(failure)
+        writer.give()
+        raise
+    took_s = perf_counter() - start
+    for member in (own, *others):
+        member.share_commit(took_s)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _run_others(writer: Writer, connection: sqlite3.Connection, level: Durability) -> list[Member] | None:
+    """Do the work of those who wait and return them; None when a failure has taken back everything, own work too."""
+    others: list[Member] = []
+    while len(others) < _LARGEST:
+        place = writer.turns.next_job(len(others), lambda job: level is Durability.DURABLE or job.level is level)
+        if place is None or place.job is None:
+            break
+        if not place.job.run_nested(connection):
+            writer.turns.done_alone(len(others))
+            writer.turns.put_back()
+            return None
+        others.append(place.job)
+    return others
+
+
+def _end_turn(writer: Writer, own: Member) -> None:
+    """Hand the turn on. The others' work is done if the transaction was committed; else they wait as before."""
+    if not own.committed and writer.turns.mine():
+        writer.rollback()
+        writer.turns.put_back()
+    writer.give()
+
+
+def _taken_back(connection: sqlite3.Connection) -> bool:
+    """Take back what was done since the savepoint; False when that was only to be had with the whole transaction."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO member")
+            connection.execute("RELEASE member")
+            return True
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+    return False

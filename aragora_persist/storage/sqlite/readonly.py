@@ -1,0 +1,99 @@
+"""Reading a database file without leaving a trace: nothing is made or written beside it.
+
+Three cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
+a read-only mount):
+
+- no ``-wal``: nobody has it open; ``immutable=1`` reads the file alone;
+- ``-wal`` and ``-shm``: someone has it open, or was killed; ``readonly_shm=1`` reads with them and writes neither;
+- ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aragora_persist.errors import BusyError
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ATTEMPTS = 20
+_MOVED_ATTEMPTS = 5
+_RETRY_S = 0.01
+
+
+@contextmanager
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that reads the committed state of ``path``, for a short look.
+
+    Raises:
+        DamagedError: the file is not a database.
+        StorageError: it cannot be read.
+        BusyError: it kept changing while it was looked at.
+
+    """
+    with ExitStack() as stack:
+        try:
+            yield _opened(path, stack)
+        except DRIVER_ERRORS as error:
+            raise translate(error, "read database", path) from error
+
+
+def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Return a connection that has read once: from then on nobody takes the files away from it."""
+    for left in reversed(range(_MOVED_ATTEMPTS)):
+        with ExitStack() as attempt:
+            try:
+                connection = attempt.enter_context(closing(_connected(path, attempt)))
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            except (sqlite3.OperationalError, FileNotFoundError) as error:
+                # The last one who had it open has closed it between our look at its side files and our opening them.
+                moved = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF == sqlite3.SQLITE_CANTOPEN
+                if not (moved and left and path.exists()):
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                stack.push(attempt.pop_all())
+                return connection
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Connect in the way that leaves no trace; what is needed for it lives as long as ``stack``."""
+    wal, shm = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if not wal.exists():
+        how = "&immutable=1"
+    elif shm.exists():
+        how = "&readonly_shm=1"
+    else:
+        path, how = stack.enter_context(_copied(path, wal)), ""
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro{how}", uri=True, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def _copied(path: Path, wal: Path) -> Iterator[Path]:
+    """Yield a copy in scratch space, made while neither file changed."""
+    import tempfile  # noqa: PLC0415 - brings `random` and more, for a rare case
+
+    with tempfile.TemporaryDirectory(prefix="aragora-read-") as scratch:
+        copy = Path(scratch, path.name)
+        for _ in range(_ATTEMPTS):
+            before = _stamps(path, wal)
+            shutil.copyfile(path, copy)
+            shutil.copyfile(wal, f"{copy}-wal")
+            if before == _stamps(path, wal):
+                break
+        else:
+            raise BusyError("read database", path, "kept changing while it was copied")
+        yield copy
+
+
+def _stamps(*paths: Path) -> list[tuple[int, int, int]]:
+    stats = [path.stat() for path in paths]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
