@@ -120,8 +120,7 @@ class AuditStore(Store):
     def get(self, entry_id: int) -> AuditEntry | None:
         """Return the entry with this id, or None."""
         ident = checks.whole("audit.get", "entry_id", entry_id)
-        with self._database.read("audit.get", {"entry_id": ident}) as view:
-            row = view.one(_BY_ID, (ident,))
+        row = self._database.read_one("audit.get", _BY_ID, (ident,), {"entry_id": ident})
         return None if row is None else entry_of(row)
 
     def list_entries(

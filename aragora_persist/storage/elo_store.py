@@ -135,8 +135,7 @@ class EloStore(Store):
     def get_rating(self, agent_name: str, domain: str = "") -> Rating | None:
         """Return where an agent stands, or None when it has played no match there (it would begin with 1500)."""
         _check_agent("elo.get_rating", agent_name, domain)
-        with self._database.read("elo.get_rating", {"domain": domain}) as view:
-            row = view.one(_RATING, (agent_name, domain))
+        row = self._database.read_one("elo.get_rating", _RATING, (agent_name, domain), {"domain": domain})
         return None if row is None else to_rating(row)
 
     def list_history(

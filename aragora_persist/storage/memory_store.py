@@ -253,8 +253,7 @@ class MemoryStore(Store):
     def get_archived(self, memory_id: str) -> ArchivedMemory | None:
         """Return a memory in the archive, or None."""
         checks.ident("memory.get_archived", "memory_id", memory_id)
-        with self._database.read("memory.get_archived", {"memory_id": memory_id}) as view:
-            row = view.one(_ARCHIVED_ONE, (memory_id,))
+        row = self._database.read_one("memory.get_archived", _ARCHIVED_ONE, (memory_id,), {"memory_id": memory_id})
         return None if row is None else to_archived(row)
 
     def list_archived(self, *, limit: int = 100, after: str | None = None) -> Page[ArchivedMemory]:

@@ -207,8 +207,7 @@ class OrganizationStore(Invitations):
         self._write(operation, work, tx)
 
     def _find(self, operation: str, column: str, value: str, context: Context | None = None) -> Organization | None:
-        with self._database.read(operation, context) as view:
-            row = view.one(f"{_ORGANIZATIONS} WHERE {column} = ?", (value,))
+        row = self._database.read_one(operation, f"{_ORGANIZATIONS} WHERE {column} = ?", (value,), context)
         return None if row is None else to_organization(row)
 
     def _set_closed(self, operation: str, org_id: str, tx: Transaction | None, *, close: bool) -> Organization:

@@ -101,8 +101,7 @@ class PositionStore(Store):
     def get(self, position_id: str) -> Position | None:
         """Return the position of this id, or None."""
         checks.ident("position.get", "position_id", position_id)
-        with self._database.read("position.get", {"position_id": position_id}) as view:
-            row = view.one(_ONE, (position_id,))
+        row = self._database.read_one("position.get", _ONE, (position_id,), {"position_id": position_id})
         return None if row is None else to_position(row)
 
     def resolve(self, position_id: str, outcome: str, *, tx: Transaction | None = None) -> Position:

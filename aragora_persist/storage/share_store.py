@@ -113,8 +113,9 @@ class ShareLinkStore(ShareTokens):
         operation = "share_link.get"
         where, values = whose(operation, owner_id, org_id)
         link_id = checks.ident(operation, "link_id", link_id)
-        with self._database.read(operation, {"link_id": link_id}) as view:
-            row = view.one(f"{_LINKS} WHERE id = ? AND {where}", (link_id, *values))
+        row = self._database.read_one(
+            operation, f"{_LINKS} WHERE id = ? AND {where}", (link_id, *values), {"link_id": link_id}
+        )
         return None if row is None else to_link(row)
 
     def resolve(self, token: str, *, viewer_id: str | None = None, tx: Transaction | None = None) -> ShareLink:

@@ -104,8 +104,7 @@ class TokenBlacklist(Store):
 
         """
         checks.ident("token.is_revoked", "jti", jti)
-        with self._database.read("token.is_revoked") as view:
-            row = view.one(_EXPIRY, (jti,))
+        row = self._database.read_one("token.is_revoked", _EXPIRY, (jti,))
         return row is not None and stored_time(row[0], f"token {jti}", "expires_at") > self._clock()
 
     def __contains__(self, jti: str) -> bool:
@@ -114,8 +113,7 @@ class TokenBlacklist(Store):
     def get(self, jti: str) -> RevokedToken | None:
         """Return what is known of a token on the list, or None."""
         checks.ident("token.get", "jti", jti)
-        with self._database.read("token.get") as view:
-            row = view.one(_ONE, (jti,))
+        row = self._database.read_one("token.get", _ONE, (jti,))
         return None if row is None or cast("str", row[3]) <= self._now() else _from_row(row)
 
     def list_by_user(self, user_id: str, *, limit: int = 100, after: str | None = None) -> Page[RevokedToken]:

@@ -88,8 +88,7 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
     def get(self, user_id: str) -> User | None:
         """Return the user of this id, or None."""
         checks.ident("user.get", "user_id", user_id)
-        with self._database.read("user.get", {"user_id": user_id}) as view:
-            row = view.one(_BY_ID, (user_id,))
+        row = self._database.read_one("user.get", _BY_ID, (user_id,), {"user_id": user_id})
         return None if row is None else from_row(row)
 
     def get_by_email(self, email: str) -> User | None:
@@ -98,8 +97,7 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
             normal = normal_email(email)
         except InvalidValueError:
             return None
-        with self._database.read("user.get_by_email") as view:
-            row = view.one(_BY_EMAIL, (normal,))
+        row = self._database.read_one("user.get_by_email", _BY_EMAIL, (normal,))
         return None if row is None else from_row(row)
 
     def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:

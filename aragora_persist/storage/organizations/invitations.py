@@ -113,16 +113,14 @@ class Invitations(Memberships):
         """Return this invitation of the organization, whatever became of it, or None."""
         operation = "organization.get_invitation"
         ids = _checked_ids(operation, org_id, invitation_id)
-        with self._database.read(operation, {"org_id": org_id, "invitation_id": invitation_id}) as view:
-            row = view.one(_BY_ID, ids)
+        row = self._database.read_one(operation, _BY_ID, ids, {"org_id": org_id, "invitation_id": invitation_id})
         return None if row is None else to_invitation(row)
 
     def get_invitation_by_token(self, token: str) -> Invitation | None:
         """Return the invitation that this token opens, whatever became of it, or None."""
         operation = "organization.get_invitation_by_token"
         hashed = token_hash(checks.text(operation, "token", token))
-        with self._database.read(operation) as view:
-            row = view.one(_BY_TOKEN, (hashed,))
+        row = self._database.read_one(operation, _BY_TOKEN, (hashed,))
         return None if row is None else to_invitation(row)
 
     def list_pending_invitations(self, org_id: str, *, limit: int = 100, after: str | None = None) -> Page[Invitation]:

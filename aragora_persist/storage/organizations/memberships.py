@@ -72,8 +72,7 @@ class Memberships(Store):
     def get_member(self, org_id: str, user_id: str) -> Membership | None:
         """Return a user's membership in an organization, or None."""
         checked = _checked("organization.get_member", org_id, user_id)
-        with self._database.read("organization.get_member", {"org_id": org_id, "user_id": user_id}) as view:
-            row = view.one(_ONE, checked)
+        row = self._database.read_one("organization.get_member", _ONE, checked, {"org_id": org_id, "user_id": user_id})
         return None if row is None else to_membership(row)
 
     def list_members(self, org_id: str, *, limit: int = 100, after: str | None = None) -> Page[Membership]:

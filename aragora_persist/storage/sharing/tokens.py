@@ -46,8 +46,7 @@ class ShareTokens(Store):
         link_id = checks.ident(operation, "link_id", link_id)
         keyring = Keyring.required(self._settings, operation)
         sql = f"SELECT token_sealed, revoked_at FROM share_links WHERE id = ? AND {where}"  # noqa: S608 - our constants
-        with self._database.read(operation, {"link_id": link_id}) as view:
-            row = view.one(sql, (link_id, *values))
+        row = self._database.read_one(operation, sql, (link_id, *values), {"link_id": link_id})
         if row is None:
             raise unknown(operation, link_id)
         sealed, revoked_at = row

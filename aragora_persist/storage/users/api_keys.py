@@ -114,8 +114,7 @@ class UserApiKeys(Store):
         if not _can_be_key(key):
             return None
         now = self._clock()
-        with self._database.read(operation) as view:
-            row = view.one(_BY_HASH, (token_hash(key), to_text(now)))
+        row = self._database.read_one(operation, _BY_HASH, (token_hash(key), to_text(now)))
         if row is None:
             return None
         user, key_id, used = from_row(row[:-2]), str(row[-2]), row[-1]

@@ -47,8 +47,9 @@ class UserLogin(Store):
             normal = normal_email(email)
         except InvalidValueError:
             normal = ""
-        with self._database.read(operation) as view:
-            row = view.one("SELECT id, password_hash, locked_until FROM users WHERE email = ?", (normal,))
+        row = self._database.read_one(
+            operation, "SELECT id, password_hash, locked_until FROM users WHERE email = ?", (normal,)
+        )
         if row is None:
             passwords.matches("", password)
             return None

@@ -66,8 +66,9 @@ class UserMfa(Store):
         """
         operation = "user.mfa_secret"
         checks.ident(operation, "user_id", user_id)
-        with self._database.read(operation, {"user_id": user_id}) as view:
-            row = view.one("SELECT mfa_secret FROM users WHERE id = ?", (user_id,))
+        row = self._database.read_one(
+            operation, "SELECT mfa_secret FROM users WHERE id = ?", (user_id,), {"user_id": user_id}
+        )
         if row is None or row[0] is None:
             return None
         return Secret(self._keyring(operation).decrypt(str(row[0]), bound_to=_bound_to(user_id)).decode())
@@ -142,8 +143,9 @@ class UserMfa(Store):
         """Return how many codes the user has left."""
         operation = "user.backup_codes_left"
         checks.ident(operation, "user_id", user_id)
-        with self._database.read(operation, {"user_id": user_id}) as view:
-            row = view.one("SELECT COUNT(*) FROM mfa_backup_codes WHERE user_id = ?", (user_id,))
+        row = self._database.read_one(
+            operation, "SELECT COUNT(*) FROM mfa_backup_codes WHERE user_id = ?", (user_id,), {"user_id": user_id}
+        )
         return 0 if row is None else int(str(row[0]))
 
     def rotate_encryption(self) -> Rotation:

@@ -90,8 +90,7 @@ class UserOAuth(Store):
         """
         operation = "user.get_by_oauth"
         identity = _checked(operation, provider, subject)
-        with self._database.read(operation) as view:
-            row = view.one(_BY_IDENTITY, identity)
+        row = self._database.read_one(operation, _BY_IDENTITY, identity)
         if row is None:
             return None
         user = from_row(row)

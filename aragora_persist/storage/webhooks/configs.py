@@ -88,8 +88,7 @@ class WebhookConfigs(Store):
     def get(self, org_id: str, webhook_id: str) -> Webhook | None:
         """Return this webhook of this organization, or None."""
         ids = checked_ids("webhook.get", org_id, webhook_id)
-        with self._database.read("webhook.get", {"webhook_id": webhook_id}) as view:
-            row = view.one(_ONE, ids)
+        row = self._database.read_one("webhook.get", _ONE, ids, {"webhook_id": webhook_id})
         return None if row is None else to_webhook(row)
 
     def list_webhooks(self, org_id: str, *, limit: int = 100, after: str | None = None) -> Page[Webhook]:
