@@ -26,7 +26,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from select import select
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING
 
 from aragora_persist.settings import Settings
@@ -51,6 +51,7 @@ def insert(transaction: Transaction, *, report: bytes, early: int | None) -> Non
     transaction.execute(_INSERT, (report.hex(), _PADDING, _LAST, _LAST))
     if early is not None:
         os.write(early, report)
+        sleep(0.002)  # the time between a report that is too early and its commit is short otherwise
 
 
 def write(engine: Engine, pipe: int, process: int, thread: int, *, protected: bool) -> None:

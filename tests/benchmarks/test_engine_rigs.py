@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("tests.image_fixtures",)
+
 CHAOS = Path(__file__).parents[2] / "scripts" / "chaos"
 
 
@@ -33,3 +35,42 @@ def test_a_loss_of_power_takes_nothing_durable(unprotected: str | None, found: t
     assert code == (0 if unprotected is None else 1)
     wrong = {name for name in ("corrupt", "durable_lost") if report[name]}
     assert wrong == set() if unprotected is None else wrong >= set(found)
+
+
+@pytest.mark.parametrize("unprotected", [False, True])
+def test_killed_writers_lose_nothing_acknowledged(*, unprotected: bool) -> None:
+    """Every row that a killed process had acknowledged is there; acknowledged before their commit, some are not."""
+    code, report = run("engine_kill.py", "--kills", "25", *(["--unprotected"] if unprotected else []))
+
+    assert report["kills"] == 25
+    assert report["acknowledged"] > 0
+    assert report["unsound"] == 0
+    assert (code == 1, report["lost"] > 0) == (unprotected, unprotected)
+
+
+def test_killed_checkpointers_leave_the_log_bounded() -> None:
+    """With four processes that write and read one file, and whoever checkpoints killed among them, nothing is lost."""
+    code, report = run("engine_kill.py", "--kills", "15", "--processes", "4", "--threads", "2")
+
+    assert (code, report["lost"], report["unsound"]) == (0, 0, 0)
+    assert report["acknowledged"] > 0
+
+
+@pytest.mark.parametrize("unprotected", [False, True])
+def test_a_fresh_folder_takes_sixteen_openers_at_once(*, unprotected: bool) -> None:
+    """All of them open and write; where what is pending is looked at without the lock, they get in each other's way."""
+    code, report = run("open_race.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))
+
+    assert report["openers"] == 32
+    assert (code == 1, report["failed"] > 0) == (unprotected, unprotected)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("unprotected", [False, True])
+def test_a_full_disk_is_told_and_passes(persist_image: str, *, unprotected: bool) -> None:
+    """Writes are refused with a clear error, reads and later writes succeed; nothing acknowledged is lost."""
+    code, report = run("disk_full.py", persist_image, "--rounds", "1", *(["--unprotected"] if unprotected else []))
+
+    assert report["refused"] > 0
+    assert (report["unclear_errors"], report["failed_reads"], report["stuck"], report["unsound"]) == (0, 0, 0, 0)
+    assert (code == 1, report["lost"] > 0) == (unprotected, unprotected)
