@@ -64,10 +64,12 @@ def write(engine: Engine, pipe: int, process: int, thread: int, *, protected: bo
 
 
 def read(engine: Engine) -> None:
-    """Read the whole table over and over: a view is open nearly always, and what it sees stays in the log."""
+    """Read some thousand rows over and over: a view is open nearly always, and what it sees stays in the log."""
     while True:
         with engine.read("rig.count") as view:
-            view.one("SELECT COUNT(*), SUM(LENGTH(reason)) FROM token_blacklist")
+            view.one(
+                "SELECT SUM(LENGTH(reason)) FROM (SELECT reason FROM token_blacklist ORDER BY jti DESC LIMIT 5000)"
+            )
 
 
 def child(path: Path, pipe: int, process: int, threads: int, *, protected: bool) -> None:
