@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import ConflictError, NotFoundError
+from aragora_persist.errors import ConflictError
 from aragora_persist.storage import checks
 from aragora_persist.storage.organizations.invitations import Invitations
-from aragora_persist.storage.organizations.memberships import join, settle, touch
+from aragora_persist.storage.organizations.memberships import join, no_such_organization, settle, touch
 from aragora_persist.storage.organizations.records import (
     COLUMNS,
     TIERS,
@@ -24,6 +24,7 @@ from aragora_persist.storage.organizations.records import (
 )
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.usage import UsageSummary, checked_month, summarize
+from aragora_persist.storage.users.statements import require_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +81,7 @@ class OrganizationStore(Invitations):
                 if slug is not None:
                     raise ConflictError(operation, "slug", "is taken")
                 free = f"{wanted[:56].rstrip('-')}-{ident[:6]}"
-            if writing.one("SELECT 1 FROM users WHERE id = ?", (owner_id,)) is None:
-                raise NotFoundError(operation, owner_id, "there is no such user")
+            require_user(writing, operation, owner_id)
             row = writing.one(_INSERT, (ident, name, free, tier, owner_id, now, now, settings_text))
             join(writing, operation, (ident, owner_id, "owner", now))
             return _returned(row, operation, ident)
@@ -231,5 +231,5 @@ def _taken(writing: Transaction, column: str, value: Value, but: str) -> bool:
 
 def _returned(row: Row | None, operation: str, org_id: str) -> Organization:
     if row is None:
-        raise NotFoundError(operation, org_id, "there is no such organization")
+        raise no_such_organization(operation, org_id)
     return to_organization(row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import AccessDeniedError, InvalidValueError, NotFoundError, RevokedError
+from aragora_persist.errors import AccessDeniedError, InvalidValueError, RevokedError
 from aragora_persist.storage import checks
 from aragora_persist.storage.bearer_tokens import new_token, token_hash
 from aragora_persist.storage.organizations.memberships import require_open
@@ -27,6 +27,7 @@ from aragora_persist.storage.sharing.links import (
     whose,
 )
 from aragora_persist.storage.sharing.tokens import ShareTokens
+from aragora_persist.storage.users.statements import require_user
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
@@ -270,8 +271,7 @@ def _check_future(operation: str, expires_at: Value, now: str) -> None:
 
 
 def _check_owner(writing: Transaction, operation: str, owner_id: str, org_id: str | None) -> None:
-    if writing.one("SELECT 1 FROM users WHERE id = ?", (owner_id,)) is None:
-        raise NotFoundError(operation, owner_id, "there is no such user")
+    require_user(writing, operation, owner_id)
     if org_id is None:
         return
     require_open(writing, operation, org_id)

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError
+from aragora_persist.errors import DamagedError, InvalidValueError
 from aragora_persist.storage import checks
+from aragora_persist.storage.organizations.memberships import no_such_organization
 from aragora_persist.storage.rows import stored_object, stored_time, stored_time_or_none
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def summarize(view: Reader, operation: str, org_id: str, month: str) -> UsageSum
 
     """
     if view.one("SELECT 1 FROM organizations WHERE id = ?", (org_id,)) is None:
-        raise NotFoundError(operation, org_id, "there is no such organization")
+        raise no_such_organization(operation, org_id)
     year, number = month.split("-")
     after = f"{year}-{int(number) + 1:02}"  # compared as text, so that a thirteenth month is behind the twelfth
     rows = sorted(view.all(_SUMMARY, (org_id, month, org_id, month, after)), key=lambda row: str(row[0]))

@@ -30,6 +30,7 @@ from aragora_persist.storage.organizations.records import (
 )
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.users.records import normal_email
+from aragora_persist.storage.users.statements import no_such_user, require_user
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class Invitations(Memberships):
             require_open(writing, operation, org_id)
             touch(writing, operation, org_id, now)
             _refuse_invited(writing, operation, org_id, email, now)
-            if inviter is not None and writing.one("SELECT 1 FROM users WHERE id = ?", (inviter,)) is None:
-                raise NotFoundError(operation, inviter, "there is no such user")
+            if inviter is not None:
+                require_user(writing, operation, inviter)
             row = (ident, org_id, email, role, inviter, token_hash(token), now, expires_at)
             return _returned(writing.one(_INSERT, row), operation, ident)
 
@@ -160,7 +161,7 @@ class Invitations(Memberships):
             touch(writing, operation, invitation.org_id, now)
             user = writing.one("SELECT email FROM users WHERE id = ?", (user_id,))
             if user is None:
-                raise NotFoundError(operation, user_id, "there is no such user")
+                raise no_such_user(operation, user_id)
             if writing.execute(_ACCEPT, (now, user_id, invitation.id, now)) == 0:
                 raise _over(writing, operation, (invitation.org_id, invitation.id))
             if user != (invitation.email,):

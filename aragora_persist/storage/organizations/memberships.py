@@ -15,6 +15,7 @@ from aragora_persist.storage import checks
 from aragora_persist.storage.organizations.records import GIVEN_ROLES, MEMBER_COLUMNS, Membership, to_membership
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.store import Store
+from aragora_persist.storage.users.statements import require_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -192,7 +193,7 @@ def touch(writing: Transaction, operation: str, org_id: str, now: str) -> None:
 
     """
     if writing.execute("UPDATE organizations SET updated_at = ? WHERE id = ?", (now, org_id)) == 0:
-        raise _unknown(operation, org_id)
+        raise no_such_organization(operation, org_id)
 
 
 def require_open(view: Reader, operation: str, org_id: str) -> None:
@@ -205,7 +206,7 @@ def require_open(view: Reader, operation: str, org_id: str) -> None:
     """
     row = view.one("SELECT closed_at FROM organizations WHERE id = ?", (org_id,))
     if row is None:
-        raise _unknown(operation, org_id)
+        raise no_such_organization(operation, org_id)
     if row[0] is not None:
         raise ConflictError(operation, org_id, "this organization is closed", hint="reopen_organization opens it again")
 
@@ -219,8 +220,7 @@ def join(writing: Transaction, operation: str, member: tuple[str, str, str, str]
 
     """
     _, user_id, _, joined_at = member
-    if writing.one("SELECT 1 FROM users WHERE id = ?", (user_id,)) is None:
-        raise NotFoundError(operation, user_id, "there is no such user")
+    require_user(writing, operation, user_id)
     if writing.execute(_JOIN, member) == 0:
         raise ConflictError(operation, user_id, "is a member already")
     settle(writing, [user_id], joined_at)
@@ -234,7 +234,8 @@ def settle(writing: Transaction, user_ids: Iterable[str], now: str) -> None:
     writing.execute_many(_SETTLE_ROLE, parameters)
 
 
-def _unknown(operation: str, org_id: str) -> NotFoundError:
+def no_such_organization(operation: str, org_id: str) -> NotFoundError:
+    """Return the error that says that there is no such organization."""
     return NotFoundError(operation, org_id, "there is no such organization")
 
 

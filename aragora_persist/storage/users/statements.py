@@ -61,7 +61,7 @@ def to_user(row: Row | None, operation: str, user_id: str) -> User:
 
 def no_such_user(operation: str, user_id: str) -> NotFoundError:
     """Return the error that says that there is no such user."""
-    return NotFoundError(operation, f"user {user_id}", "does not exist")
+    return NotFoundError(operation, user_id, "there is no such user")
 
 
 def _with_email(tx: Transaction, operation: str, user_id: str, columns: Mapping[str, Value]) -> Mapping[str, Value]:
