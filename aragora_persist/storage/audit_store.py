@@ -15,7 +15,7 @@ from aragora_persist.errors import InvalidValueError
 from aragora_persist.settings import Settings
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.audit import erasure, export, retention, tree
-from aragora_persist.storage.audit.append import append, read_state
+from aragora_persist.storage.audit.append import LastSeen, append, append_one, read_state
 from aragora_persist.storage.audit.entries import AuditEntry, NewEntry, draft, entry_of
 from aragora_persist.storage.audit.heads import TreeHead
 from aragora_persist.storage.audit.leaf import COLUMNS
@@ -25,15 +25,16 @@ from aragora_persist.storage.audit.reading import verify_log
 from aragora_persist.storage.audit.signing import VARIABLE, PublicKeys, SigningKey, create_signing_key
 from aragora_persist.storage.audit.verify import AuditProblem, AuditReport
 from aragora_persist.storage.store import Store
-from aragora_persist.times import to_text
+from aragora_persist.times import to_text, utc_now
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from typing import TextIO
 
     from aragora_persist.storage.pages import Page
-    from aragora_persist.storage.port import Transaction
+    from aragora_persist.storage.port import Backend, Transaction
 
 __all__ = [
     "AUDIT_RETENTION_DAYS",
@@ -69,6 +70,17 @@ class AuditStore(Store):
     """The audit log of one database. ``db_path`` None is ``aragora_users.db`` under ``NOMIC_DIR``."""
 
     database_name = "users"
+
+    def __init__(
+        self,
+        db_path: str | os.PathLike[str] | Backend | None = None,
+        *,
+        migrate: bool = False,
+        settings: Settings | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        super().__init__(db_path, migrate=migrate, settings=settings, clock=clock)
+        self._last_seen = LastSeen()
 
     def log(  # noqa: PLR0913 - one for each documented column
         self,
@@ -107,15 +119,15 @@ class AuditStore(Store):
             timestamp,
             event_key,
         )
-        drafts = [draft("audit.log", new, self._clock())]
-        return self._write("audit.log", lambda writing: append(writing, "audit.log", drafts), tx)[0]
+        checked = draft("audit.log", new, self._clock())
+        return self._write("audit.log", lambda writing: append_one(writing, "audit.log", checked, self._last_seen), tx)
 
     def log_many(self, entries: Sequence[NewEntry], *, tx: Transaction | None = None) -> list[AuditEntry]:
         """Log entries in their order, all or none, and return them; see ``log``. At most ``MOST_AT_ONCE``."""
         checks.whole("audit.log_many", "entries", len(entries), least=0, most=MOST_AT_ONCE)
         now = self._clock()
-        drafts = [draft("audit.log_many", new, now) for new in entries]
-        return self._write("audit.log_many", lambda writing: append(writing, "audit.log_many", drafts), tx)
+        drafts, seen = [draft("audit.log_many", new, now) for new in entries], self._last_seen
+        return self._write("audit.log_many", lambda writing: append(writing, "audit.log_many", drafts, seen), tx)
 
     def get(self, entry_id: int) -> AuditEntry | None:
         """Return the entry with this id, or None."""

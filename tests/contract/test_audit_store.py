@@ -61,6 +61,11 @@ def _execute(tx: Transaction, sql: str, values: tuple[Value, ...]) -> int:
     return tx.execute(sql, values)
 
 
+def _log_and_fail(tx: Transaction, *, audit: AuditStore) -> None:
+    audit.log("never", tx=tx)
+    raise RuntimeError
+
+
 class TestLogging:
     """Entries as they happen."""
 
@@ -149,6 +154,33 @@ class TestLogging:
             audit.log("second", tx=tx)
         assert [entry.action for entry in audit.iter_entries()] == ["second", "first", "before"]
         assert_sound(audit)
+
+    def test_what_a_store_remembers_is_only_a_guess(self, audit: AuditStore) -> None:
+        """Others log, transactions are taken back, rows come and go behind its back: there is still one tree."""
+        other = AuditStore(audit.database)
+        for number in range(5):
+            audit.log("a", event_key=f"a-{number}")
+            with pytest.raises(RuntimeError), audit.database.transaction() as tx:
+                audit.log("never", tx=tx)
+                audit.log("never", tx=tx)
+                raise RuntimeError
+            audit.log("b")
+            with audit.database.transaction() as tx:
+                with pytest.raises(RuntimeError):
+                    tx.nested(partial(_log_and_fail, audit=audit))
+                audit.log("c", tx=tx)
+            other.log("d")
+            audit.log_many([NewEntry("e"), NewEntry("f")])
+            audit.erase_person("p")
+            audit.log("g", user_id="p")
+        entries = list(audit.iter_entries(newest_first=False))
+        assert "".join(entry.action for entry in entries if "." not in entry.action) == "abcdefg" * 5
+        assert ids(entries) == list(range(1, len(entries) + 1))
+        assert_sound(audit)
+        insert = "INSERT INTO audit_log (id, timestamp, action) VALUES (?, '2026', 'stray')"
+        audit.database.write("x", partial(_execute, sql=insert, values=(100,)))
+        assert [audit.log("h").id, audit.log("i").id] == [101, 102]
+        assert [problem.entry_id for problem in audit.verify().problems] == [100]
 
     def test_threads_make_one_tree(self, audit: AuditStore) -> None:
         """Nothing is lost, nothing forks, and every thread's entries are in its order."""

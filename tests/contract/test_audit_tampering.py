@@ -274,7 +274,7 @@ def recompute(tx: Transaction) -> None:
         nodes = edge.append(leaf_of(row.id, edge.size, content_of(row)))
         tx.execute("UPDATE audit_log SET position = ?, nodes = ? WHERE id = ?", (edge.size - 1, nodes, row.id))
         last_id = row.id
-    tx.execute("UPDATE audit_tree SET size = ?, edge = ?, last_id = ?", (edge.size, edge.stored(), last_id))
+    tx.execute("UPDATE audit_tree SET size = ?, edge = ?, last_id = ?", (edge.size, edge.stored, last_id))
 
 
 class TestRewriting:

@@ -62,7 +62,7 @@ def adopt(conn: sqlite3.Connection) -> None:
     if edge.size:
         conn.execute(
             "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)",
-            (edge.size, edge.stored(), last_id, b""),
+            (edge.size, edge.stored, last_id, b""),
         )
 
 

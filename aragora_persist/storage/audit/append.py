@@ -1,7 +1,8 @@
 """Appending to the audit log inside a write transaction: rows, their leaves, and the tree's right edge, all or nothing.
 
 The state of the tree is read in the transaction that changes it, and writers of one database come one after the other:
-so there is one tree, without forks, whoever writes and whenever a process dies. Nothing is kept between transactions.
+so there is one tree, without forks, whoever writes and whenever a process dies. What a store keeps between transactions
+is a guess: the statement that relies on it compares it with the database.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _INSERT = f"INSERT INTO audit_log ({COLUMNS}) VALUES ({', '.join('?' * len(AuditRow._fields))})"  # noqa: S608 - constants of this package
 _BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - as above
+_MOVE = "UPDATE audit_tree SET size = ?, edge = ?, last_id = ? WHERE id = 1"
+_MOVE_FROM = f"{_MOVE} AND size = ? AND edge = ? AND last_id = ? AND last_id = (SELECT MAX(id) FROM audit_log)"  # noqa: S608 - as above
 _HIGHEST_ID = "(SELECT MAX(id) FROM audit_log)"
 _STATE = f"SELECT size, edge, last_id, removed, removed_edge, retention_id, {_HIGHEST_ID} FROM audit_tree WHERE id = 1"  # noqa: S608 - as above
 
@@ -66,11 +69,40 @@ def _is_edge(size: Value, edge: Value) -> bool:
     )
 
 
+class LastSeen:
+    """Size, edge and last id behind the entry that a store appended last: mostly, they are so still."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: tuple[int, bytes, int] | None = None
+
+
 def _damaged(problem: str) -> DamagedError:
     return DamagedError("read", "audit_tree", f"the state of the tree {problem}", hint="run verify; restore a backup")
 
 
-def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[AuditEntry]:
+def append_one(tx: Transaction, operation: str, draft: Draft, last_seen: LastSeen) -> AuditEntry:
+    """Append one entry, as ``append``; the state is only read where it is not the one that was seen last."""
+    seen = last_seen.values
+    if seen is not None:
+        known = _logged_before(tx, operation, draft, {})
+        if known is not None:
+            return known
+        edge, ident = RightEdge(seen[0], seen[1]), seen[2] + 1
+        nodes = edge.append(leaf_of(ident, seen[0], draft.content))
+        moved = (edge.size, edge.stored, ident)
+        # Where size, edge and last id are those, reading them would have led to the same.
+        if tx.execute(_MOVE_FROM, (*moved, *seen)):
+            tx.execute(_INSERT, draft.stored(ident, seen[0], nodes))
+            last_seen.values = moved
+            return draft.entry(ident)
+    return append(tx, operation, [draft], last_seen)[0]
+
+
+def append(
+    tx: Transaction, operation: str, drafts: Sequence[Draft], last_seen: LastSeen | None = None
+) -> list[AuditEntry]:
     """Append entries in their order and return them; one whose event key was used is the entry that is there.
 
     Raises:
@@ -84,15 +116,13 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
     rows: list[Row] = []
     keys: dict[Value, AuditEntry] = {}
     for draft in drafts:
-        known = _known(tx, draft, keys)
+        known = _logged_before(tx, operation, draft, keys)
         if known is not None:
-            _refuse_other(operation, draft, known)
             entries.append(known)
             continue
-        position, row = edge.size, draft.row
+        position = edge.size
         nodes = edge.append(leaf_of(next_id, position, draft.content))
-        # A plain tuple: sqlite3 takes the values of another kind of sequence one by one, for half as much again.
-        rows.append((next_id, *row[1:12], position, nodes, *row[14:]))
+        rows.append(draft.stored(next_id, position, nodes))
         entries.append(draft.entry(next_id))
         if draft.row.event_key is not None:
             keys[draft.row.event_key] = entries[-1]
@@ -100,31 +130,32 @@ def append(tx: Transaction, operation: str, drafts: Sequence[Draft]) -> list[Aud
     if rows:
         tx.execute_many(_INSERT, rows)
         _write_edge(tx, edge, next_id - 1)
+        if last_seen is not None:
+            last_seen.values = (edge.size, edge.stored, next_id - 1)
     return entries
 
 
-def _known(tx: Transaction, draft: Draft, keys: dict[Value, AuditEntry]) -> AuditEntry | None:
-    key = draft.row.event_key
-    if key is None:
-        return None
-    if key in keys:
-        return keys[key]
-    found = tx.one(_BY_KEY, (key,))
-    return None if found is None else entry_of(found)
-
-
-def _refuse_other(operation: str, draft: Draft, known: AuditEntry) -> None:
-    """Refuse a key that stands for something else; what an erasure or a later retry changes is not compared."""
+def _logged_before(tx: Transaction, operation: str, draft: Draft, keys: dict[Value, AuditEntry]) -> AuditEntry | None:
+    """Return the entry that has the draft's event key; what an erasure or a later retry changes is not compared."""
     row = draft.row
+    if row.event_key is None:
+        return None
+    known = keys.get(row.event_key)
+    if known is None:
+        found = tx.one(_BY_KEY, (row.event_key,))
+        if found is None:
+            return None
+        known = entry_of(found)
     if (row.action, row.org_id, row.resource_type) != (known.action, known.org_id, known.resource_type):
         raise ConflictError(
             operation, "event_key", f"was used for entry {known.id}, another event", hint="give each event its own key"
         )
+    return known
 
 
 def _write_edge(tx: Transaction, edge: RightEdge, last_id: int) -> None:
-    values = (edge.size, edge.stored(), last_id)
-    if not tx.execute("UPDATE audit_tree SET size = ?, edge = ?, last_id = ? WHERE id = 1", values):
+    values = (edge.size, edge.stored, last_id)
+    if not tx.execute(_MOVE, values):
         tx.execute(
             "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)",
             (*values, b""),

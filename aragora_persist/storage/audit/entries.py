@@ -11,6 +11,7 @@ from aragora_persist import json_text
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.audit.leaf import OWN_ACTIONS, AuditRow, content_of, salted
+from aragora_persist.storage.records import builder
 from aragora_persist.storage.rows import stored_object, stored_time, stored_time_or_none
 from aragora_persist.times import to_text
 
@@ -61,6 +62,9 @@ class AuditEntry:
     erased_at: datetime | None
 
 
+_entry = builder(AuditEntry)
+
+
 class Draft(NamedTuple):
     """An entry that was checked; ``row`` has everything but its place in the log, and ``content`` is for its leaf."""
 
@@ -71,22 +75,15 @@ class Draft(NamedTuple):
 
     def entry(self, ident: int) -> AuditEntry:
         """Return the record, as it will be read back."""
-        row = cast("tuple[Any, ...]", self.row)
-        _, _, user_id, org_id, action, resource_type, resource_id, _, address, agent, key = row[:11]
-        return AuditEntry(
-            ident,
-            self.timestamp,
-            user_id,
-            org_id,
-            action,
-            resource_type,
-            resource_id,
-            self.details,
-            address,
-            agent,
-            key,
-            erased_at=None,
-        )
+        row: tuple[Any, ...] = self.row
+        return _entry(ident, self.timestamp, *row[2:7], self.details, *row[8:11], None)
+
+    def stored(self, ident: int, position: int, nodes: bytes) -> Row:
+        """Return the values of ``leaf.COLUMNS``.
+
+        A plain tuple: sqlite3 takes the values of another kind of sequence one by one, for half as much again.
+        """
+        return (ident, *self.row[1:12], position, nodes, *self.row[14:])
 
 
 def draft(operation: str, new: NewEntry, now: datetime) -> Draft:
@@ -138,7 +135,7 @@ def entry_of(row: Row) -> AuditEntry:
         stored[:12]
     )
     name = f"audit entry {ident}"
-    return AuditEntry(
+    return _entry(
         ident,
         stored_time(timestamp, name, "timestamp"),
         user_id,

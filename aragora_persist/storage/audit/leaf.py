@@ -83,10 +83,9 @@ def has_subject(row: AuditRow) -> bool:
 
 def salted(row: AuditRow) -> AuditRow:
     """Return a new row with salts for the groups that it has values in."""
-    random = os.urandom(2 * SALT_BYTES)
-    actor_salt = random[:SALT_BYTES] if has_actor(row) else None
-    subject_salt = random[SALT_BYTES:] if has_subject(row) else None
-    return AuditRow._make((*row[:-4], actor_salt, None, subject_salt, None))
+    actor_salt = os.urandom(SALT_BYTES) if has_actor(row) else None
+    subject_salt = os.urandom(SALT_BYTES) if has_subject(row) else None
+    return AuditRow._make((*row[:14], actor_salt, None, subject_salt, None))
 
 
 def actor_hash(row: AuditRow) -> bytes:

@@ -81,7 +81,7 @@ def remove_some(tx: Transaction, end: int) -> int:
         )
     if rows:
         tx.execute("DELETE FROM audit_log WHERE position >= ? AND position < ?", (state.removed, until))
-        tx.execute("UPDATE audit_tree SET removed = ?, removed_edge = ? WHERE id = 1", (edge.size, edge.stored()))
+        tx.execute("UPDATE audit_tree SET removed = ?, removed_edge = ? WHERE id = 1", (edge.size, edge.stored))
     return len(rows)
 
 

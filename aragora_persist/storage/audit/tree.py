@@ -30,31 +30,29 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class RightEdge:
     """The complete nodes that a tree of this size is made of, largest first: all that appending and its root need."""
 
-    __slots__ = ("hashes", "size")
+    __slots__ = ("size", "stored")
 
     def __init__(self, size: int = 0, stored: bytes = b"") -> None:
         self.size = size
-        self.hashes = split(stored)
+        self.stored = stored
+        """The hashes one after the other, which the constructor takes again."""
 
     def append(self, leaf: bytes) -> bytes:
         """Add a leaf; return it, followed by the nodes that it finishes, from the bottom up."""
         node = finished = leaf
-        index = self.size
+        index, stored = self.size, self.stored
         while index & 1:
-            node = node_hash(self.hashes.pop(), node)
+            node = node_hash(stored[-HASH_BYTES:], node)
+            stored = stored[:-HASH_BYTES]
             finished += node
             index >>= 1
-        self.hashes.append(node)
+        self.stored = stored + node
         self.size += 1
         return finished
 
     def root(self) -> bytes:
         """Return the root of the tree."""
-        return fold(self.hashes)
-
-    def stored(self) -> bytes:
-        """Return the hashes as one value, which the constructor takes again."""
-        return b"".join(self.hashes)
+        return fold(split(self.stored))
 
 
 def split(hashes: bytes) -> list[bytes]:
