@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Backend, Result, Transaction
+    from aragora_persist.storage.port import Backend, Context, Result, Transaction
 
 
 class Store:
@@ -72,10 +72,14 @@ class Store:
         tx: Transaction | None = None,
         *,
         durability: Durability | None = None,
+        context: Context | None = None,
     ) -> Result:
-        """Run ``work`` in a transaction of its own, or inside ``tx``, where a failure takes back only its own part."""
+        """Run ``work`` in a transaction of its own, or inside ``tx``, where a failure takes back only its own part.
+
+        ``context`` is what the slow-query log may show beside the operation; inside ``tx`` it names the caller's own.
+        """
         if tx is None:
-            return self._database.write(operation, work, durability=durability)
+            return self._database.write(operation, work, durability=durability, context=context)
         if not tx.belongs_to(self._database):
             raise MisuseError(operation, self._database.target, "tx is a transaction of another database")
         return tx.nested(work)
