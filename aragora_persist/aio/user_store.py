@@ -98,6 +98,8 @@ class AsyncUserStore(AsyncStore[UserStore]):
     async def delete(self, user_id: str) -> None:
         """Delete a user and what is the user's: API keys, identities, memberships, share links. What was logged stays.
 
+        Invitations that went to the user's email are deleted too, whatever became of them.
+
         Raises:
             NotFoundError: there is no such user.
             ConflictError: the user owns an organization, which the error names.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aragora_persist import json_text
 from aragora_persist.errors import InvalidValueError
@@ -22,6 +23,7 @@ LONGEST_ID = 255
 LONGEST_NAME = 1_000
 LONGEST_TEXT = 1_000_000
 _WHOLE = 2**63 - 1
+_Item = TypeVar("_Item")
 
 
 def new_id() -> str:
@@ -91,6 +93,13 @@ def moment(operation: str, field: str, value: object) -> str:
     if not isinstance(value, datetime):
         raise InvalidValueError(operation, field, f"is a {type(value).__name__}, not a datetime")
     return to_text(value, field=field)
+
+
+def several(operation: str, field: str, values: Iterable[_Item]) -> Iterable[_Item]:
+    """Return what can be walked through, and is not one text, which would be taken letter by letter."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidValueError(operation, field, f"is a {type(values).__name__}, not several values")
+    return values
 
 
 def json_object(operation: str, field: str, value: object, *, longest: int = LONGEST_TEXT) -> str:

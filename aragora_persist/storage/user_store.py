@@ -8,6 +8,7 @@ multi-factor authentication (``users.mfa``). Leaves out: organizations and who b
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from aragora_persist.storage.users.records import (
 from aragora_persist.storage.users.statements import no_such_user, set_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any, Unpack
 
     from aragora_persist.storage.pages import Page
@@ -64,8 +65,9 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
         operation = "user.create"
         columns = to_columns(operation, {**profile, "email": email})
         now = self._now()
+        user_id = checks.new_id()
         columns |= {
-            "id": checks.new_id(),
+            "id": user_id,
             "password_hash": "" if password is None else hash_password(password),
             "password_salt": "",  # argon2 keeps its salt inside the hash
             "created_at": now,
@@ -83,7 +85,7 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
                 raise ConflictError(operation, "email", "is taken")
             return from_row(row)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def get(self, user_id: str) -> User | None:
         """Return the user of this id, or None."""
@@ -103,9 +105,8 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
     def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
         """Return those of these users that there are, by id; any number of ids, all as of one moment."""
         operation = "user.get_many"
-        if isinstance(user_ids, str):
-            raise InvalidValueError(operation, "user_ids", "is one text, not several ids")
-        wanted = iter(dict.fromkeys(checks.ident(operation, "user_id", user_id) for user_id in user_ids))
+        given = checks.several(operation, "user_ids", user_ids)
+        wanted = iter(dict.fromkeys(checks.ident(operation, "user_id", user_id) for user_id in given))
         found: dict[str, User] = {}
         with self._database.read(operation) as view:
             while part := tuple(islice(wanted, _MOST_IDS)):
@@ -136,7 +137,7 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
         limit = pages.page_limit(operation, limit)
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         parameters = [value for values in where.values() for value in values]
-        with self._database.read(operation) as view:
+        with self._database.read(operation, {"org_id": org_id}) as view:
             rows = view.all(f"{_SELECT}{condition} ORDER BY created_at, id LIMIT ?", (*parameters, limit + 1))
         page = pages.to_page(rows, limit, _list_key)
         return pages.Page([from_row(row) for row in page.items], page.next)
@@ -159,7 +160,8 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
         operation = "user.update"
         columns = {**to_columns(operation, changes), "updated_at": self._now()}
         checks.ident(operation, "user_id", user_id)
-        return self._write(operation, lambda tx: set_columns(tx, operation, user_id, columns), tx)
+        context = {"user_id": user_id}
+        return self._write(operation, lambda tx: set_columns(tx, operation, user_id, columns), tx, context=context)
 
     def update_many(self, changes: Mapping[str, UserChanges], *, tx: Transaction | None = None) -> dict[str, User]:
         """Change several users by id, in this order and by the rules of ``update``: all of them, or on an error none.
@@ -169,6 +171,8 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
 
         """
         operation = "user.update_many"
+        if not isinstance(changes, Mapping):
+            raise InvalidValueError(operation, "changes", f"is a {type(changes).__name__}, not a dict")
         now = self._now()
         columns = {
             checks.ident(operation, "user_id", user_id): {**to_columns(operation, fields), "updated_at": now}
@@ -193,7 +197,9 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
         operation = "user.merge_preferences"
         checks.ident(operation, "user_id", user_id)
         given: dict[str, Any] = json.loads(preferences_text(operation, changes))  # keys that are texts, as in the rest
-        removed = frozenset(remove)
+        removed = frozenset(
+            checks.text(operation, "remove", key) for key in checks.several(operation, "remove", remove)
+        )
         now = self._now()
 
         def work(tx: Transaction) -> User:
@@ -205,10 +211,12 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
             columns = {"preferences": preferences_text(operation, kept), "updated_at": now}
             return set_columns(tx, operation, user_id, columns)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def delete(self, user_id: str, *, tx: Transaction | None = None) -> None:
         """Delete a user and what is the user's: API keys, identities, memberships, share links. What was logged stays.
+
+        Invitations that went to the user's email are deleted too, whatever became of them.
 
         Raises:
             NotFoundError: there is no such user.
@@ -223,10 +231,12 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
             if owned is not None:
                 problem = f"owns the organization {owned[0]!s}"
                 raise ConflictError(operation, f"user {user_id}", problem, hint="transfer its ownership first")
-            if not tx.execute("DELETE FROM users WHERE id = ?", (user_id,)):
+            row = tx.one("DELETE FROM users WHERE id = ? RETURNING email", (user_id,))
+            if row is None:
                 raise no_such_user(operation, user_id)
+            tx.execute("DELETE FROM invitations WHERE email = ?", row)
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"user_id": user_id})
 
 
 def _list_key(row: Row) -> tuple[str, str]:

@@ -29,10 +29,12 @@ def many(users: UserStore, clock: Clock) -> list[User]:
     """Return seven users: two a moment, every third one in an organization, every second one switched off."""
     made = []
     for number in range(7):
-        org_id = None if number % 3 else "org-1"
-        made.append(users.create(f"user{number}@example.com", org_id=org_id, is_active=number % 2 == 0))
+        made.append(users.create(f"user{number}@example.com", is_active=number % 2 == 0))
         clock.advance(seconds=number % 2)
-    return sorted(made, key=lambda user: (user.created_at, user.id))
+    with users.database.transaction() as tx:
+        tx.execute_many("UPDATE users SET org_id = 'org-1' WHERE id = ?", [(user.id,) for user in made[::3]])
+    found = users.get_many(user.id for user in made)
+    return sorted(found.values(), key=lambda user: (user.created_at, user.id))
 
 
 class TestList:
@@ -108,7 +110,7 @@ class TestBatches:
 
     def test_refuses_what_is_no_id(self, users: UserStore) -> None:
         """One text would be looked up letter by letter."""
-        wrong: tuple[Any, ...] = ("one text", [""], ["\0"], [None], ["x" * 256])
+        wrong: tuple[Any, ...] = ("one text", [""], ["\0"], [None], ["x" * 256], None, 5, b"ids")
         for ids in wrong:
             with pytest.raises(InvalidValueError):
                 users.get_many(ids)
@@ -132,6 +134,10 @@ class TestBatches:
             ({"email": "none"}, InvalidValueError),
             ({"password_hash": "x"}, InvalidValueError),
             ({"mfa_secret": "x"}, InvalidValueError),
+            ({"org_id": "org-1"}, InvalidValueError),
+            ({"role": "owner"}, InvalidValueError),
+            ("name", InvalidValueError),
+            (None, InvalidValueError),
             ({5: "x"}, InvalidValueError),
         ],
     )
@@ -140,6 +146,8 @@ class TestBatches:
         first, _ = users.create("user1@example.com"), users.create("user2@example.com")
         before = list(users.iter_users())
         third = users.create("user3@example.com")
+        with pytest.raises(InvalidValueError):
+            users.update_many([first.id])  # type: ignore[arg-type] # the test
         for key in (third.id, "unknown"):
             with pytest.raises((error, NotFoundError)):
                 users.update_many({first.id: {"name": "changed"}, key: wrong})
@@ -192,6 +200,14 @@ class TestPreferences:
         assert users.get(user.id) == first
         with pytest.raises(NotFoundError):
             users.merge_preferences("unknown", {})
+
+    @pytest.mark.parametrize("wrong", ["a", b"a", 5, None, [5], [["a"]]])
+    def test_refuses_to_remove_what_is_no_list_of_keys(self, users: UserStore, user: User, wrong: Any) -> None:  # noqa: ANN401 - the test
+        """One text would be taken letter by letter."""
+        before = users.update(user.id, preferences={"a": 1})
+        with pytest.raises(InvalidValueError) as refused:
+            users.merge_preferences(user.id, {"b": 2}, remove=wrong)
+        assert (refused.value.target, users.get(user.id)) == ("remove", before)
 
     def test_a_key_is_a_text(self, users: UserStore, user: User) -> None:
         """As JSON has it: a number as key is the text of it, and not a second one beside it."""
@@ -268,10 +284,14 @@ class TestDelete:
             shares.create("debate", one.id)
             audit.log("user.deleted", user_id=one.id)
         organizations.add_member(organization.id, user.id)
+        elsewhere = organizations.create("Elsewhere", other.id)
+        organizations.invite(elsewhere.id, user.email, invited_by=other.id)
         before = self.rows_of(users, other.id)
+        assert before.pop("invitations") == 1
         users.delete(user.id)
         assert users.get(user.id) is None
         assert self.rows_of(users, user.id) == {"audit_log": 1}
+        assert self.rows_of(users, user.email) == {}
         assert self.rows_of(users, other.id) == before
         assert {"users", "api_keys", "oauth_identities", "mfa_backup_codes", "account_tokens"} < set(before)
         assert users.create(user.email).id != user.id
@@ -291,12 +311,12 @@ class TestDelete:
         users.delete(user.id)
         assert self.rows_of(users, user.id) == {}
 
-    def rows_of(self, users: UserStore, user_id: str) -> dict[str, int]:
-        """Return in how many rows of each table the id stands."""
+    def rows_of(self, users: UserStore, value: str) -> dict[str, int]:
+        """Return in how many rows of each table the value stands."""
         found: dict[str, int] = {}
         with users.database.read("look") as view:
             for table in _TABLES:
-                count = sum(user_id in row for row in view.all(f"SELECT * FROM {table}"))
+                count = sum(value in row for row in view.all(f"SELECT * FROM {table}"))
                 if count:
                     found[table] = count
         return found

@@ -43,8 +43,6 @@ ANY_PROFILE = st.fixed_dictionaries(
     {},
     optional={
         "name": ANY_TEXT,
-        "org_id": st.none() | ANY_TEXT,
-        "role": ANY_TEXT,
         "is_active": st.booleans(),
         "email_verified": st.booleans(),
         "avatar_url": st.none() | ANY_TEXT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from datetime import UTC, timedelta, timezone
@@ -26,6 +27,8 @@ from aragora_persist.storage.users.lockout import lock_after
 from aragora_persist.testing import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from aragora_persist.storage.port import Backend
@@ -103,16 +106,27 @@ class TestCreate:
         user = store.create(
             EMAIL,
             name="O'Neil ☕",
-            org_id="org-1",
-            role="admin",
             is_active=False,
             email_verified=True,
             avatar_url="https://example.com/a.png",
             preferences=preferences,
         )
         assert store.get(user.id) == user
-        assert (user.name, user.org_id, user.role, user.preferences) == ("O'Neil ☕", "org-1", "admin", preferences)
+        assert (user.name, user.preferences) == ("O'Neil ☕", preferences)
         assert (user.is_active, user.email_verified, user.avatar_url) == (False, True, "https://example.com/a.png")
+
+    @pytest.mark.parametrize("membership", [{"org_id": "org-1"}, {"role": "owner"}])
+    def test_makes_nobody_a_member(self, store: UserStore, user: User, membership: Any) -> None:  # noqa: ANN401 - the test
+        """What shows a membership is not set without one, and the error says by what it is."""
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: store.create("second@example.com", **membership),
+            lambda: store.update(user.id, **membership),
+            lambda: store.update_many({user.id: membership}),
+        )
+        for call in calls:
+            with pytest.raises(InvalidValueError, match="add_member"):
+                call()
+        assert list(store.iter_users()) == [user]
 
     @pytest.mark.parametrize("again", [EMAIL, " User@Example.COM ", "USER@EXAMPLE.COM\n"])
     def test_refuses_a_taken_email_however_written(self, store: UserStore, user: User, again: str) -> None:
@@ -386,6 +400,23 @@ class TestAuthenticate:
         assert store.authenticate(EMAIL, PASSWORD) is not None
         assert self.hash_of(store) == renewed
         assert store.get(user.id) is not None
+
+    @pytest.mark.parametrize("attempt", [PASSWORD, WRONG])
+    def test_renewing_a_hash_disturbs_no_other_login(self, store: UserStore, user: User, attempt: str) -> None:
+        """An attempt that was checked against the outdated hash is checked again: it is let in, or counted."""
+        times = itertools.count()
+
+        def clock() -> datetime:
+            if next(times) == 1:  # the first time is before the password is checked, this one is after it
+                with engine_of(store).transaction("renew") as tx:
+                    tx.execute("UPDATE users SET password_hash = ?", (passwords.hash_password(PASSWORD),))
+            return user.created_at
+
+        logged_in = UserStore(engine_of(store), clock=clock).authenticate(EMAIL, attempt)
+        after = store.get(user.id)
+        assert after is not None
+        assert next(times) > 2
+        assert (logged_in is not None, after.failed_login_count) == ((True, 0) if attempt == PASSWORD else (False, 1))
 
     def test_hashes_are_argon2id_and_never_twice_the_same(self, store: UserStore, user: User) -> None:
         """The salt is inside the hash, and the documented column for it stays empty."""

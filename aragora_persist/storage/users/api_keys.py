@@ -99,7 +99,7 @@ class UserApiKeys(Store):
             require_user(tx, operation, user_id)
             return _to_key(tx.one(insert, values), operation, user_id, "")
 
-        return NewApiKey(Secret(key), self._write(operation, work, tx))
+        return NewApiKey(Secret(key), self._write(operation, work, tx, context={"user_id": user_id}))
 
     def get_by_api_key(self, key: str) -> User | None:
         """Return the user whose key this is; None when it is nobody's, expired or revoked. The use is noted.
@@ -162,7 +162,12 @@ class UserApiKeys(Store):
             f"WHERE id = ? AND user_id = ? RETURNING {_COLUMNS}"
         )
         values = (self._now(), key_id, user_id)
-        return self._write(operation, lambda tx: _to_key(tx.one(update, values), operation, user_id, key_id), tx)
+        return self._write(
+            operation,
+            lambda tx: _to_key(tx.one(update, values), operation, user_id, key_id),
+            tx,
+            context={"user_id": user_id, "key_id": key_id},
+        )
 
     def _note_use(self, key_id: str, now: datetime) -> None:
         values = (to_text(now), key_id, to_text(now - _USE_NOTED_EVERY))
@@ -176,7 +181,7 @@ class UserApiKeys(Store):
         # Whose key it is, is known: that must not fail because a note of it has to wait, is made in a block that writes
         # already, or cannot be written at all.
         with suppress(PersistError):
-            self._write("user.note_api_key_use", work)
+            self._write("user.note_api_key_use", work, context={"key_id": key_id})
 
 
 def _can_be_key(key: object) -> bool:

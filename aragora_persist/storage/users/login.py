@@ -6,7 +6,8 @@ out: setting passwords, other ways to log in, and the sessions themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import AccountInactiveError, AccountLockedError, InvalidValueError
 from aragora_persist.storage import checks
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.storage.port import Transaction, Value
+
+_CREDENTIALS = "SELECT id, password_hash, locked_until FROM users WHERE email = ?"
 
 
 class UserLogin(Store):
@@ -47,20 +50,18 @@ class UserLogin(Store):
             normal = normal_email(email)
         except InvalidValueError:
             normal = ""
-        row = self._database.read_one(
-            operation, "SELECT id, password_hash, locked_until FROM users WHERE email = ?", (normal,)
-        )
-        if row is None:
-            passwords.matches("", password)
-            return None
-        user_id, checked = str(row[0]), str(row[1])
-        _refuse_locked(operation, user_id, row[2], self._clock())
-        right = passwords.matches(checked, password)
-        renewed = None
-        if right:
-            renewed = passwords.hash_password(password) if passwords.needs_rehash(checked) else checked
-        now = self._clock()
-        return self._write(operation, lambda tx: _attempted(tx, operation, user_id, checked, renewed, now))
+        while (row := self._database.read_one(operation, _CREDENTIALS, (normal,))) is not None:
+            user_id, checked = str(row[0]), str(row[1])
+            _refuse_locked(operation, user_id, row[2], self._clock())
+            renewed = _renewed(checked, password)
+            work = partial(
+                _attempted, operation=operation, user_id=user_id, hashes=(checked, renewed), now=self._clock()
+            )
+            attempt = self._write(operation, work, context={"user_id": user_id})
+            if attempt.is_decided:
+                return attempt.user
+        passwords.matches("", password)
+        return None
 
     def record_login(self, user_id: str, *, tx: Transaction | None = None) -> User:
         """Note that the user has logged in now in another way than by ``authenticate``.
@@ -108,33 +109,52 @@ class UserLogin(Store):
                 raise no_such_user(operation, user_id)
             return int(str(row[0]))
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def _change(self, operation: str, user_id: str, columns: Mapping[str, Value], tx: Transaction | None) -> User:
         checks.ident(operation, "user_id", user_id)
-        return self._write(operation, lambda tx: set_columns(tx, operation, user_id, columns), tx)
+        return self._write(
+            operation, lambda tx: set_columns(tx, operation, user_id, columns), tx, context={"user_id": user_id}
+        )
+
+
+class _Attempt(NamedTuple):
+    """What became of an attempt; undecided is one against a hash that is not the user's any more."""
+
+    is_decided: bool
+    user: User | None
+
+
+def _renewed(password_hash: str, password: str) -> str | None:
+    """Return the hash that stands after this attempt, or None for a wrong password."""
+    if not passwords.matches(password_hash, password):
+        return None
+    return passwords.hash_password(password) if passwords.needs_rehash(password_hash) else password_hash
 
 
 def _attempted(
-    tx: Transaction, operation: str, user_id: str, checked: str, renewed: str | None, now: datetime
-) -> User | None:
-    """Write the outcome of an attempt against the hash ``checked``; ``renewed`` None is a failure.
+    tx: Transaction, *, operation: str, user_id: str, hashes: tuple[str, str | None], now: datetime
+) -> _Attempt:
+    """Write the outcome of an attempt; ``hashes`` are the checked one and what ``_renewed`` made of it.
 
-    Others may have tried meanwhile: what holds is what stands when the writer's turn comes.
+    Others may have tried meanwhile: what holds is what stands when the writer's turn comes. Where one of them has
+    renewed the hash, this attempt is neither right nor wrong yet.
     """
+    checked, renewed = hashes
     row = tx.one(
         "SELECT password_hash, locked_until, is_active, failed_login_count FROM users WHERE id = ?", (user_id,)
     )
     if row is None or row[0] != checked:
-        return None  # deleted, or its password changed, since it was checked
+        return _Attempt(is_decided=False, user=None)
     _, locked_until, active, failures = row
     _refuse_locked(operation, user_id, locked_until, now)
     if renewed is None:
         set_columns(tx, operation, user_id, _failure(int(str(failures or 0)) + 1, now))
-        return None
+        return _Attempt(is_decided=True, user=None)
     if active != 1:
         raise AccountInactiveError(operation, f"user {user_id}", "is switched off")
-    return set_columns(tx, operation, user_id, {"last_login_at": to_text(now), "password_hash": renewed, **UNLOCKED})
+    columns = {"last_login_at": to_text(now), "password_hash": renewed, **UNLOCKED}
+    return _Attempt(is_decided=True, user=set_columns(tx, operation, user_id, columns))
 
 
 def _refuse_locked(operation: str, user_id: str, locked_until: Value, now: datetime) -> None:

@@ -53,7 +53,7 @@ class UserMfa(Store):
             _refuse_enabled(tx, operation, user_id)
             return set_columns(tx, operation, user_id, columns)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def mfa_secret(self, user_id: str) -> Secret | None:
         """Return the secret of the user's device, or None when there is no such user or secret.
@@ -91,7 +91,7 @@ class UserMfa(Store):
                 raise ConflictError(operation, f"user {user_id}", "has no secret", hint="call set_mfa_secret first")
             return set_columns(tx, operation, user_id, columns)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def disable_mfa(self, user_id: str, *, tx: Transaction | None = None) -> User:
         """Ask for a password alone again, and forget the secret and the backup codes.
@@ -108,7 +108,7 @@ class UserMfa(Store):
             tx.execute("DELETE FROM mfa_backup_codes WHERE user_id = ?", (user_id,))
             return set_columns(tx, operation, user_id, columns)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def new_backup_codes(self, user_id: str, *, tx: Transaction | None = None) -> list[str]:
         """Return ten new codes, each good for one login without the device; older ones work no longer.
@@ -127,7 +127,7 @@ class UserMfa(Store):
             tx.execute("DELETE FROM mfa_backup_codes WHERE user_id = ?", (user_id,))
             tx.execute_many("INSERT INTO mfa_backup_codes (user_id, code_hash) VALUES (?, ?)", rows)
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"user_id": user_id})
         return codes
 
     def use_backup_code(self, user_id: str, code: str, *, tx: Transaction | None = None) -> bool:
@@ -137,7 +137,7 @@ class UserMfa(Store):
         checks.text(operation, "code", code, longest=checks.LONGEST_ID)
         values = (user_id, _hash(user_id, code))
         delete = "DELETE FROM mfa_backup_codes WHERE user_id = ? AND code_hash = ?"
-        return self._write(operation, lambda tx: tx.execute(delete, values) == 1, tx)
+        return self._write(operation, lambda tx: tx.execute(delete, values) == 1, tx, context={"user_id": user_id})
 
     def backup_codes_left(self, user_id: str) -> int:
         """Return how many codes the user has left."""

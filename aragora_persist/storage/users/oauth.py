@@ -79,7 +79,7 @@ class UserOAuth(Store):
                 raise ConflictError(operation, f"identity at {provider}", "belongs to another user")
             return _from_row(row)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def get_by_oauth(self, provider: str, subject: str) -> User | None:
         """Return the user whose account this identity opens, or None.
@@ -142,7 +142,7 @@ class UserOAuth(Store):
                 problem = f"is the last way for user {user_id} to log in"
                 raise ConflictError(operation, f"identity at {provider}", problem, hint="set a password first")
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"user_id": user_id})
 
 
 def _checked(operation: str, provider: object, subject: object) -> tuple[str, str]:

@@ -42,7 +42,12 @@ class UserPasswords(Store):
         checks.ident(operation, "user_id", user_id)
         password_hash = "" if password is None else hash_password(password)
         now = self._now()
-        return self._write(operation, lambda tx: _set_password(tx, operation, user_id, password_hash, now), tx)
+        return self._write(
+            operation,
+            lambda tx: _set_password(tx, operation, user_id, password_hash, now),
+            tx,
+            context={"user_id": user_id},
+        )
 
     def new_verification_token(self, user_id: str, *, tx: Transaction | None = None) -> Secret:
         """Return a token for ``verify_email``, to be sent to the user's email; an older one works no longer.
@@ -106,7 +111,7 @@ class UserPasswords(Store):
             if not made:
                 raise no_such_user(operation, user_id)
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"user_id": user_id})
         return Secret(token)
 
 

@@ -7,6 +7,7 @@ what is not there cannot be logged or sent.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -17,13 +18,12 @@ from aragora_persist.storage.rows import stored_object
 from aragora_persist.times import from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from aragora_persist.storage.port import Row, Value
 
 _LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its two brackets
-_LONGEST_ROLE = 64
 _LONGEST_URL = 2_048
 _LONGEST_PREFERENCES = 64 * 1024
 """As JSON: they are read with every look-up of their user."""
@@ -63,12 +63,10 @@ COLUMNS = ", ".join(User.__annotations__)
 class UserProfile(TypedDict, total=False):
     """What a user can be made with, besides email and password.
 
-    ``OrganizationStore`` keeps ``org_id`` and ``role`` of whoever is a member: to set them here makes nobody one.
+    ``org_id`` and ``role`` show a membership (``OrganizationStore.add_member``), and are not set otherwise.
     """
 
     name: str
-    org_id: str | None
-    role: str
     is_active: bool
     email_verified: bool
     avatar_url: str | None
@@ -84,6 +82,7 @@ class UserChanges(UserProfile, total=False):
 _user = builder(User)
 _time = cast("Callable[[Value], datetime]", from_text)  # what is no text is caught
 _scan_json: Callable[[Value, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # the C part of `loads` alone, at a quarter of its time
+_MEMBERSHIP = "OrganizationStore sets them: add_member, change_role, set_primary"
 _NO_EMAIL = f"is not of the form name@domain of at most {_LONGEST_EMAIL} bytes"
 
 
@@ -151,9 +150,12 @@ def to_columns(operation: str, changes: Mapping[str, object]) -> dict[str, Value
         InvalidValueError: a field is not one of ``UserChanges``, or its value breaks a rule.
 
     """
+    if not isinstance(changes, Mapping):
+        raise InvalidValueError(operation, "changes", f"are a {type(changes).__name__}, not a dict")
     unknown = [field for field in changes if field not in _RULES]
     if unknown:
-        raise InvalidValueError(operation, ", ".join(map(str, unknown)), "cannot be set here")
+        hint = _MEMBERSHIP if {"org_id", "role"} & set(unknown) else ""
+        raise InvalidValueError(operation, ", ".join(map(str, unknown)), "cannot be set here", hint=hint)
     return {field: _RULES[field](operation, field, value) for field, value in changes.items()}
 
 
@@ -193,14 +195,6 @@ def _name(operation: str, field: str, value: object) -> str:
     return checks.text(operation, field, value, longest=checks.LONGEST_NAME)
 
 
-def _role(operation: str, field: str, value: object) -> str:
-    return checks.text(operation, field, value, longest=_LONGEST_ROLE, empty=False)
-
-
-def _org_id(operation: str, field: str, value: object) -> str | None:
-    return None if value is None else checks.ident(operation, field, value)
-
-
 def _avatar_url(operation: str, field: str, value: object) -> str | None:
     return None if value is None else checks.text(operation, field, value, longest=_LONGEST_URL)
 
@@ -208,8 +202,6 @@ def _avatar_url(operation: str, field: str, value: object) -> str | None:
 _RULES: dict[str, Callable[[str, str, object], Value]] = {
     "email": _email,
     "name": _name,
-    "org_id": _org_id,
-    "role": _role,
     "is_active": checks.flag,
     "email_verified": checks.flag,
     "avatar_url": _avatar_url,
