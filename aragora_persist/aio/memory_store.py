@@ -174,10 +174,10 @@ class AsyncMemoryStore(AsyncStore[MemoryStore]):
         """Yield what ``list_archived`` lists, in bounded memory."""
         return self._iterate(self.blocking.iter_archived)
 
-    async def sweep(self, *, batch_size: int = 200) -> Swept:
+    async def sweep(self) -> Swept:
         """Archive what was forgotten, move what is due, archive what is beyond the caps; return how much of each.
 
-        In transactions of ``batch_size``: one that was interrupted goes on with the next call. Each memory moves by one
+        In batches, each its own transaction; it may be stopped and started again at any time. Each memory moves by one
         tier at most.
         """
-        return await self._read(self.blocking.sweep, batch_size=batch_size)
+        return await self._read(self.blocking.sweep)

@@ -119,12 +119,12 @@ class AsyncShareLinkStore(AsyncStore[ShareLinkStore]):
         """Yield every such link, in bounded memory."""
         return self._iterate(self.blocking.iter_links, owner_id=owner_id, org_id=org_id, debate_id=debate_id)
 
-    async def cleanup(self, *, grace_days: int = GRACE_DAYS) -> int:
+    async def cleanup(self, *, older_than_days: int = GRACE_DAYS) -> int:
         """Delete links that expired or were revoked longer ago than this, and return how many.
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
-        return await self._read(self.blocking.cleanup, grace_days=grace_days)
+        return await self._read(self.blocking.cleanup, older_than_days=older_than_days)
 
     async def reveal_token(self, link_id: str, *, owner_id: str | None = None, org_id: str | None = None) -> str:
         """Return the token of a link again, to show its address to whom it belongs.

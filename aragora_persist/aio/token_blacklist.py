@@ -69,6 +69,9 @@ class AsyncTokenBlacklist(AsyncStore[TokenBlacklist]):
         """Yield what ``list_by_user`` lists, in bounded memory."""
         return self._iterate(self.blocking.iter_by_user, user_id)
 
-    async def cleanup(self, *, batch_size: int = 1000) -> int:
-        """Delete the tokens that have expired, in transactions of ``batch_size``, and return how many there were."""
-        return await self._read(self.blocking.cleanup, batch_size=batch_size)
+    async def cleanup(self) -> int:
+        """Delete the tokens that have expired, and return how many there were.
+
+        In batches, each its own transaction; it may be stopped and started again at any time.
+        """
+        return await self._read(self.blocking.cleanup)

@@ -64,7 +64,7 @@ class AsyncUsageStore(AsyncStore[UsageStore]):
     ) -> Page[UsageEvent]:
         """Return raw events in the order of their recording: ``since`` (included) and ``until`` (not) are their times.
 
-        What was pruned is not among them.
+        What ``cleanup`` deleted is not among them.
         """
         return await self._read(
             self.blocking.list_events, org_id, event_type=event_type, since=since, until=until, limit=limit, after=after
@@ -97,9 +97,9 @@ class AsyncUsageStore(AsyncStore[UsageStore]):
         """
         return await self._read(self.blocking.aggregate)
 
-    async def prune(self, *, older_than_days: int = RETENTION_DAYS) -> int:
+    async def cleanup(self, *, older_than_days: int = RETENTION_DAYS) -> int:
         """Delete raw events that are older than this and were recorded longer ago, and return how many.
 
         Only those that a month's sum holds. In batches, each its own transaction; it may be stopped and started again.
         """
-        return await self._read(self.blocking.prune, older_than_days=older_than_days)
+        return await self._read(self.blocking.cleanup, older_than_days=older_than_days)

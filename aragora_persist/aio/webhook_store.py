@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.aio.store import AsyncStore
 from aragora_persist.storage.webhook_store import WebhookStore
-from aragora_persist.storage.webhooks.history import KEEP
+from aragora_persist.storage.webhooks.history import KEEP_DAYS
 from aragora_persist.storage.webhooks.queue import LEASE
 from aragora_persist.storage.webhooks.sealing import OVERLAP
 
@@ -209,6 +209,15 @@ class AsyncWebhookStore(AsyncStore[WebhookStore]):
         """
         return await self._read(self.blocking.list_attempts, org_id, delivery_id, limit=limit, after=after)
 
+    def iter_attempts(self, org_id: str, delivery_id: str) -> AsyncGenerator[Attempt, None]:
+        """Yield every attempt of a delivery, the first one first.
+
+        Raises:
+            NotFoundError: the organization has no such delivery.
+
+        """
+        return self._iterate(self.blocking.iter_attempts, org_id, delivery_id)
+
     async def redrive(self, org_id: str, delivery_id: str) -> Delivery:
         """Let a dead delivery be sent again, now and with all attempts anew, under its old id.
 
@@ -230,16 +239,12 @@ class AsyncWebhookStore(AsyncStore[WebhookStore]):
         """
         return await self._write(self.blocking.redrive_all, org_id, webhook_id)
 
-    async def cleanup_deliveries(self, *, keep: timedelta = KEEP) -> int:
-        """Remove what was sent or died longer ago than ``keep``, with its attempts, in batches; return how many.
+    async def cleanup_deliveries(self, *, older_than_days: int = KEEP_DAYS) -> int:
+        """Remove what was sent or died longer ago than this, with its attempts, in batches; return how many.
 
         What still waits stays, however old it is.
-
-        Raises:
-            InvalidValueError: ``keep`` is below zero or above 100 years.
-
         """
-        return await self._read(self.blocking.cleanup_deliveries, keep=keep)
+        return await self._read(self.blocking.cleanup_deliveries, older_than_days=older_than_days)
 
     async def receive(self, source: str, event_id: str) -> bool:
         """Note that an event came in, and tell whether it is the first time within ``WINDOW``.

@@ -35,7 +35,7 @@ def _users(database: Backend, settings: Settings) -> dict[str, Task]:
     return {
         "audit retention": AuditStore(database, settings=settings).cleanup_old_entries,
         "usage sums": usage.aggregate,
-        "usage retention": usage.prune,  # after the sums: only what is in one goes
+        "usage retention": usage.cleanup,  # after the sums: only what is in one goes
         "expired share links": ShareLinkStore(database, settings=settings).cleanup,
         "expired invitations": OrganizationStore(database, settings=settings).cleanup_invitations,
         "old webhook deliveries": webhooks.cleanup_deliveries,

@@ -55,6 +55,7 @@ _EVENTS = """
     SELECT id, memory_id, action, reason, recorded_at FROM red_line_events
     WHERE memory_id = ? AND id > ? ORDER BY id LIMIT ?
 """
+_BATCH = 200
 _AFTER_ALL_TIMES = "Z"
 
 Item = TypeVar("Item")
@@ -268,21 +269,20 @@ class MemoryStore(Store):
         """Yield what ``list_archived`` lists, in bounded memory."""
         return walk(lambda after: self.list_archived(limit=LARGEST_PAGE, after=after))
 
-    def sweep(self, *, batch_size: int = 200) -> Swept:
+    def sweep(self) -> Swept:
         """Archive what was forgotten, move what is due, archive what is beyond the caps; return how much of each.
 
-        In transactions of ``batch_size``: one that was interrupted goes on with the next call. Each memory moves by one
+        In batches, each its own transaction; it may be stopped and started again at any time. Each memory moves by one
         tier at most.
         """
-        checks.whole("memory.sweep", "batch_size", batch_size, least=1, most=10_000)
         now = self._clock()
 
         def run(step: Callable[[Tier, datetime, int, Transaction], int], tiers: tuple[Tier, ...]) -> int:
             done = 0
             for tier in tiers:
-                some = batch_size
-                while some == batch_size:
-                    some = self._write("memory.sweep", partial(step, tier, now, batch_size))
+                some = _BATCH
+                while some == _BATCH:
+                    some = self._write("memory.sweep", partial(step, tier, now, _BATCH))
                     done += some
             return done
 

@@ -246,13 +246,13 @@ class ShareLinkStore(ShareTokens):
             )
         )
 
-    def cleanup(self, *, grace_days: int = GRACE_DAYS) -> int:
+    def cleanup(self, *, older_than_days: int = GRACE_DAYS) -> int:
         """Delete links that expired or were revoked longer ago than this, and return how many.
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
         operation = "share_link.cleanup"
-        days = checks.whole(operation, "grace_days", grace_days, least=0, most=_LONGEST_GRACE_DAYS)
+        days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_GRACE_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
         total = 0
         while deleted := self._write(operation, lambda writing: writing.execute(_CLEAN, (before, before, _BATCH))):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Row, Transaction, Value
 
+_BATCH = 1_000
 _COLUMNS = "jti, user_id, reason, expires_at, revoked_at"
 _ONE = f"SELECT {_COLUMNS} FROM token_blacklist WHERE jti = ?"  # noqa: S608 - constants of this module
 _EXPIRY = "SELECT expires_at FROM token_blacklist WHERE jti = ?"
@@ -130,15 +131,15 @@ class TokenBlacklist(Store):
         """Yield what ``list_by_user`` lists, in bounded memory."""
         return walk(lambda after: self.list_by_user(user_id, limit=1000, after=after))
 
-    def cleanup(self, *, batch_size: int = 1000) -> int:
-        """Delete the tokens that have expired, in transactions of ``batch_size``, and return how many there were."""
-        checks.whole("token.cleanup", "batch_size", batch_size, least=1, most=100_000)
-        now, deleted = self._now(), 0
-        while True:
-            some = self._write("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, batch_size)))
-            deleted += some
-            if some < batch_size:
-                return deleted
+    def cleanup(self) -> int:
+        """Delete the tokens that have expired, and return how many there were.
+
+        In batches, each its own transaction; it may be stopped and started again at any time.
+        """
+        now, total = self._now(), 0
+        while deleted := self._write("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, _BATCH))):
+            total += deleted
+        return total
 
     def _revoke(
         self,

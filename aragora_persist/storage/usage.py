@@ -1,6 +1,6 @@
 """The records of usage, and the one question that two stores ask: what an organization used in a month.
 
-Leaves out: how usage gets in, is aggregated and is pruned (``usage_store``).
+Leaves out: how usage gets in, is aggregated and is deleted (``usage_store``).
 """
 
 from __future__ import annotations

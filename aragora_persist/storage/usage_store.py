@@ -1,8 +1,8 @@
 """What organizations use: events as they happen, sums of each month, and an end for old events.
 
 Each event carries whether its month's sum holds it (``aggregated``). Aggregation sets that mark and adds to the sum in
-one transaction, and only marked events are pruned: wherever a run is stopped, every event counts once, and one that
-comes late for a month that was aggregated and pruned long ago is simply one that is not marked yet.
+one transaction, and only marked events are deleted: wherever a run is stopped, every event counts once, and one that
+comes late for a month that was aggregated and cleaned up long ago is simply one that is not marked yet.
 Leaves out: prices and limits.
 """
 
@@ -58,7 +58,7 @@ _ADD = """
     SET count = usage_monthly.count + excluded.count, events = usage_monthly.events + excluded.events
 """
 # By the time of recording too: the key of an event that came late must be known when its sender tries again.
-_PRUNE = """
+_CLEAN = """
     DELETE FROM usage_events WHERE id IN (
         SELECT id FROM usage_events WHERE aggregated = 1 AND timestamp >= ? AND timestamp < ?
         AND COALESCE(recorded_at, timestamp) < ? ORDER BY timestamp LIMIT ?
@@ -111,7 +111,7 @@ class UsageStore(Store):
     ) -> Page[UsageEvent]:
         """Return raw events in the order of their recording: ``since`` (included) and ``until`` (not) are their times.
 
-        What was pruned is not among them.
+        What ``cleanup`` deleted is not among them.
         """
         operation = "usage.list_events"
         size = page_limit(operation, limit)
@@ -169,17 +169,17 @@ class UsageStore(Store):
             total += added
         return total
 
-    def prune(self, *, older_than_days: int = RETENTION_DAYS) -> int:
+    def cleanup(self, *, older_than_days: int = RETENTION_DAYS) -> int:
         """Delete raw events that are older than this and were recorded longer ago, and return how many.
 
         Only those that a month's sum holds. In batches, each its own transaction; it may be stopped and started again.
         """
-        operation = "usage.prune"
+        operation = "usage.cleanup"
         days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_RETENTION_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
         total, since = 0, ""  # each batch begins where the last one ended, and looks at no event that stays again
-        while pruned := self._write(operation, partial(_prune_batch, since=since, before=before)):
-            total, since = total + len(pruned), max(pruned)
+        while removed := self._write(operation, partial(_cleanup_batch, since=since, before=before)):
+            total, since = total + len(removed), max(removed)
         return total
 
     def _record(self, operation: str, events: Iterable[NewUsage], tx: Transaction | None) -> int:
@@ -207,5 +207,5 @@ def _aggregate_batch(writing: Transaction) -> int:
     return len(marked)
 
 
-def _prune_batch(writing: Transaction, *, since: str, before: str) -> list[str]:
-    return [str(timestamp) for (timestamp,) in writing.all(_PRUNE, (since, before, before, _BATCH))]
+def _cleanup_batch(writing: Transaction, *, since: str, before: str) -> list[str]:
+    return [str(timestamp) for (timestamp,) in writing.all(_CLEAN, (since, before, before, _BATCH))]

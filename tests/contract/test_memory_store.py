@@ -228,7 +228,9 @@ def test_a_search_takes_a_text_as_it_is(memories: MemoryStore) -> None:
     assert memories.list_memories(containing="nowhere").items == []
 
 
-def test_what_is_forgotten_goes_into_the_archive(memories: MemoryStore, clock: Clock) -> None:
+def test_what_is_forgotten_goes_into_the_archive(
+    memories: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After two half-lives without a touch; in batches of any size; what was touched stays."""
     for number in range(5):
         memories.add("a fact", memory_id=f"m{number}", metadata={"n": number})
@@ -240,7 +242,8 @@ def test_what_is_forgotten_goes_into_the_archive(memories: MemoryStore, clock: C
     assert memories.sweep() == NOTHING
     clock.advance(microseconds=1)
 
-    assert memories.sweep(batch_size=3) == Swept(expired=4, demoted=0, promoted=0, crowded_out=0)
+    monkeypatch.setattr("aragora_persist.storage.memory_store._BATCH", 3)
+    assert memories.sweep() == Swept(expired=4, demoted=0, promoted=0, crowded_out=0)
     assert memories.sweep() == NOTHING
     assert sorted(ids(memories.iter_memories())) == ["m0", "slower"]
     assert ids(memories.iter_archived()) == ["m4", "m3", "m2", "m1"]
@@ -250,13 +253,14 @@ def test_what_is_forgotten_goes_into_the_archive(memories: MemoryStore, clock: C
     assert (memories.get("m1"), memories.get_archived("m0")) == (None, None)
 
 
-def test_a_sweep_moves_each_memory_once(memories: MemoryStore) -> None:
+def test_a_sweep_moves_each_memory_once(memories: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stable beyond all thresholds goes one tier down a sweep, not three."""
     for name in ("m1", "m2", "m3"):
         memories.add("a fact", memory_id=name)
         put(memories, name, stability=0.9)
 
-    assert memories.sweep(batch_size=2) == Swept(expired=0, demoted=3, promoted=0, crowded_out=0)
+    monkeypatch.setattr("aragora_persist.storage.memory_store._BATCH", 2)
+    assert memories.sweep() == Swept(expired=0, demoted=3, promoted=0, crowded_out=0)
     assert {memory.tier for memory in memories.iter_memories()} == {"medium"}
     assert memories.sweep().demoted == memories.sweep().demoted == 3
     assert memories.sweep() == NOTHING
@@ -289,12 +293,13 @@ def test_a_full_tier_loses_its_weakest(memories: MemoryStore, clock: Clock) -> N
     assert memories.get_archived("fast-00003") is not None
 
 
-def test_a_sweep_enforces_the_caps(memories: MemoryStore, clock: Clock) -> None:
+def test_a_sweep_enforces_the_caps(memories: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what was put there otherwise, the weakest go, in batches."""
     fill(memories, "fast", 1005, 0.5, clock.now)
     put(memories, "fast-01004", importance=0.1)
 
-    assert memories.sweep(batch_size=2) == Swept(expired=0, demoted=0, promoted=0, crowded_out=5)
+    monkeypatch.setattr("aragora_persist.storage.memory_store._BATCH", 2)
+    assert memories.sweep() == Swept(expired=0, demoted=0, promoted=0, crowded_out=5)
     assert sorted(ids(memories.iter_archived())) == [*(f"fast-0000{number}" for number in range(4)), "fast-01004"]
     assert memories.sweep() == NOTHING
 
@@ -445,7 +450,6 @@ def test_other_bad_values_are_refused(memories: MemoryStore) -> None:
         lambda: memories.list_red_lines(after="x"),
         lambda: memories.list_transitions("m1", limit=-1),
         lambda: memories.list_red_line_events("", limit=1),
-        lambda: memories.sweep(batch_size=0),
     ]
     for call in calls:
         with pytest.raises(InvalidValueError):
@@ -617,7 +621,7 @@ class Machine(RuleBasedStateMachine):
     def sweep(self, hours: int) -> None:
         """Let time pass, and sweep."""
         now = self.clock.advance(hours=hours)
-        self.memories.sweep(batch_size=1)
+        self.memories.sweep()
         for one in self.model.values():
             kept = timedelta(hours=2 * tier_named(one.tier).half_life_hours)
             one.archived = one.archived or (now - one.touched > kept and not one.red)
@@ -639,8 +643,11 @@ class Machine(RuleBasedStateMachine):
             assert (memory.surprise, memory.stability) == (one.surprise, one.stability)
 
 
-def test_it_behaves_like_a_dict_of_memories(memories: MemoryStore, clock: Clock) -> None:
+def test_it_behaves_like_a_dict_of_memories(
+    memories: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Any sequence of calls gives what plain Python gives."""
+    monkeypatch.setattr("aragora_persist.storage.memory_store._BATCH", 1)
     Machine.memories, Machine.clock = memories, clock
     run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=12))
     assert memories.sweep().crowded_out == 0

@@ -628,7 +628,7 @@ class TestEnd:
             store.delete(acme.id)
         month = clock.now.strftime("%Y-%m")
         clock.advance(days=100)
-        assert (usage.aggregate(), usage.prune()) == (1, 1)
+        assert (usage.aggregate(), usage.cleanup()) == (1, 1)
         with pytest.raises(ConflictError, match="close_organization"):
             store.delete(acme.id)
         assert roles(store, acme.id) == {owner.id: "owner"}

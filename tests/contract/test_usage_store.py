@@ -262,35 +262,35 @@ class TestAggregation:
         """After 90 days to the microsecond; the months keep their sums."""
         usage.record(orgs[0], "debate", 2)
         clock.advance(days=90)
-        assert (usage.aggregate(), usage.prune()) == (1, 0)
+        assert (usage.aggregate(), usage.cleanup()) == (1, 0)
         clock.advance(microseconds=1)
         usage.record(orgs[0], "debate", 3, timestamp=clock.now - timedelta(days=120))
-        assert usage.prune() == 1
+        assert usage.cleanup() == 1
         assert [event.count for event in usage.iter_events(orgs[0])] == [3]
         assert usage.summary(orgs[0], "2026-01").counts == {"debate": 2}
-        assert usage.prune(older_than_days=0) == 0
+        assert usage.cleanup(older_than_days=0) == 0
 
     def test_what_is_in_no_sum_is_never_pruned(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
         """However old it is: nobody aggregated, and nothing is lost."""
         usage.record(orgs[0], "debate", 2)
         clock.advance(days=1_000)
-        assert usage.prune() == 0
+        assert usage.cleanup() == 0
         assert usage.summary(orgs[0], "2026-01").counts == {"debate": 2}
 
     def test_a_late_event_of_a_pruned_month_counts_once(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
         """However often its sender tries, with aggregation and pruning between the attempts."""
         usage.record(orgs[0], "debate", 2, timestamp=JANUARY, event_key="first")
         clock.now = JANUARY + timedelta(days=200)
-        assert (usage.aggregate(), usage.prune()) == (1, 1)
+        assert (usage.aggregate(), usage.cleanup()) == (1, 1)
         for attempt in range(3):
             new = usage.record(orgs[0], "debate", 5, timestamp=JANUARY, event_key="late")
             assert new == (attempt == 0)
             usage.aggregate()
-            assert usage.prune() == 0
+            assert usage.cleanup() == 0
             assert usage.summary(orgs[0], "2026-01").counts == {"debate": 7}
             clock.advance(days=30)
         clock.advance(days=1)
-        assert usage.prune() == 1
+        assert usage.cleanup() == 1
         assert usage.summary(orgs[0], "2026-01") == UsageSummary(orgs[0], "2026-01", {"debate": 7}, {"debate": 2})
 
     def test_plain_sql_counts_too(self, usage: UsageStore, orgs: list[str], clock: Clock, database: Backend) -> None:
@@ -306,7 +306,7 @@ class TestAggregation:
         assert (usage.aggregate(), usage.aggregate()) == (2, 0)
         assert usage.summary(orgs[0], "2026-01").counts == {"debate": 5}
         clock.advance(days=120)
-        assert usage.prune() == 2
+        assert usage.cleanup() == 2
         with pytest.raises(DamagedError, match="timestamp"):
             usage.list_events(orgs[0])
 
@@ -322,7 +322,7 @@ class TestAggregation:
             assert [usage.summary(org, "2026-01") for org in orgs] == expected
         assert usage.aggregate() == 4
         clock.now = JANUARY + timedelta(days=91)
-        assert usage.prune() == 10
+        assert usage.cleanup() == 10
         assert [usage.summary(org, "2026-01") for org in orgs] == expected
 
     def test_a_batch_that_fails_is_taken_back(self, usage: UsageStore, orgs: list[str], database: Backend) -> None:
@@ -378,7 +378,7 @@ class TestAggregation:
         wrong: list[Any] = [-1, 36_501, True, 1.5]
         for days in wrong:
             with pytest.raises(InvalidValueError, match="older_than_days"):
-                usage.prune(older_than_days=days)
+                usage.cleanup(older_than_days=days)
         assert raw(usage) == 1
 
 
@@ -463,9 +463,9 @@ class UsageMachine(RuleBasedStateMachine):
         assert self.usage.aggregate() >= 0
 
     @rule()
-    def prune(self) -> None:
-        """Prune what is old."""
-        assert self.usage.prune() >= 0
+    def clean(self) -> None:
+        """Delete what is old."""
+        assert self.usage.cleanup() >= 0
 
     @rule(days=st.integers(1, 100))
     def wait(self, days: int) -> None:
@@ -490,5 +490,5 @@ def test_usage_agrees_with_a_model(
     run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25))
     usage.aggregate()
     clock.advance(days=400)
-    usage.prune()
+    usage.cleanup()
     assert raw(usage) == 0

@@ -133,7 +133,7 @@ def test_a_success_ends_a_delivery(store: WebhookStore, hook: str, clock: Clock)
     assert store.succeeded(claimed, status=204, duration_ms=12.5) is True
     done = delivery(store, made)
     assert (done.state, done.attempts, done.due_at, done.finished_at) == ("sent", 1, None, clock.now)
-    [attempt] = store.list_attempts("acme", made).items
+    [attempt] = store.iter_attempts("acme", made)
     assert (attempt.number, attempt.status, attempt.error, attempt.duration_ms) == (1, 204, "", 12.5)
     webhook = store.get("acme", hook)
     assert webhook is not None
@@ -222,7 +222,7 @@ def test_nobody_else_gets_what_a_worker_has(store: WebhookStore, hook: str, cloc
     assert store.succeeded(first, status=200, duration_ms=1) is False
     assert store.succeeded(second, status=200, duration_ms=1) is True
     assert store.succeeded(second, status=200, duration_ms=1) is False
-    errors = [attempt.error for attempt in store.list_attempts("acme", made).items]
+    errors = [attempt.error for attempt in store.iter_attempts("acme", made)]
     assert errors == ["unreported", ""]
     webhook = store.get("acme", hook)
     assert webhook is not None
@@ -399,9 +399,9 @@ def test_what_is_over_is_cleaned_up_after_its_time(store: WebhookStore, hook: st
     clock.advance(days=1)
     assert store.cleanup_deliveries() == 501
     assert [one.id for one in store.iter_deliveries("acme", hook)] == [waiting]
-    assert store.cleanup_deliveries(keep=timedelta(0)) == 0
-    with pytest.raises(InvalidValueError, match="keep"):
-        store.cleanup_deliveries(keep=timedelta(days=-1))
+    assert store.cleanup_deliveries(older_than_days=0) == 0
+    with pytest.raises(InvalidValueError, match="older_than_days"):
+        store.cleanup_deliveries(older_than_days=-1)
 
 
 BAD_CALLS: list[tuple[str, Callable[[WebhookStore, ClaimedDelivery], object]]] = [

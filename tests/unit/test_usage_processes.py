@@ -36,7 +36,7 @@ SENDER = """
             batch = range(first, first + 20)
             usage.record_many(NewUsage(org_id, "debate", n + 1, {}, f"k{n}", moment) for n in batch)
             usage.aggregate()
-            usage.prune()
+            usage.cleanup()
             print(first, flush=True)
     print("done", flush=True)
 """

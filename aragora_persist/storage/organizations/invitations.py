@@ -67,6 +67,7 @@ _OUTDATED = """
     DELETE FROM invitations WHERE id IN (SELECT id FROM invitations WHERE expires_at < ? ORDER BY expires_at LIMIT ?)
 """
 _MOST_DAYS = 365
+_LONGEST_KEEP_DAYS = 36_500
 _BATCH = 500
 
 
@@ -223,7 +224,7 @@ class Invitations(Memberships):
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
         operation = "organization.cleanup_invitations"
-        days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_MOST_DAYS)
+        days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_KEEP_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
         total = 0
         while deleted := self._write(operation, lambda writing: writing.execute(_OUTDATED, (before, _BATCH))):

@@ -93,7 +93,7 @@ class WebhookConfigs(Store):
 
     def list_webhooks(self, org_id: str, *, limit: int = 100, after: str | None = None) -> Page[Webhook]:
         """Return an organization's webhooks, the oldest first; ``after`` is the ``next`` of the page before."""
-        operation = "webhook.list"
+        operation = "webhook.list_webhooks"
         checks.ident(operation, "org_id", org_id)
         key = ("", "") if after is None else from_cursor(operation, after, str, str)
         with self._database.read(operation, {"org_id": org_id}) as view:
@@ -108,7 +108,7 @@ class WebhookConfigs(Store):
 
     def iter_webhooks(self, org_id: str) -> Iterator[Webhook]:
         """Yield an organization's webhooks, the oldest first."""
-        yield from walk(lambda after: self.list_webhooks(org_id, after=after))
+        return walk(lambda after: self.list_webhooks(org_id, after=after))
 
     def update(
         self, org_id: str, webhook_id: str, *, tx: Transaction | None = None, **changes: Unpack[WebhookChanges]

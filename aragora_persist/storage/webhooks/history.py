@@ -21,7 +21,7 @@ from aragora_persist.storage.webhooks.records import (
     to_attempt,
     to_delivery,
 )
-from aragora_persist.storage.webhooks.rules import checked_ids, checked_span
+from aragora_persist.storage.webhooks.rules import checked_ids
 from aragora_persist.storage.webhooks.schedule import MOST_ATTEMPTS
 from aragora_persist.times import to_text
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Reader, Transaction
 
-KEEP = timedelta(days=30)
+KEEP_DAYS = 30
 """How long what was sent or is dead is kept."""
 
 _BATCH = 500
@@ -86,7 +86,7 @@ class WebhookHistory(Store):
             NotFoundError: the organization has no such webhook.
 
         """
-        yield from walk(lambda after: self.list_deliveries(org_id, webhook_id, state=state, after=after))
+        return walk(lambda after: self.list_deliveries(org_id, webhook_id, state=state, after=after))
 
     def list_attempts(
         self, org_id: str, delivery_id: str, *, limit: int = 100, after: str | None = None
@@ -109,6 +109,15 @@ class WebhookHistory(Store):
                 (delivery_id, number, page_limit(operation, limit) + 1),
             )
         return to_page([to_attempt(row) for row in rows], limit, lambda attempt: (attempt.number,))
+
+    def iter_attempts(self, org_id: str, delivery_id: str) -> Iterator[Attempt]:
+        """Yield every attempt of a delivery, the first one first.
+
+        Raises:
+            NotFoundError: the organization has no such delivery.
+
+        """
+        return walk(lambda after: self.list_attempts(org_id, delivery_id, after=after))
 
     def redrive(self, org_id: str, delivery_id: str, *, tx: Transaction | None = None) -> Delivery:
         """Let a dead delivery be sent again, now and with all attempts anew, under its old id.
@@ -161,18 +170,14 @@ class WebhookHistory(Store):
             redriven += count
         return redriven
 
-    def cleanup_deliveries(self, *, keep: timedelta = KEEP) -> int:
-        """Remove what was sent or died longer ago than ``keep``, with its attempts, in batches; return how many.
+    def cleanup_deliveries(self, *, older_than_days: int = KEEP_DAYS) -> int:
+        """Remove what was sent or died longer ago than this, with its attempts, in batches; return how many.
 
         What still waits stays, however old it is.
-
-        Raises:
-            InvalidValueError: ``keep`` is below zero or above 100 years.
-
         """
         operation = "webhook.cleanup_deliveries"
-        checked_span(operation, "keep", keep, least_s=0, most_s=_LONGEST_KEEP_S)
-        cutoff = to_text(self._clock() - keep)
+        days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_KEEP_DAYS)
+        cutoff = to_text(self._clock() - timedelta(days=days))
 
         def work(writing: Transaction) -> int:
             return writing.execute(
@@ -187,7 +192,7 @@ class WebhookHistory(Store):
         return removed
 
 
-_LONGEST_KEEP_S = 100 * 365 * 86_400.0
+_LONGEST_KEEP_DAYS = 36_500
 _REDRIVE = (
     "UPDATE webhook_deliveries SET state = 'waiting', due_at = ?, attempts_left = ?, finished_at = NULL, reason = ''"
     " WHERE"
