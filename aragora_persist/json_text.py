@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import accumulate
 
 from aragora_persist.errors import InvalidValueError
 
 _SUSPICIOUS = re.compile(r"\\u0000|[\ud800-\udfff]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+DEEPEST = 200
+"""So many levels can be read from any depth of calls: what only just could be written there would seem damaged here."""
+_TEXTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_LEVELS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def encode(value: object, *, operation: str, field: str) -> str:
@@ -30,6 +35,8 @@ def encode(value: object, *, operation: str, field: str) -> str:
     except (ValueError, TypeError) as error:
         path, problem = _find_unstorable(value, field) or (field, f"is not JSON: {error}")
         raise InvalidValueError(operation, path, problem) from error
+    if text.count("{") + text.count("[") > DEEPEST and _depth(text) > DEEPEST:
+        raise InvalidValueError(operation, field, f"is nested too deeply: more than {DEEPEST} levels")
     # The search may hit an escaped backslash before "u0000"; only then is every string looked at.
     if _SUSPICIOUS.search(text) and (found := _find_unstorable(value, field)):
         raise InvalidValueError(operation, *found)
@@ -47,6 +54,12 @@ def decode(text: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError("it is no object")  # noqa: TRY004 - one kind of error for text that is not what was written
     return value
+
+
+def _depth(text: str) -> int:
+    """Return how many levels a JSON text has."""
+    changes = (_LEVELS.get(sign, 0) for sign in _TEXTS.sub("", text))
+    return max(accumulate(changes))
 
 
 def _find_unstorable(value: object, path: str) -> tuple[str, str] | None:

@@ -20,14 +20,19 @@ def to_text(moment: datetime, *, field: str = "timestamp") -> str:
     """Return ``moment`` in the one text form.
 
     Raises:
-        InvalidValueError: ``moment`` is naive, so that its zone would be a guess.
+        InvalidValueError: ``moment`` is naive, so that its zone would be a guess, or in UTC it has no year from 1 to
+            9999.
 
     """
-    if moment.tzinfo is None:
+    if moment.utcoffset() is None:
         raise InvalidValueError(
             "time", field, "has no time zone", hint="pass an aware datetime, such as datetime.now(UTC)"
         )
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    try:
+        in_utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidValueError("time", field, "is in UTC before the year 1 or after 9999") from error
+    return in_utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
 def from_text(text: str) -> datetime:

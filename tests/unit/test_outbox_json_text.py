@@ -73,3 +73,17 @@ def test_nesting_without_end_is_refused() -> None:
         value = [value]
     with pytest.raises(InvalidValueError, match="is nested too deeply"):
         json_text.encode(value, operation="test", field="value")
+
+
+@pytest.mark.parametrize("depth", [json_text.DEEPEST, json_text.DEEPEST + 1])
+def test_the_deepest_is_the_same_from_every_depth_of_calls(depth: int) -> None:
+    """Else what could only just be written would seem damaged to a reader with more calls above it."""
+    value: dict[str, Any] = {"[[": '"{' * 200}
+    for _ in range(depth - 1):
+        value = {"in": value}
+
+    if depth > json_text.DEEPEST:
+        with pytest.raises(InvalidValueError, match="is nested too deeply: more than 200 levels"):
+            json_text.encode(value, operation="test", field="value")
+    else:
+        assert json_text.decode(json_text.encode(value, operation="test", field="value")) == value

@@ -39,6 +39,19 @@ def test_the_form_always_has_six_digits() -> None:
 
 
 @pytest.mark.parametrize(
+    "moment",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+    ],
+)
+def test_what_has_no_year_in_utc_is_refused(moment: datetime) -> None:
+    """It is aware, and still no moment that the one form can tell."""
+    with pytest.raises(InvalidValueError, match="before the year 1 or after 9999"):
+        to_text(moment, field="expires_at")
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
