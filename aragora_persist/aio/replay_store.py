@@ -71,7 +71,7 @@ class AsyncReplayStore(AsyncStore[ReplayStore]):
 
         Raises:
             NotFoundError: there is no such replay.
-            ConflictError: it is finished already, with another end.
+            ConflictError: it is finished already, with another end; or it was deleted meanwhile, and begun anew.
             InvalidValueError: the time is naive, or the result is not one of a trace.
             DamagedError: an event is not readable.
 

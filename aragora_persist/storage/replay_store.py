@@ -115,7 +115,7 @@ class ReplayStore(Store):
 
         Raises:
             NotFoundError: there is no such replay.
-            ConflictError: it is finished already, with another end.
+            ConflictError: it is finished already, with another end; or it was deleted meanwhile, and begun anew.
             InvalidValueError: the time is naive, or the result is not one of a trace.
             DamagedError: an event is not readable.
 
@@ -132,7 +132,7 @@ class ReplayStore(Store):
             count = replay_reading.require(fetch, operation, trace_id).event_count
             for event in replay_reading.events(fetch, operation, trace_id, range(hashed.events, count)):
                 hashed.add(event.document)
-            ending = _ending(columns, header, hashed)
+            ending = _ending(columns, header, hashed, found.saved_at)
             work = partial(replay_writing.close, operation=operation, trace_id=trace_id, ending=ending)
             if summary := self._write(operation, work, tx):
                 return summary
@@ -281,10 +281,11 @@ class ReplayStore(Store):
         if found is not None and found.digest == hashed.digest(header):
             return False
         self.begin(header_of(replay_writing.begun(header)))
+        begun = replay_reading.require(fetch, operation, trace_id)
         for position, rows in replay_files.batches(operation, file, hashed):
             work = partial(replay_writing.place, trace_id=trace_id, position=position, events=rows)
             self._write(operation, work, durability=Durability.COMMITTED)  # the end makes all of it durable
-        ending = _ending(columns, header, hashed)
+        ending = _ending(columns, header, hashed, begun.saved_at)
         end = partial(replay_writing.close, operation=operation, trace_id=trace_id, ending=ending)
         if not self._write(operation, end):
             raise replay_writing.another(operation, trace_id)  # somebody else recorded more under this id
@@ -310,6 +311,8 @@ class ReplayStore(Store):
         return fetch
 
 
-def _ending(columns: dict[str, Value], header: dict[str, Any], hashed: EventHash) -> replay_writing.Ending:
+def _ending(
+    columns: dict[str, Value], header: dict[str, Any], hashed: EventHash, saved_at: str
+) -> replay_writing.Ending:
     digest = hashed.digest(header)
-    return replay_writing.Ending(columns["completed_at"], header, hashed.events, hashed.checksum, digest)
+    return replay_writing.Ending(columns["completed_at"], header, hashed.events, hashed.checksum, digest, saved_at)

@@ -326,6 +326,28 @@ class TestRecorded:
         assert bool(refused) == (ended.event_count < 200)
         store.verify("live")
 
+    def test_a_recording_that_was_begun_anew_meanwhile_gets_no_end_of_the_old_one(self, store: ReplayStore) -> None:
+        """It has as many events, of the same ids, and other content: the digest would be that of what is gone."""
+        clock = Clock()
+
+        class Interrupted(ReplayStore):
+            def _write(self, operation: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the store's own
+                if operation == "replay.finish":
+                    clock.advance(microseconds=1)
+                    anew = ReplayStore(self.database, clock=clock)
+                    anew.delete("live")
+                    recording(anew)
+                    anew.append_events("live", [event(0, "another")])
+                return super()._write(operation, *args, **kwargs)
+
+        slow = Interrupted(store.database, clock=clock)
+        recording(store, 1)
+        with pytest.raises(ConflictError, match="was deleted meanwhile, and begun anew"):
+            slow.finish("live", END, RESULT)
+
+        assert store.finish("live", END, RESULT).event_count == 1
+        store.verify("live")
+
     def test_a_transaction_holds_a_whole_recording(self, store: ReplayStore) -> None:
         """Begin, append and end in one transaction are there together or not at all."""
         begun = new_trace("debate-1", "task", [], NOON, trace_id="live")
@@ -515,6 +537,9 @@ class TestFiles:
             (lambda text: text.replace("]\n,", "]\n,,").replace("\n]", ",\n]"), "is not JSON"),
             (lambda _: "[" * 100_000, "is expected"),
             (lambda _: '{"a": ' + "[" * 100_000, "nested too deeply"),
+            (lambda text: text.replace('"é 1"', "[" * 300 + "]" * 300), "nested too deeply: more than 200"),
+            (lambda text: text.replace('"é 1"', "9" * 5_000), "4300 digits"),
+            (lambda text: text.replace("1e-07", "1e999"), "JSON does not have"),
             (lambda _: "", "ends too soon"),
         ],
     )
@@ -542,6 +567,36 @@ class TestFiles:
         assert [one.is_recording for one in store.list_replays().items] == [True]
         store.delete("trace-1")
         assert store.import_from(io.BytesIO(after)) is True
+
+    def test_a_header_without_end_is_refused_before_it_fills_the_memory(self, store: ReplayStore) -> None:
+        """No more of it is read than a header may have, however much the file claims, and however little it gives."""
+
+        class Endless(io.RawIOBase):
+            pieces = 0
+
+            def seek(self, _offset: int, _whence: int = 0) -> int:
+                return 0
+
+            def read(self, _size: int = -1) -> bytes:
+                self.pieces += 1
+                return b'{"trace_id": "a"' if self.pieces == 1 else b', "%d": "%s"' % (self.pieces, b"x" * 10_000)
+
+        file = Endless()
+        with pytest.raises(InvalidValueError, match="header: has more than 1,000,000 characters"):
+            store.import_from(file)  # type: ignore[arg-type] # it reads, as a file does
+
+        assert file.pieces < 200
+        assert store.list_replays().items == []
+
+    def test_a_file_may_give_less_than_it_was_asked_for(self, store: ReplayStore) -> None:
+        """As raw files and such that come over a network do."""
+
+        class Slow(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                return super().read(min(size or 0, 7))
+
+        assert store.import_from(Slow(trace(events=9).to_text().encode())) is True
+        assert store.get("trace-1") == trace(events=9)
 
     def test_what_is_no_text_is_refused(self, store: ReplayStore) -> None:
         """Bytes of another encoding are told, and a wrong checksum is taken where it is said."""

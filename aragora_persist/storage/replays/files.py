@@ -8,10 +8,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from aragora_persist import json_text
 from aragora_persist.errors import ConflictError, InvalidValueError
+from aragora_persist.storage import checks
 from aragora_persist.storage.replays.reading import EVENTS_AT_ONCE, require, whole
 from aragora_persist.storage.replays.records import to_event_row
 from aragora_persist.storage.replays.trace import TraceEvent, header_of, require_checksum
+from aragora_persist.storage.replays.trace_fields import READING
 from aragora_persist.storage.replays.trace_files import EVENTS, read_trace
 from aragora_persist.storage.replays.trace_text import EventHash, event_text, head_text, tail_text
 
@@ -42,12 +45,16 @@ def check(operation: str, file: BinaryIO, *, accept_bad_checksum: bool) -> tuple
 
     """
     header: dict[str, Any] = {}
+    header_size = 0
     hashed = EventHash()
     for name, value in _read(operation, file):
         if name == EVENTS:
             _to_row(operation, value, hashed.events)
             hashed.add(value)
         else:
+            header_size += len(name) + len(json_text.encode(value, operation=READING, field=name))
+            if header_size > checks.LONGEST_TEXT:  # told before more of it is held than could be stored
+                raise InvalidValueError(operation, "header", f"has more than {checks.LONGEST_TEXT:,} characters")
             header[name] = value
     said = header.pop("checksum", None)
     header_of(header)

@@ -50,6 +50,8 @@ class Stored(NamedTuple):
     checksum: str
     digest: str
     event_count: int
+    saved_at: str
+    """Tells a recording from one that was begun anew under the same id."""
 
 
 def find(fetch: Fetch, operation: str, trace_id: str) -> Stored | None:
@@ -59,12 +61,12 @@ def find(fetch: Fetch, operation: str, trace_id: str) -> Stored | None:
         DamagedError: its header is not readable.
 
     """
-    rows = fetch("SELECT header, checksum, digest, event_count FROM replays WHERE trace_id = ?", (trace_id,))
+    rows = fetch("SELECT header, checksum, digest, event_count, saved_at FROM replays WHERE trace_id = ?", (trace_id,))
     if not rows:
         return None
-    header, checksum, digest, count = rows[0]
+    header, checksum, digest, count, saved_at = rows[0]
     try:
-        return Stored(json_text.decode(str(header)), str(checksum), str(digest), int(count or 0))
+        return Stored(json_text.decode(str(header)), str(checksum), str(digest), int(count or 0), str(saved_at))
     except (ValueError, RecursionError) as error:
         raise damaged(operation, trace_id) from error
 

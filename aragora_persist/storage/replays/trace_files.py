@@ -126,6 +126,8 @@ class _Text:
 
     def _read_more(self, size: int) -> None:
         piece = self._file.read(size)
+        while len(piece) < size and (more := self._file.read(size - len(piece))):  # a raw file may give less
+            piece += more
         try:
             text = self._decode(piece, not piece)
         except UnicodeDecodeError as error:

@@ -25,7 +25,7 @@ ENDING = ("completed_at", "final_result")
 _IDS_AT_ONCE = 500
 _HOLD = (
     "UPDATE replays SET event_count = event_count WHERE trace_id = ?"
-    " RETURNING event_count, is_recording, header, digest"
+    " RETURNING event_count, is_recording, header, digest, saved_at"
 )
 _BODIES = "SELECT body FROM replay_events WHERE trace_id = ? AND position >= ? AND position < ? ORDER BY position"
 _INSERT_EVENT = (
@@ -45,16 +45,18 @@ class Held(NamedTuple):
     is_recording: bool
     header: dict[str, Any]
     digest: str
+    saved_at: str
 
 
 class Ending(NamedTuple):
-    """What the end of a recording writes; made of the first ``events`` events."""
+    """What the end of a recording writes; made of the first ``events`` events of the one that began at ``saved_at``."""
 
     completed_at: Value
     header: dict[str, Any]
     events: int
     checksum: str
     digest: str
+    saved_at: str
 
 
 def begun(header: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def hold(tx: Transaction, operation: str, trace_id: str) -> Held:
     if row is None:
         raise unknown(operation, trace_id)
     try:
-        return Held(int(row[0] or 0), bool(row[1]), json_text.decode(str(row[2])), str(row[3]))
+        return Held(int(row[0] or 0), bool(row[1]), json_text.decode(str(row[2])), str(row[3]), str(row[4]))
     except (ValueError, RecursionError) as error:
         raise damaged(operation, trace_id) from error
 
@@ -135,8 +137,16 @@ def place(tx: Transaction, trace_id: str, position: int, events: Sequence[EventR
 
 
 def close(tx: Transaction, operation: str, trace_id: str, ending: Ending) -> ReplaySummary | None:
-    """Write the end of a recording, or return None when it has got more events than the ending was made of."""
+    """Write the end of a recording, or return None when it has got more events than the ending was made of.
+
+    Raises:
+        ConflictError: it is finished with another end, or was deleted and begun anew since its events were read.
+
+    """
     held = hold(tx, operation, trace_id)
+    if held.saved_at != ending.saved_at:
+        problem = "was deleted meanwhile, and begun anew"
+        raise ConflictError(operation, trace_id, problem, hint="give each recording a trace_id of its own")
     if held.is_recording and held.event_count != ending.events:
         return None
     if held.is_recording:
