@@ -11,7 +11,9 @@ import hmac
 import re
 from typing import TYPE_CHECKING
 
-from aragora_persist.times import from_text, to_text, utc_now
+from aragora_persist.errors import InvalidValueError
+from aragora_persist.storage import checks
+from aragora_persist.times import from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
 SIGNATURE_HEADER = "X-Aragora-Signature"
 TOLERANCE_S = 300
 _LONGEST_HEADER = 4096
+_VERIFY = "webhook signature"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """Return the signature of a body that is sent at ``timestamp`` (seconds since 1970), as 64 hex digits."""
+    """Return the signature of a body that is sent at ``timestamp`` (seconds since 1970), as 64 hex digits.
+
+    Raises:
+        InvalidValueError: the secret is empty, with which anybody could sign, or no text; or the body is not bytes.
+
+    """
+    _check(secret, body)
     return hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256).hexdigest()
 
 
@@ -42,15 +51,26 @@ def verify(
     left alone. Whatever the header holds, the answer is a bool, and comparing takes the same time for every signature.
 
     Raises:
-        InvalidValueError: ``now`` has no time zone.
+        InvalidValueError: what the receiver's own code gives is wrong: an empty secret, a body that is not bytes, a
+            tolerance below zero, a ``now`` without a time zone.
 
     """
+    _check(secret, body)
+    tolerance_s = checks.number(_VERIFY, "tolerance_s", tolerance_s, least=0)
+    present = from_text(checks.moment(_VERIFY, "now", now or utc_now())).timestamp()
     timestamp, signatures = _parts(header)
-    present = from_text(to_text(now or utc_now(), field="now")).timestamp()
-    if timestamp is None or not abs(present - timestamp) <= tolerance_s:  # so written, a NaN accepts nothing
+    if timestamp is None or abs(present - timestamp) > tolerance_s:
         return False
     expected = sign(secret, timestamp, body).encode()
     return any(hmac.compare_digest(expected, signature.encode("utf-8", "replace")) for signature in signatures)
+
+
+def _check(secret: object, body: object) -> None:
+    """Refuse what nothing can be signed with: an empty secret would be one that everybody knows."""
+    checks.text(_VERIFY, "secret", secret, empty=False)
+    if not isinstance(body, bytes | bytearray):
+        problem = f"is a {type(body).__name__}, not bytes"
+        raise InvalidValueError(_VERIFY, "body", problem, hint="take the body of the request as it came in")
 
 
 def _parts(header: object) -> tuple[int | None, list[str]]:
