@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import runpy
@@ -87,7 +88,13 @@ def _run_here(exit_code: int, config: Mapping[str, str | None]) -> _Recorder:
         assert isinstance(stack, Stack)
         return pulumi.Output.from_input(stack.outputs).apply(recorder.outputs.update)
 
-    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call] # the SDK's test helpers are untyped
+    loop = asyncio.new_event_loop()  # Pulumi takes the thread's, and a test before this one may have ended it
+    asyncio.set_event_loop(loop)
+    try:
+        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call] # the SDK's test helpers are untyped
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
     return recorder
 
 
