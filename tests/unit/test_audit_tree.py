@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -127,6 +129,26 @@ def test_different_rows_have_different_leaves(one: AuditRow, other: AuditRow) ->
     """Whatever the columns hold: no value can be moved into the next column, and no kind stands for another."""
     leaves = [leaf_of(row.id, row.position, content_of(row)) for row in (one, other)]
     assert (leaves[0] == leaves[1]) == (list(map(repr, one)) == list(map(repr, other)))
+
+
+def test_no_salt_is_given_twice() -> None:
+    """Not by many threads, and not by a forked child and its parent."""
+    row = AuditRow(None, WHEN, "u", None, "a", None, None, "{}", None, None)
+    with ThreadPoolExecutor(8) as threads:
+        salts = list(threads.map(lambda _: salted(row).actor_salt, range(1_000)))
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(sending, b"".join(bytes(salted(row).actor_salt or b"") for _ in range(50)))  # type: ignore[arg-type] # bytes
+        os._exit(0)
+    os.waitpid(child, 0)
+    with os.fdopen(receiving, "rb") as received:
+        os.close(sending)
+        of_child = received.read()
+    salts += [of_child[start : start + 16] for start in range(0, len(of_child), 16)]
+    salts += [salted(row).actor_salt for _ in range(100)]
+    assert {len(salt) for salt in salts if isinstance(salt, bytes)} == {16}
+    assert len(set(salts)) == 1_150
 
 
 @given(ROWS)
