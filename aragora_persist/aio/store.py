@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar
 
 from aragora_persist.aio.database import THREADS, AsyncDatabase
@@ -58,6 +59,7 @@ class AsyncStore(Generic[BlockingStore]):
         threads: int = THREADS,
     ) -> None:
         self._threads = threads
+        self._opening = Lock()
         self._store: BlockingStore | None = None
         self._database = db_path if isinstance(db_path, AsyncDatabase) else None
         self._own = self._database is None
@@ -91,12 +93,14 @@ class AsyncStore(Generic[BlockingStore]):
         return self._database
 
     async def open(self) -> Self:
-        """Open the database, in a thread: a new one is migrated meanwhile. Opening twice does nothing."""
+        """Open the database, in a thread: a new one is migrated meanwhile. Opening twice does nothing, at once too."""
         if self._store is None:
+            opened: list[BlockingStore] = []
             try:
-                await in_thread(self._open)
+                await in_thread(partial(self._open, opened))
             except BaseException:
-                await self.close()
+                if opened:
+                    await self.close()
                 raise
         return self
 
@@ -113,10 +117,14 @@ class AsyncStore(Generic[BlockingStore]):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _open(self) -> None:
-        store = self._make()
-        self._database = AsyncDatabase(store.database, self._threads)
-        self._store = store
+    def _open(self, opened: list[BlockingStore]) -> None:
+        """Open the database, of several tasks that want it in one, and add to ``opened`` what this one did."""
+        with self._opening:
+            if self._store is None:
+                store = self._make()
+                self._database = AsyncDatabase(store.database, self._threads)
+                self._store = store
+                opened.append(store)
 
     def _not_open(self) -> MisuseError:
         hint = "use it inside of `async with`, or `await` its open() first"

@@ -16,7 +16,7 @@ from aragora_persist.errors import MisuseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -46,23 +46,28 @@ class Threads:
     def close(self) -> None:
         """Take no more calls, and wait until those that were taken have ended. Blocks."""
         self._is_closed = True
-        for lane in (self._readers, self._writers):
-            lane.shutdown()
+        for waits in (False, True):
+            for lane in (self._readers, self._writers):
+                lane.shutdown(wait=waits)
 
     async def _in(self, lane: Executor, call: Callable[[], Result]) -> Result:
-        if self._is_closed:
-            raise MisuseError("call store", self._target, "the database was closed", hint="open the store again")
-        return await settle(lane, call)
+        try:
+            begun = _submit(lane, call)
+        except RuntimeError as error:
+            if not self._is_closed:
+                raise
+            problem = "the database was closed"
+            raise MisuseError("call store", self._target, problem, hint="open the store again") from error
+        return await settle(begun)
 
 
-async def settle(pool: Executor, call: Callable[[], Result]) -> Result:
-    """Run a call in a thread of the pool; when this has come back, nothing of it is running or will run any more.
+async def settle(begun: Future[Result]) -> Result:
+    """Wait for a call in a thread; when this has come back, nothing of it is running or will run any more.
 
     If the task is cancelled meanwhile, a call that waits for its thread is taken out of the queue and never runs; one
     that has begun runs to its end, and only then the cancellation goes on. So a cancelled write has either taken place
     as a whole or not at all, and the database does not change behind the back of who cancelled it.
     """
-    begun = pool.submit(partial(contextvars.copy_context().run, call))
     ended = asyncio.wrap_future(begun)
     try:
         return await asyncio.shield(ended)
@@ -76,9 +81,14 @@ async def in_thread(call: Callable[[], Result]) -> Result:
     """Run one call in a thread of its own, as ``settle`` does."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="aragora-open")
     try:
-        return await settle(pool, call)
+        return await settle(_submit(pool, call))
     finally:
         pool.shutdown(wait=False)
+
+
+def _submit(pool: Executor, call: Callable[[], Result]) -> Future[Result]:
+    """Begin a call in a thread of the pool, with the context variables of the caller."""
+    return pool.submit(partial(contextvars.copy_context().run, call))
 
 
 async def _until(ended: asyncio.Future[Result]) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -293,6 +293,35 @@ def test_closing_waits_for_what_was_begun(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_two_loops_share_a_database_until_it_is_closed(tmp_path: Path) -> None:
+    """Each call comes back in its own loop, and one that comes too late is refused, at whatever instant that is."""
+    users = asyncio.run(AsyncUserStore(tmp_path / "users.db").open())
+    sharing, counts, refused = AsyncUserStore(users.database), {"a": 0, "b": 0}, list[MisuseError]()
+
+    async def use(name: str) -> None:
+        while True:
+            await sharing.create(f"{name}{counts[name]}@example.com")
+            counts[name] += 1
+
+    def loop(name: str) -> None:
+        try:
+            asyncio.run(use(name))
+        except MisuseError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=loop, args=(name,)) for name in counts]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: min(counts.values()) > 3, "writes of both loops")
+    asyncio.run(users.close())
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+    assert [error.problem for error in refused] == ["the database was closed"] * 2
+    with UserStore(tmp_path / "users.db") as stored:
+        assert sum(1 for _ in stored.iter_users()) == sum(counts.values())
+
+
 def test_an_opening_that_is_cancelled_leaves_nothing_open(tmp_path: Path) -> None:
     """The file can be taken away at once; no thread works on it any more."""
 
@@ -311,6 +340,32 @@ def test_an_opening_that_is_cancelled_leaves_nothing_open(tmp_path: Path) -> Non
         path.unlink()
     with UserStore(tmp_path / "users.db") as users:
         assert users.get("x") is None
+
+
+def test_tasks_that_open_it_at_once_share_one_database(tmp_path: Path) -> None:
+    """None of them opens another one, which nobody would close; one that is cancelled closes nobody else's."""
+    opened: list[UserStore] = []
+
+    class Counted(UserStore):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the store's own
+            super().__init__(*args, **kwargs)
+            opened.append(self)
+
+    class AsyncCounted(AsyncUserStore):
+        _kind = Counted
+
+    async def main() -> None:
+        users = AsyncCounted(tmp_path / "users.db")
+        first, *others = [asyncio.create_task(users.open()) for _ in range(5)]
+        await asyncio.sleep(0)
+        others[-1].cancel()
+        await asyncio.gather(first, *others[:-1])
+        await asyncio.wait(others)
+        assert await users.get("x") is None
+        await users.close()
+
+    asyncio.run(main())
+    assert len(opened) == 1
 
 
 def test_a_stream_holds_nothing_while_the_caller_works(tmp_path: Path) -> None:
