@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from importlib import import_module
 
@@ -79,3 +80,33 @@ def test_a_store_has_its_page(store: StoreName) -> None:
     titles = [path.read_text().partition("\n")[0] for path in (ROOT / "docs" / "stores").glob("*.md")]
 
     assert f"# {store.cls}" in titles
+
+
+def public_methods(store: StoreName) -> dict[str, inspect.Signature]:
+    """Return the signatures of a store's public methods."""
+    cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
+    methods = inspect.getmembers(cls, inspect.isfunction)
+    return {name: inspect.signature(method) for name, method in methods if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("store", DOCUMENTED)
+def test_a_list_is_asked_for_in_one_way(store: StoreName) -> None:
+    """A page has `limit` and `after` besides what its stream takes, and each of the two has the other."""
+    methods = public_methods(store)
+    pages = {name: each for name, each in methods.items() if each.return_annotation.startswith("Page[")}
+    streams = {name: each for name, each in methods.items() if each.return_annotation.startswith("Iterator[")}
+
+    assert {f"iter_{name.removeprefix('list_')}" for name in pages} == streams.keys()
+    for name, page in pages.items():
+        stream = streams[f"iter_{name.removeprefix('list_')}"]
+        assert page.return_annotation.removeprefix("Page") == stream.return_annotation.removeprefix("Iterator")
+        assert (page.parameters["limit"].default, page.parameters["after"].default) == (100, None)
+        assert [one for one in page.parameters if one not in ("limit", "after")] == list(stream.parameters)
+
+
+@pytest.mark.parametrize("store", DOCUMENTED)
+def test_a_transaction_is_passed_in_one_way(store: StoreName) -> None:
+    """As the keyword `tx`, which is None by default."""
+    passed = [each.parameters["tx"] for each in public_methods(store).values() if "tx" in each.parameters]
+
+    assert {(tx.kind, tx.default) for tx in passed} <= {(inspect.Parameter.KEYWORD_ONLY, None)}
