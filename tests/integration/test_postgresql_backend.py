@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -579,6 +580,17 @@ class TestFaults:
             put(tx, "a")
             cut_off(postgresql, schema)
         assert one(database, COUNT) == 0
+
+    def test_a_machine_that_is_gone_is_noticed_while_its_answer_is_waited_for(
+        self, postgresql: PostgresqlServer, schema: str
+    ) -> None:
+        """The system asks after it soon: its default, of two hours, would be the longest that a call takes."""
+        with Server(Secret(postgresql.address), schema, 5).connect("ask") as connection:
+            line = socket.socket(fileno=os.dup(connection.fileno()))
+            with line:
+                options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT
+                assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert [line.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [5, 5, 5000]
 
     def test_an_interrupted_commit_says_that_it_may_have_taken_place(
         self, database: PostgresqlDatabase, postgresql: PostgresqlServer, schema: str

@@ -41,6 +41,7 @@ ADDRESS = "postgresql://user:hidden@localhost/db"
         "postgresql://user:hidden@localhost:hidden/db",
         "postgresql://user:hidden@localhost/db?hidden=1",
         "mysql://user:hidden@localhost/db",
+        "postgresql://user:hidden\ud800@localhost/db",
     ],
 )
 def test_an_address_that_is_none_is_refused_and_not_shown(address: str) -> None:
@@ -48,7 +49,7 @@ def test_an_address_that_is_none_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(InvalidValueError, match="not a URL") as refused:
         open_postgresql("users", Secret(address))
     shown = "".join(traceback.TracebackException.from_exception(refused.value, capture_locals=True).format())
-    assert "hidden" not in shown.replace(address or "-", "")
+    assert "hidden" not in shown.replace(repr(address)[1:-1] or "-", "")
     assert "hidden" not in str(refused.value)
 
 

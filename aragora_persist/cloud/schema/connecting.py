@@ -5,10 +5,10 @@ Everything runs through a transaction pooler too: no prepared statements, no sta
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from aragora_persist.addresses import place_of
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from aragora_persist.errors import PersistError
     from aragora_persist.settings import Secret
 
-# A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
-_URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
-_PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
 NOT_THERE = (UnreachableError, AccessDeniedError, NotFoundError)
 """What ``connected`` raises where a database may be there a moment later: started, or with another password."""
 
@@ -101,23 +98,11 @@ def database_of(db_url: Secret) -> str:
         InvalidValueError: it is no URL of a PostgreSQL database.
 
     """
-    place = _place(db_url)
+    _psycopg()
+    place = place_of(db_url)
     if not place:
         raise InvalidValueError(_CONNECT, _VARIABLE, "is not a URL of a PostgreSQL database", hint=_URL_HINT)
     return place
-
-
-def _place(db_url: Secret) -> str:
-    """Return `host:port/database`, or '' for what is no URL; it raises nothing, since its frame holds the password."""
-    psycopg = _psycopg()
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(db_url.reveal()) if _URL.fullmatch(db_url.reveal()) else {}
-    except psycopg.ProgrammingError:
-        return ""  # its text quotes the URL
-    port = str(parts.get("port", 5432))
-    if not parts or not _PORTS.fullmatch(port):
-        return ""
-    return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
 
 
 def _psycopg() -> ModuleType:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from aragora_persist.addresses import place_of
 from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage.postgresql.faults import refusal
 from aragora_persist.storage.postgresql.values import adapt
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 _LONGEST_CONNECT_S = 10
+_PROBED_AFTER_S = 5
 _LONGEST_TIMEOUT_MS = 2**31 - 1
-# A password with one of /?#@ in it as it is would be read as host, port or database, and be told in errors.
-_URL = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@]*")
-_PORTS = re.compile(r"[0-9]+(,[0-9]+)*")
 _URL_HINT = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in the password write %40 for @, %2F for /, %3F for ?"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -36,7 +35,7 @@ class Server:
             raise InvalidValueError(
                 "open database", "schema", "is not a name of a-z, 0-9 and _, of at most 63 characters"
             )
-        place = _place(address)
+        place = place_of(address)
         if not place:
             raise InvalidValueError("open database", "address", "is not a URL of a PostgreSQL database", hint=_URL_HINT)
         self.schema = schema
@@ -76,7 +75,10 @@ class Server:
             "autocommit": True,
             "cursor_factory": psycopg.RawCursor,
             "connect_timeout": int(min(max(2, self.timeout_s), _LONGEST_CONNECT_S)),  # libpq's least is 2
+            # A machine that is gone is noticed while an answer is waited for, too; a server that only hangs is not.
             "tcp_user_timeout": milliseconds(self.timeout_s),
+            "keepalives_idle": _PROBED_AFTER_S,
+            "keepalives_interval": _PROBED_AFTER_S,
             "application_name": f"aragora-persist {self.schema}",
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         }
@@ -85,15 +87,3 @@ class Server:
 def milliseconds(timeout_s: float) -> int:
     """Return PostgreSQL's form of a timeout: at least one, since none at all would be for ever."""
     return int(min(max(1.0, timeout_s * 1000), _LONGEST_TIMEOUT_MS))
-
-
-def _place(address: Secret) -> str:
-    """Return ``host:port/database``, or '' for what is no URL; it raises nothing: its frame holds the password."""
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(address.reveal()) if _URL.fullmatch(address.reveal()) else {}
-    except psycopg.ProgrammingError:
-        return ""  # its text quotes the URL
-    port = str(parts.get("port", 5432))
-    if not parts or not _PORTS.fullmatch(port):
-        return ""
-    return f"{parts.get('host', 'localhost')}:{port}/{parts.get('dbname', '')}"
