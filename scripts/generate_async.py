@@ -154,7 +154,10 @@ def twin(module_name: str, cls: str, name: str) -> Twin:
     node = module.method(cls, name)
     if any(isinstance(one, ast.Name) and one.id in {"staticmethod", "classmethod"} for one in node.decorator_list):
         raise SystemExit(f"{cls}.{name}: a method without a store has no twin: make it a function")
-    writes = any(one.arg == "tx" for one in node.args.kwonlyargs)
+    # What takes a transaction writes, and so does what makes its own, such as a cleanup.
+    writes = any(one.arg == "tx" for one in node.args.kwonlyargs) or any(
+        isinstance(one, ast.Attribute) and one.attr == "_write" for one in ast.walk(node)
+    )
     without_tx(node.args)
     given = ", ".join(
         [f"self.blocking.{name}"]

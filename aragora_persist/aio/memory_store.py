@@ -180,4 +180,4 @@ class AsyncMemoryStore(AsyncStore[MemoryStore]):
         In batches, each its own transaction; it may be stopped and started again at any time. Each memory moves by one
         tier at most.
         """
-        return await self._read(self.blocking.sweep)
+        return await self._write(self.blocking.sweep)

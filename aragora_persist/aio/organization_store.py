@@ -202,7 +202,7 @@ class AsyncOrganizationStore(AsyncStore[OrganizationStore]):
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
-        return await self._read(self.blocking.cleanup_invitations, older_than_days=older_than_days)
+        return await self._write(self.blocking.cleanup_invitations, older_than_days=older_than_days)
 
     async def add_member(self, org_id: str, user_id: str, role: str = "member") -> Membership:
         """Make a user a member; their first organization becomes their primary one.

@@ -175,7 +175,7 @@ class AsyncReplayStore(AsyncStore[ReplayStore]):
             ConflictError: another content is stored under this trace id, and stays; or the file was changed meanwhile.
 
         """
-        return await self._read(self.blocking.import_from, file, accept_bad_checksum=accept_bad_checksum)
+        return await self._write(self.blocking.import_from, file, accept_bad_checksum=accept_bad_checksum)
 
     async def delete(self, trace_id: str) -> None:
         """Delete a replay with all its events, recorded or saved.

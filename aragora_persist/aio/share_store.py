@@ -124,7 +124,7 @@ class AsyncShareLinkStore(AsyncStore[ShareLinkStore]):
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
-        return await self._read(self.blocking.cleanup, older_than_days=older_than_days)
+        return await self._write(self.blocking.cleanup, older_than_days=older_than_days)
 
     async def reveal_token(self, link_id: str, *, owner_id: str | None = None, org_id: str | None = None) -> str:
         """Return the token of a link again, to show its address to whom it belongs.
@@ -149,4 +149,4 @@ class AsyncShareLinkStore(AsyncStore[ShareLinkStore]):
             InvalidValueError: no keys are configured.
 
         """
-        return await self._read(self.blocking.rotate_encryption)
+        return await self._write(self.blocking.rotate_encryption)

@@ -74,4 +74,4 @@ class AsyncTokenBlacklist(AsyncStore[TokenBlacklist]):
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
-        return await self._read(self.blocking.cleanup)
+        return await self._write(self.blocking.cleanup)

@@ -95,11 +95,11 @@ class AsyncUsageStore(AsyncStore[UsageStore]):
 
         In batches, each its own transaction; it may be stopped and started again at any time, and run twice at once.
         """
-        return await self._read(self.blocking.aggregate)
+        return await self._write(self.blocking.aggregate)
 
     async def cleanup(self, *, older_than_days: int = RETENTION_DAYS) -> int:
         """Delete raw events that are older than this and were recorded longer ago, and return how many.
 
         Only those that a month's sum holds. In batches, each its own transaction; it may be stopped and started again.
         """
-        return await self._read(self.blocking.cleanup, older_than_days=older_than_days)
+        return await self._write(self.blocking.cleanup, older_than_days=older_than_days)

@@ -119,7 +119,7 @@ class AsyncUserStore(AsyncStore[UserStore]):
             AccountInactiveError: the password is right, but the account is switched off.
 
         """
-        return await self._read(self.blocking.authenticate, email, password)
+        return await self._write(self.blocking.authenticate, email, password)
 
     async def record_login(self, user_id: str) -> User:
         """Note that the user has logged in now in another way than by ``authenticate``.

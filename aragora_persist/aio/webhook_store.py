@@ -116,7 +116,7 @@ class AsyncWebhookStore(AsyncStore[WebhookStore]):
             InvalidValueError: no keys are configured.
 
         """
-        return await self._read(self.blocking.rotate_encryption)
+        return await self._write(self.blocking.rotate_encryption)
 
     async def enqueue(
         self, org_id: str, event_type: str, payload: dict[str, Any], *, event_key: str | None = None
@@ -244,7 +244,7 @@ class AsyncWebhookStore(AsyncStore[WebhookStore]):
 
         What still waits stays, however old it is.
         """
-        return await self._read(self.blocking.cleanup_deliveries, older_than_days=older_than_days)
+        return await self._write(self.blocking.cleanup_deliveries, older_than_days=older_than_days)
 
     async def receive(self, source: str, event_id: str) -> bool:
         """Note that an event came in, and tell whether it is the first time within ``WINDOW``.
@@ -260,4 +260,4 @@ class AsyncWebhookStore(AsyncStore[WebhookStore]):
 
     async def cleanup_receipts(self) -> int:
         """Remove the receipts that are older than ``WINDOW``, in batches, and return how many there were."""
-        return await self._read(self.blocking.cleanup_receipts)
+        return await self._write(self.blocking.cleanup_receipts)
