@@ -86,7 +86,7 @@ class OrganizationStore(Invitations):
             join(writing, operation, (ident, owner_id, "owner", now))
             return _returned(row, operation, ident)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": ident, "owner_id": owner_id})
 
     def get(self, org_id: str) -> Organization | None:
         """Return the organization of this id, or None."""
@@ -147,7 +147,7 @@ class OrganizationStore(Invitations):
                     raise ConflictError(operation, column, "is another organization's")
             return _returned(writing.one(sql, (*columns.values(), org_id)), operation, org_id)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id})
 
     def get_usage_summary(self, org_id: str, month: str | None = None) -> UsageSummary:
         """Return what the organization used in a month (``"2026-01"``, UTC; None is the present one), exactly as now.
@@ -204,7 +204,7 @@ class OrganizationStore(Invitations):
             settle(writing, [str(user_id) for (user_id,) in members], now)
             writing.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"org_id": org_id})
 
     def _find(self, operation: str, column: str, value: str, context: Context | None = None) -> Organization | None:
         row = self._database.read_one(operation, f"{_ORGANIZATIONS} WHERE {column} = ?", (value,), context)
@@ -221,7 +221,7 @@ class OrganizationStore(Invitations):
                 return found
             return _returned(writing.one(sql, (now if close else None, now, org_id)), operation, org_id)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id})
 
 
 def _taken(writing: Transaction, column: str, value: Value, but: str) -> bool:

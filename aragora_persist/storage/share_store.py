@@ -107,7 +107,7 @@ class ShareLinkStore(ShareTokens):
             _check_owner(writing, operation, owner_id, org_id)
             return _returned(writing.one(_INSERT, (*row, columns["expires_at"])), operation, ident)
 
-        return NewShareLink(self._write(operation, work, tx), token)
+        return NewShareLink(self._write(operation, work, tx, context={"link_id": ident, "owner_id": owner_id}), token)
 
     def get(self, link_id: str, *, owner_id: str | None = None, org_id: str | None = None) -> ShareLink | None:
         """Return this link of this owner, or of this organization, or None; one of the two must be said."""
@@ -185,7 +185,7 @@ class ShareLinkStore(ShareTokens):
             _check_team(operation, changes.get("visibility", link.visibility), link.org_id)
             return _returned(writing.one(sql, (*columns.values(), link_id)), operation, link_id)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"link_id": link_id})
 
     def revoke(
         self,
@@ -213,7 +213,7 @@ class ShareLinkStore(ShareTokens):
         def work(writing: Transaction) -> ShareLink:
             return _returned(writing.one(sql, (now, now, link_id, *values)), operation, link_id)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"link_id": link_id})
 
     def list_links(
         self,

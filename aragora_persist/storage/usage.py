@@ -138,6 +138,8 @@ def checked_usage(operation: str, usage: NewUsage, now: datetime) -> Row:
         InvalidValueError: a value breaks a rule.
 
     """
+    if not isinstance(usage, NewUsage):
+        raise InvalidValueError(operation, "events", f"hold a {type(usage).__name__}, not a NewUsage")
     return (
         checks.ident(operation, "org_id", usage.org_id),
         checks.ident(operation, "event_type", usage.event_type),

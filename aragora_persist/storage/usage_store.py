@@ -184,7 +184,7 @@ class UsageStore(Store):
 
     def _record(self, operation: str, events: Iterable[NewUsage], tx: Transaction | None) -> int:
         now = self._clock()
-        rows = [checked_usage(operation, usage, now) for usage in events]
+        rows = [checked_usage(operation, usage, now) for usage in checks.several(operation, "events", events)]
         org_ids = sorted({str(row[0]) for row in rows})
 
         def work(writing: Transaction) -> int:
@@ -192,7 +192,8 @@ class UsageStore(Store):
                 require_open(writing, operation, org_id)
             return writing.execute_many(_INSERT, rows)
 
-        return self._write(operation, work, tx) if rows else 0
+        context = {"org_id": org_ids[0]} if len(org_ids) == 1 else None
+        return self._write(operation, work, tx, context=context) if rows else 0
 
 
 def _aggregate_batch(writing: Transaction) -> int:

@@ -136,6 +136,19 @@ class TestRecording:
             with pytest.raises(InvalidValueError) as refused:
                 usage.record(**{"org_id": orgs[0], "event_type": "debate"} | values)
             assert refused.value.target.startswith(next(iter(values)))
+        no_events: tuple[Any, ...] = (
+            None,
+            5,
+            "ab",
+            b"ab",
+            [None],
+            [{"org_id": orgs[0]}],
+            [NewUsage(orgs[0], "a"), "b"],
+        )
+        for events in no_events:
+            with pytest.raises(InvalidValueError) as refused:
+                usage.record_many(events)
+            assert refused.value.target == "events"
         assert raw(usage) == 0
 
     def test_an_unknown_or_closed_organization_uses_nothing(

@@ -415,6 +415,8 @@ BAD_CALLS: list[tuple[str, Callable[[WebhookStore, ClaimedDelivery], object]]] =
     ("status", lambda store, one: store.failed(one, error="status", status=1000)),
     ("error", lambda store, one: store.failed(one, error="")),
     ("error", lambda store, one: store.failed(one, error="unreported")),
+    ("delivery", lambda store, one: store.failed(one.id, error="status")),  # type: ignore[arg-type] # that is the mistake
+    ("delivery", lambda store, _: store.succeeded(None, status=200, duration_ms=1)),  # type: ignore[arg-type] # as above
 ]
 
 

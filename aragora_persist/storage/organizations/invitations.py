@@ -94,7 +94,7 @@ class Invitations(Memberships):
         """
         operation = "organization.invite"
         org_id = checks.ident(operation, "org_id", org_id)
-        email = normal_email(checks.text(operation, "email", email))
+        email = normal_email(email, operation)
         role = checks.choice(operation, "role", role, GIVEN_ROLES)
         inviter = None if invited_by is None else checks.ident(operation, "invited_by", invited_by)
         now, expires_at = self._span(operation, expires_in_days)
@@ -109,7 +109,9 @@ class Invitations(Memberships):
             row = (ident, org_id, email, role, inviter, token_hash(token), now, expires_at)
             return _returned(writing.one(_INSERT, row), operation, ident)
 
-        return IssuedInvitation(self._write(operation, work, tx), token)
+        return IssuedInvitation(
+            self._write(operation, work, tx, context={"org_id": org_id, "invitation_id": ident}), token
+        )
 
     def get_invitation(self, org_id: str, invitation_id: str) -> Invitation | None:
         """Return this invitation of the organization, whatever became of it, or None."""
@@ -169,7 +171,7 @@ class Invitations(Memberships):
                 raise AccessDeniedError(operation, user_id, "has another email than was invited")
             return join(writing, operation, (invitation.org_id, user_id, invitation.role, now))
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"user_id": user_id})
 
     def revoke_invitation(self, org_id: str, invitation_id: str, *, tx: Transaction | None = None) -> Invitation:
         """Take an invitation of the organization back, for good; again changes nothing.
@@ -190,7 +192,7 @@ class Invitations(Memberships):
                 raise _accepted(operation, invitation_id)
             return invitation
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "invitation_id": invitation_id})
 
     def resend_invitation(
         self, org_id: str, invitation_id: str, *, expires_in_days: int = 7, tx: Transaction | None = None
@@ -216,7 +218,9 @@ class Invitations(Memberships):
                 raise _over(writing, operation, ids)
             return to_invitation(row)
 
-        return IssuedInvitation(self._write(operation, work, tx), token)
+        return IssuedInvitation(
+            self._write(operation, work, tx, context={"org_id": org_id, "invitation_id": invitation_id}), token
+        )
 
     def cleanup_invitations(self, *, older_than_days: int = 30) -> int:
         """Delete invitations whose time was over so long ago, whatever became of them, and return how many.

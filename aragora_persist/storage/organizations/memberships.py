@@ -68,7 +68,7 @@ class Memberships(Store):
             touch(writing, operation, org_id, now)
             return join(writing, operation, (org_id, user_id, role, now))
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "user_id": user_id})
 
     def get_member(self, org_id: str, user_id: str) -> Membership | None:
         """Return a user's membership in an organization, or None."""
@@ -121,7 +121,7 @@ class Memberships(Store):
             _refuse_owner(member, operation)
             return _set_role(writing, member, role, now)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "user_id": user_id})
 
     def remove_member(self, org_id: str, user_id: str, *, tx: Transaction | None = None) -> None:
         """End a membership. Where it was the primary one, the organization that was joined first of the rest is.
@@ -141,7 +141,7 @@ class Memberships(Store):
             writing.execute("DELETE FROM memberships WHERE org_id = ? AND user_id = ?", (org_id, user_id))
             settle(writing, [user_id], now)
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context={"org_id": org_id, "user_id": user_id})
 
     def set_primary(self, user_id: str, org_id: str, *, tx: Transaction | None = None) -> Membership:
         """Make one of a user's organizations the primary one, which ``users.org_id`` and ``users.role`` show.
@@ -160,7 +160,7 @@ class Memberships(Store):
             settle(writing, [user_id], now)
             return member
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "user_id": user_id})
 
     def transfer_ownership(self, org_id: str, new_owner_id: str, *, tx: Transaction | None = None) -> Membership:
         """Make a member the owner and the previous owner an admin, at once; the owner again changes nothing.
@@ -182,7 +182,7 @@ class Memberships(Store):
             writing.execute("UPDATE organizations SET owner_id = ? WHERE id = ?", (new_owner_id, org_id))
             return _set_role(writing, member, "owner", now)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "user_id": new_owner_id})
 
 
 def touch(writing: Transaction, operation: str, org_id: str, now: str) -> None:

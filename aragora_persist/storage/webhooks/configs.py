@@ -83,7 +83,9 @@ class WebhookConfigs(Store):
             _refuse_one_more(writing, operation, org_id)
             return found(writing.one(insert, tuple(columns.values())), operation, webhook_id)
 
-        return IssuedWebhook(self._write(operation, work, tx), secret)
+        return IssuedWebhook(
+            self._write(operation, work, tx, context={"org_id": org_id, "webhook_id": webhook_id}), secret
+        )
 
     def get(self, org_id: str, webhook_id: str) -> Webhook | None:
         """Return this webhook of this organization, or None."""
@@ -157,17 +159,17 @@ class WebhookConfigs(Store):
 
         """
         operation = "webhook.delete"
-        ids = checked_ids(operation, org_id, webhook_id)
+        ids, context = checked_ids(operation, org_id, webhook_id), {"webhook_id": webhook_id}
         if tx is None:
             self._set(operation, org_id, webhook_id, {"is_active": 0, "inactive_reason": "is being deleted"}, None)
-            while self._write(operation, lambda writing: _delete_deliveries(writing, webhook_id)):
+            while self._write(operation, lambda writing: _delete_deliveries(writing, webhook_id), context=context):
                 pass
 
         def work(writing: Transaction) -> None:
             if not writing.execute("DELETE FROM webhooks WHERE org_id = ? AND id = ?", ids):
                 raise missing(operation, webhook_id)
 
-        self._write(operation, work, tx)
+        self._write(operation, work, tx, context=context)
 
     def _set(
         self, operation: str, org_id: str, webhook_id: str, changes: dict[str, Value], tx: Transaction | None
@@ -183,7 +185,7 @@ class WebhookConfigs(Store):
         def work(writing: Transaction) -> Webhook:
             return found(writing.one(update, (*columns.values(), *ids)), operation, webhook_id)
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"webhook_id": webhook_id})
 
     def _columns(self, operation: str, changes: WebhookChanges) -> dict[str, Value]:
         """Return these changes as they are stored."""

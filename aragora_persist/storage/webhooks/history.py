@@ -143,7 +143,7 @@ class WebhookHistory(Store):
                 raise _no_delivery(operation, delivery_id)
             raise ConflictError(operation, delivery_id, f"is {known[0]!s}, not dead")
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"delivery_id": delivery_id})
 
     def redrive_all(self, org_id: str, webhook_id: str, *, tx: Transaction | None = None) -> int:
         """Let all deliveries of a webhook that are dead now be sent again, and return how many there were.
@@ -166,7 +166,7 @@ class WebhookHistory(Store):
             )
 
         redriven = 0
-        while count := self._write(operation, work, tx):
+        while count := self._write(operation, work, tx, context={"webhook_id": webhook_id}):
             redriven += count
         return redriven
 

@@ -93,7 +93,7 @@ class WebhookQueue(Store):
             ]
             return [str(row[0]) for row in added if row is not None]
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"org_id": org_id, "event_type": event_type})
 
     def claim_due(
         self, limit: int = 10, *, lease: timedelta = LEASE, tx: Transaction | None = None
@@ -135,6 +135,7 @@ class WebhookQueue(Store):
 
         """
         operation = "webhook.succeeded"
+        _check_claimed(operation, delivery)
         outcome = Outcome(
             "", checks.whole(operation, "status", status, least=100, most=999), _duration(operation, duration_ms)
         )
@@ -144,6 +145,7 @@ class WebhookQueue(Store):
             lambda writing: note_success(writing, delivery, outcome, now),
             tx,
             durability=Durability.COMMITTED,
+            context={"delivery_id": delivery.id},
         )
 
     def failed(
@@ -165,6 +167,7 @@ class WebhookQueue(Store):
 
         """
         operation = "webhook.failed"
+        _check_claimed(operation, delivery)
         outcome = Outcome(
             checks.choice(operation, "error", error, ERRORS),
             None if status is None else checks.whole(operation, "status", status, least=100, most=999),
@@ -177,6 +180,7 @@ class WebhookQueue(Store):
             lambda writing: note_failure(writing, delivery, outcome, now=to_text(now), due=due),
             tx,
             durability=Durability.COMMITTED,
+            context={"delivery_id": delivery.id},
         )
 
 
@@ -189,6 +193,11 @@ def _body(operation: str, event_type: str, payload: dict[str, Any], now: str) ->
         problem = f"makes a body of {size:,} bytes, at most {LONGEST_BODY:,} are sent"
         raise InvalidValueError(operation, "payload", problem, hint="send an id, and let the receiver ask for the rest")
     return body
+
+
+def _check_claimed(operation: str, value: object) -> None:
+    if not isinstance(value, ClaimedDelivery):
+        raise InvalidValueError(operation, "delivery", f"is a {type(value).__name__}, not what claim_due returned")
 
 
 def _duration(operation: str, value: object) -> float:

@@ -50,7 +50,7 @@ class WebhookReceipts(Store):
             )
             return changed == 1
 
-        return self._write(operation, work, tx)
+        return self._write(operation, work, tx, context={"source": source, "event_id": event_id})
 
     def cleanup_receipts(self) -> int:
         """Remove the receipts that are older than ``WINDOW``, in batches, and return how many there were."""

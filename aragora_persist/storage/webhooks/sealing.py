@@ -55,7 +55,7 @@ class WebhookSecrets(Store):
         def work(writing: Transaction) -> Webhook:
             return found(writing.one(_CHANGE, values), operation, webhook_id)
 
-        return IssuedWebhook(self._write(operation, work, tx), secret)
+        return IssuedWebhook(self._write(operation, work, tx, context={"webhook_id": webhook_id}), secret)
 
     def rotate_encryption(self) -> Rotation:
         """Encrypt what is under an older key under the first one, of all organizations, and tell what was found.
