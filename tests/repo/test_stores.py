@@ -82,6 +82,21 @@ def test_a_store_has_its_page(store: StoreName) -> None:
     assert f"# {store.cls}" in titles
 
 
+def test_the_index_of_the_stores_is_whole() -> None:
+    """It leads to every page, and names every table in the row of a store that lives in the table's database."""
+    rows = [row.split("|") for row in (ROOT / "docs" / "stores" / "README.md").read_text().splitlines() if "](" in row]
+    listed = {
+        re.sub(r"\W*\[(\w+)].*", r"\1", row[1]): set(re.findall(r"`(\w+)`", row[3])) for row in rows if len(row) > 3
+    }
+    for database in {name for store, name in REGISTERED.items() if store.module.startswith("storage.")}:
+        schema = (PACKAGE / "migrations" / database / "schema.sql").read_text()
+        tables = set(re.findall(r'^CREATE TABLE "?(\w+)', schema, re.MULTILINE)) - {"schema_version"}
+        stores = [store.cls for store, name in REGISTERED.items() if name == database]
+        assert set[str]().union(*(listed[cls] for cls in stores)) == tables
+    linked = {name for row in rows for name in re.findall(r"\]\((\w+\.md)\)", row[1] if len(row) > 3 else "")}
+    assert linked == {path.name for path in (ROOT / "docs" / "stores").glob("*.md")} - {"README.md"}
+
+
 def public_methods(store: StoreName) -> dict[str, inspect.Signature]:
     """Return the signatures of a store's public methods."""
     cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
