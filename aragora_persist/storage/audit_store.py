@@ -187,7 +187,7 @@ class AuditStore(Store):
         verified as before. One entry of the log says what was removed; a cleanup that was cut off may be repeated.
 
         Raises:
-            DamagedError: an entry that would go is missing or damaged; it and all behind it stay.
+            DamagedError: an entry that would go, or the one that stays, is missing or was changed; nothing goes.
 
         """
         operation = retention.OPERATION

@@ -180,6 +180,42 @@ class TestOneChange:
         (problem,) = log.verify().problems
         assert (problem.kind, "gone" in problem.text) == ("tree", True)
 
+    def test_an_immense_size(self, log: AuditStore) -> None:
+        """However many entries are said to be missing, verification ends."""
+        log.database.write(
+            "attack", lambda tx: tx.execute("UPDATE audit_tree SET size = ?, edge = ?", (2**62, bytes(32)))
+        )
+        report = log.verify(log.head(signed=False))
+        assert {(problem.kind, problem.last) for problem in report.problems} >= {("missing", 2**62 - 1)}
+
+
+class TestRetention:
+    """The log itself removes, and signs, only what is old as it was logged."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "timestamp = '2001-01-01T00:00:00.000000Z'",
+            "timestamp = '9999-01-01T00:00:00.000000Z'",
+            "timestamp = 'never'",
+            "action = 'forged'",
+            "details = NULL",
+            "nodes = NULL",
+        ],
+    )
+    def test_an_edited_entry_stops_it(self, audit: AuditStore, clock: Clock, change: str) -> None:
+        """Neither is a young entry made old, nor an old one kept, nor the trace of an edit removed."""
+        fill(audit, clock, 5)
+        if "2001" not in change:
+            clock.advance(days=91)
+        fill(audit, clock, 5, first=5)
+        first = 0 if "2001" in change else 3
+        attack(audit, f"UPDATE audit_log SET {change} WHERE position >= {first} AND position < 5")
+        before = rows(audit)
+        with pytest.raises(DamagedError, match=f"position {first}"):
+            audit.cleanup_old_entries()
+        assert rows(audit) == before
+
 
 class TestErasure:
     """An edit cannot be passed off as an erasure."""

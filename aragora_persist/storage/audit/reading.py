@@ -25,6 +25,7 @@ _AT_ONCE = 512
 _OUTSIDE = f"SELECT {COLUMNS} FROM audit_log WHERE position IS NULL ORDER BY id"  # noqa: S608 - constants
 _FIRST = "FROM audit_log WHERE position IS NOT NULL ORDER BY position, id LIMIT ?"
 _NEXT = "FROM audit_log WHERE (position, id) > (?, ?) ORDER BY position, id LIMIT ?"
+_FROM = "FROM audit_log WHERE position >= ? ORDER BY position, id LIMIT ?"
 _ONE = f"SELECT {COLUMNS} FROM audit_log WHERE id = ?"  # noqa: S608 - constants
 
 
@@ -91,14 +92,18 @@ def _rows(view: Reader) -> Iterator[AuditRow]:
     """Yield every row in the order of positions; first those that have none."""
     for row in view.stream(_OUTSIDE):
         yield AuditRow(*row)
-    rows = _some(view, _FIRST, ())
+    rows = _some(view, _FIRST, (_AT_ONCE,))
     while rows:
         yield from rows
-        rows = _some(view, _NEXT, (rows[-1].position, rows[-1].id))
+        rows = _some(view, _NEXT, (rows[-1].position, rows[-1].id, _AT_ONCE))
 
 
-def _some(view: Reader, clause: str, after: tuple[Value, ...]) -> list[AuditRow]:
-    parameters = (*after, _AT_ONCE)
+def rows_from(view: Reader, position: int, count: int) -> list[AuditRow]:
+    """Return the rows from this position on, at most so many."""
+    return _some(view, _FROM, (position, count))
+
+
+def _some(view: Reader, clause: str, parameters: tuple[Value, ...]) -> list[AuditRow]:
     try:
         return [AuditRow(*row) for row in view.all(f"SELECT {COLUMNS} {clause}", parameters)]
     except StorageError:  # one of them holds text that is none

@@ -14,8 +14,9 @@ from aragora_persist.errors import DamagedError
 from aragora_persist.storage.audit import tree
 from aragora_persist.storage.audit.append import append, read_state
 from aragora_persist.storage.audit.entries import NewEntry, draft_own
-from aragora_persist.storage.audit.leaf import RETENTION
+from aragora_persist.storage.audit.leaf import RETENTION, AuditRow, content_of, leaf_of
 from aragora_persist.storage.audit.nodes import NodeSource
+from aragora_persist.storage.audit.reading import rows_from
 from aragora_persist.times import from_text
 
 if TYPE_CHECKING:
@@ -30,13 +31,40 @@ AT_ONCE = 2_000
 def end_of_old(view: Reader, cutoff: str) -> int:
     """Return the position before which every entry is older than ``cutoff``.
 
-    The log is removed from its beginning only: an old entry behind a younger one waits for it.
+    The log is removed from its beginning only: an old entry behind a younger one waits for it. Each is verified, up to
+    and with the first that is too young: whoever changes the time of an entry must neither bring about, in the log's
+    own name, that it goes, nor that it and all behind it stay.
+
+    Raises:
+        DamagedError: an entry is missing, or is not what was logged.
+
     """
-    first_young = view.one("SELECT MIN(id) FROM audit_log WHERE timestamp >= ? AND position IS NOT NULL", (cutoff,))
-    if first_young is not None and first_young[0] is not None:
-        row = view.one("SELECT position FROM audit_log WHERE id = ?", (first_young[0],))
-        return int(row[0] or 0) if row is not None else 0
-    return read_state(view).size
+    state = read_state(view)
+    edge = tree.RightEdge(state.removed, state.removed_edge)
+    while edge.size < state.size:
+        for row in _rows_that_must_be(view, edge.size, min(AT_ONCE, state.size - edge.size)):
+            _add_intact(edge, row)
+            if str(row.timestamp) >= cutoff:
+                return edge.size - 1
+    return edge.size
+
+
+def _rows_that_must_be(view: Reader, first: int, count: int) -> list[AuditRow]:
+    """Return the rows of these positions; in the place of those that are missing at the end, one that is none."""
+    rows = rows_from(view, first, count)
+    return rows if len(rows) == count else [*rows, AuditRow(*[None] * 10)]
+
+
+def _add_intact(edge: tree.RightEdge, row: AuditRow) -> None:
+    """Add the leaf of the next row, if it is that and what was logged; to go on would take the traces of an attack."""
+    position = edge.size
+    if row.position != position or edge.append(leaf_of(row.id, position, content_of(row))) != row.nodes:
+        raise DamagedError(
+            OPERATION,
+            f"audit entry at position {position}",
+            "is missing or damaged, so that nothing from it on is removed",
+            hint="run verify; a backup has the entry",
+        )
 
 
 def authorize(tx: Transaction, end: int, cutoff: str, days: int, now: str, key: SigningKey | None) -> None:
@@ -62,27 +90,15 @@ def remove_some(tx: Transaction, end: int) -> int:
     """Remove the oldest entries before position ``end``, at most ``AT_ONCE``, and return how many."""
     state = read_state(tx)
     edge = tree.RightEdge(state.removed, state.removed_edge)
-    until = min(end, state.removed + AT_ONCE)
-    rows = tx.all(
-        "SELECT position, nodes FROM audit_log WHERE position >= ? AND position < ? ORDER BY position",
-        (state.removed, until),
-    )
-    for position, nodes in rows:
-        if position != edge.size or not isinstance(nodes, bytes) or len(nodes) < tree.HASH_BYTES:
-            break
-        edge.append(nodes[: tree.HASH_BYTES])
-    if edge.size != max(until, state.removed):
-        # To go on would take the traces of whoever removed it.
-        raise DamagedError(
-            OPERATION,
-            f"audit entry at position {edge.size}",
-            "is missing or damaged, so that nothing behind it is removed",
-            hint="run verify; a backup has the entry",
-        )
-    if rows:
-        tx.execute("DELETE FROM audit_log WHERE position >= ? AND position < ?", (state.removed, until))
-        tx.execute("UPDATE audit_tree SET removed = ?, removed_edge = ? WHERE id = 1", (edge.size, edge.stored))
-    return len(rows)
+    until = max(min(end, state.removed + AT_ONCE), state.removed)
+    count = until - state.removed
+    if count == 0:
+        return 0
+    for row in _rows_that_must_be(tx, state.removed, count):
+        _add_intact(edge, row)
+    tx.execute("DELETE FROM audit_log WHERE position >= ? AND position < ?", (state.removed, until))
+    tx.execute("UPDATE audit_tree SET removed = ?, removed_edge = ? WHERE id = 1", (edge.size, edge.stored))
+    return count
 
 
 def remove_strays(tx: Transaction, cutoff: str) -> int:

@@ -112,7 +112,7 @@ class Walk:
         self._skip_to(self._state.size)
         self._check_heads()
         for checkpoint in reversed(self._ahead):
-            text = f"{checkpoint.text}: it counts {checkpoint.size} entries, the log {self._state.size}"
+            text = f"{checkpoint.text}, but only with {self._state.size}: its end is gone, or it is an older backup"
             self.add(AuditProblem(checkpoint.kind, text, self._state.size, checkpoint.size - 1))
         self._check_state()
         for problem in self._erasures.unexplained():
@@ -160,13 +160,14 @@ class Walk:
     def _skip_to(self, position: int) -> None:
         if position == self._position:
             return
+        self._check_heads()
         first = self._position
-        while self._position < position:
-            self._check_heads()
-            for _ in range(tree.finished_by(self._position) - 1):
-                self._hashes.pop()
-            self._hashes.append(None)
-            self._position += 1
+        # Not one by one: whoever writes an immense size into the state must not keep a verification from ending.
+        known = dict(zip(tree.complete_nodes(0, first), self._hashes, strict=True))
+        self._hashes = [known.get(name) for name in tree.complete_nodes(0, position)]
+        self._position = position
+        while self._ahead and self._ahead[-1].size < position:
+            self._ahead.pop()  # within what is missing, which is a finding already
         behind = "at the beginning" if self._last is None else f"behind the entry with the id {self._last.id!r}"
         self.add(AuditProblem("missing", f"{position - first} entries are missing {behind}", first, position - 1))
 
