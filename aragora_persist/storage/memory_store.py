@@ -55,7 +55,7 @@ _EVENTS = """
     SELECT id, memory_id, action, reason, recorded_at FROM red_line_events
     WHERE memory_id = ? AND id > ? ORDER BY id LIMIT ?
 """
-_BATCH = 200
+_BATCH = 100  # of so many moves the writer is held for some ten milliseconds
 _AFTER_ALL_TIMES = "Z"
 
 Item = TypeVar("Item")

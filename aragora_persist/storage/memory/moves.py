@@ -32,9 +32,11 @@ _COUNT = """
     INSERT INTO tier_counts (tier, memories) VALUES (?, ?)
     ON CONFLICT (tier) DO UPDATE SET memories = tier_counts.memories + excluded.memories
 """
+# Both parts are counted in an index (`||` makes it that of the red lines), and not over all rows of the tier.
 _RECOUNT = """
-    INSERT INTO tier_counts (tier, memories)
-    SELECT CAST(? AS TEXT), COUNT(*) FROM memories WHERE tier = ? AND red_line = 0
+    INSERT INTO tier_counts (tier, memories) VALUES (?,
+        (SELECT COUNT(*) FROM memories WHERE tier = ?)
+        - (SELECT COUNT(*) FROM memories WHERE red_line = 1 AND tier || '' = ?))
     ON CONFLICT (tier) DO UPDATE SET memories = excluded.memories
 """
 _WEAKEST = "SELECT id FROM memories WHERE tier = ? AND red_line = 0 AND id <> ? ORDER BY strength, id LIMIT ?"
@@ -89,7 +91,7 @@ def count(tx: Transaction, tier: str, change: int) -> None:
 
 def recount(tx: Transaction, tier: str) -> None:
     """Count a tier's memories anew, whoever wrote them."""
-    tx.execute(_RECOUNT, (tier, tier))
+    tx.execute(_RECOUNT, (tier, tier, tier))
 
 
 def crowd_out(tier: Tier, now: datetime, most: int, tx: Transaction, *, but: str = "") -> int:
