@@ -305,15 +305,19 @@ class AsyncUserStore(AsyncStore[UserStore]):
         """
         return await self._read(self.blocking.mfa_secret, user_id)
 
-    async def enable_mfa(self, user_id: str) -> User:
+    async def enable_mfa(self, user_id: str, secret: str) -> User:
         """Ask for more than a password from now on; to be called once a code of the device was right.
+
+        ``secret`` is what the code was checked with: one that was set since then, which nobody has checked, is not
+        enabled, for it would lock the user out or let somebody else in.
 
         Raises:
             NotFoundError: there is no such user.
-            ConflictError: there is no secret to check codes with.
+            ConflictError: there is no secret to check codes with, or it is another one by now.
+            InvalidValueError: no key is configured, or the secret is empty or too long.
 
         """
-        return await self._write(self.blocking.enable_mfa, user_id)
+        return await self._write(self.blocking.enable_mfa, user_id, secret)
 
     async def disable_mfa(self, user_id: str) -> User:
         """Ask for a password alone again, and forget the secret and the backup codes.

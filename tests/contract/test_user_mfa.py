@@ -91,10 +91,13 @@ def test_a_secret_belongs_to_its_user(users: UserStore, user: User) -> None:
 def test_is_enabled_once_there_is_a_secret(users: UserStore, user: User) -> None:
     """Then the secret is not replaced by a mere write; disabling forgets it, and the backup codes."""
     with pytest.raises(ConflictError, match="no secret"):
-        users.enable_mfa(user.id)
+        users.enable_mfa(user.id, "first")
     users.set_mfa_secret(user.id, "first")
     users.set_mfa_secret(user.id, SECRET)
-    assert users.enable_mfa(user.id).mfa_enabled
+    with pytest.raises(ConflictError, match="another secret by now"):
+        users.enable_mfa(user.id, "first")  # its code was right, but the device that is to count is another one
+    assert users.get(user.id) == user
+    assert users.enable_mfa(user.id, SECRET).mfa_enabled
     with pytest.raises(ConflictError, match="enabled"):
         users.set_mfa_secret(user.id, "another")
     assert revealed(users, user.id) == SECRET
@@ -142,7 +145,7 @@ def test_refuses_what_is_no_secret(users: UserStore, user: User) -> None:
         with pytest.raises(InvalidValueError) as refused:
             users.set_mfa_secret(user.id, wrong)
         assert refused.value.target == "secret"
-    for call in (users.enable_mfa, users.disable_mfa, users.new_backup_codes):
+    for call in (lambda one: users.enable_mfa(one, SECRET), users.disable_mfa, users.new_backup_codes):
         with pytest.raises(NotFoundError):
             call("unknown")
     with pytest.raises(NotFoundError):

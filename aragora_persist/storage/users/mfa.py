@@ -73,22 +73,34 @@ class UserMfa(Store):
             return None
         return Secret(self._keyring(operation).decrypt(str(row[0]), bound_to=_bound_to(user_id)).decode())
 
-    def enable_mfa(self, user_id: str, *, tx: Transaction | None = None) -> User:
+    def enable_mfa(self, user_id: str, secret: str, *, tx: Transaction | None = None) -> User:
         """Ask for more than a password from now on; to be called once a code of the device was right.
+
+        ``secret`` is what the code was checked with: one that was set since then, which nobody has checked, is not
+        enabled, for it would lock the user out or let somebody else in.
 
         Raises:
             NotFoundError: there is no such user.
-            ConflictError: there is no secret to check codes with.
+            ConflictError: there is no secret to check codes with, or it is another one by now.
+            InvalidValueError: no key is configured, or the secret is empty or too long.
 
         """
         operation = "user.enable_mfa"
         checks.ident(operation, "user_id", user_id)
+        checks.text(operation, "secret", secret, longest=_LONGEST_SECRET, empty=False)
+        keyring = self._keyring(operation)
         columns: dict[str, Value] = {"mfa_enabled": 1, "updated_at": self._now()}
 
         def work(tx: Transaction) -> User:
-            require_user(tx, operation, user_id)
-            if tx.one("SELECT 1 FROM users WHERE id = ? AND mfa_secret IS NOT NULL", (user_id,)) is None:
+            row = tx.one("SELECT mfa_secret FROM users WHERE id = ?", (user_id,))
+            if row is None:
+                raise no_such_user(operation, user_id)
+            if row[0] is None:
                 raise ConflictError(operation, f"user {user_id}", "has no secret", hint="call set_mfa_secret first")
+            if keyring.decrypt(str(row[0]), bound_to=_bound_to(user_id)) != secret.encode():
+                raise ConflictError(
+                    operation, f"user {user_id}", "has another secret by now", hint="check a code again"
+                )
             return set_columns(tx, operation, user_id, columns)
 
         return self._write(operation, work, tx, context={"user_id": user_id})
