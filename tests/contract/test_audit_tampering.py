@@ -244,6 +244,22 @@ class TestErasure:
         attack(log, f"UPDATE audit_log SET erased_at = '2026-01-01T00:00:00.000000Z' WHERE id = {erased.id!r}")
         assert named(log.verify()) == {("erased", erased.position, erased.position)}
 
+    def test_a_statement_about_another_log(self, log: AuditStore, public_key: str) -> None:
+        """What the key signed for a log of other entries, a test system's for instance, explains nothing in this."""
+        (statement,) = (row for row in rows(log) if row.action == "audit.erasure")
+        log.log("a", user_id="x")
+
+        def replay(tx: Transaction) -> None:
+            tx.execute(
+                "UPDATE audit_log SET action = 'audit.erasure', details = ?, timestamp = ? WHERE user_id = 'x'",
+                (statement.details, statement.timestamp),
+            )
+            recompute(tx)
+
+        log.database.write("attack", replay)
+        (problem,) = log.verify(public_keys=[public_key]).problems
+        assert (problem.kind, "another log" in problem.text) == ("erased", True)
+
 
 def _empty(tx: Transaction, row: AuditRow) -> None:
     tx.execute(

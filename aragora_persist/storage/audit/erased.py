@@ -67,12 +67,18 @@ class Erasures:
             self.count += 1
             self._open[row.position] = _Erased(row.id, row.erased_at, groups)
 
-    def take(self, row: AuditRow) -> str | None:
-        """Take an intact entry about an erasure; return why it explains nothing, or None."""
+    def take(self, row: AuditRow, root: str | None) -> str | None:
+        """Take an intact entry about an erasure; return why it explains nothing, or None.
+
+        ``root`` is that of the log before it, None where it is not known: a statement with another one was made for
+        another log.
+        """
         try:
             statement: dict[str, Any] = json.loads(str(row.details))
             if self._keys is not None and (problem := self._keys.problem("erasure", str(row.timestamp), statement)):
                 return problem
+            if root is not None and statement["root"] != root:
+                return "is about another log than this"
             for group in _GROUPS:
                 for first, last in statement[group]:
                     self._explain(group, int(first), int(last), row.timestamp)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from aragora_persist.storage.audit.append import append
+from aragora_persist.storage.audit import tree
+from aragora_persist.storage.audit.append import append, read_state
 from aragora_persist.storage.audit.entries import NewEntry, draft_own
 from aragora_persist.storage.audit.leaf import (
     COLUMNS,
@@ -60,7 +61,12 @@ def erase_some(tx: Transaction, user_id: str, ordered_by: str | None, now: str, 
     subjects = [row for row in acted + upon if has_subject(row) and row.action not in OWN_ACTIONS]
     tx.execute_many(_ERASE_SUBJECT, [(_kept(row, subject_hash(row)), now, row.id) for row in subjects])
     if acted or upon:
-        statement: dict[str, Any] = {"actor": _spans(acted), "subject": _spans(subjects)}
+        state = read_state(tx)
+        statement: dict[str, Any] = {
+            "actor": _spans(acted),
+            "subject": _spans(subjects),
+            "root": tree.fold(tree.split(state.edge)).hex(),  # of the log so far: it is no statement about another one
+        }
         if key is not None:
             statement = key.sign("erasure", now, statement)
         new = NewEntry(ERASURE, user_id=ordered_by, details=statement)

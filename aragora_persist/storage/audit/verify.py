@@ -138,7 +138,7 @@ class Walk:
             self._add_row("altered", problem, row)
             return
         self._erasures.see(row)
-        if row.action == ERASURE and (unusable := self._erasures.take(row)):
+        if row.action == ERASURE and (unusable := self._erasures.take(row, self._root())):
             self._add_row("erased", unusable, row)
 
     def _take(self, row: AuditRow) -> None:
@@ -174,13 +174,18 @@ class Walk:
     def _check_heads(self) -> None:
         while self._ahead and self._ahead[-1].size == self._position:
             checkpoint = self._ahead.pop()
-            hashes = [node for node in self._hashes if node is not None]
-            if len(hashes) != len(self._hashes):
+            root = self._root()
+            if root is None:
                 continue  # entries are missing, which is a finding already
-            if tree.fold(hashes).hex() == checkpoint.root:
+            if root == checkpoint.root:
                 self._proved = checkpoint.size
             else:
                 self.add(AuditProblem(checkpoint.kind, checkpoint.text, self._proved, checkpoint.size - 1))
+
+    def _root(self) -> str | None:
+        """Return the root of the log so far; None where entries are missing."""
+        hashes = [node for node in self._hashes if node is not None]
+        return tree.fold(hashes).hex() if len(hashes) == len(self._hashes) else None
 
     def _check_state(self) -> None:
         edge = tree.split(self._state.edge)
