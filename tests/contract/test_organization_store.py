@@ -682,6 +682,11 @@ def test_any_text_is_refused_or_comes_back(store: OrganizationStore, users: User
     check()
 
 
+def test_a_slug_is_a_label_of_a_host_name() -> None:
+    """It has 63 characters at most, the last of which is no hyphen."""
+    assert (slug_of("a" * 64), slug_of("a" * 62 + " b")) == ("a" * 63, "a" * 62)
+
+
 @given(st.text(max_size=200))
 @settings(max_examples=200)
 def test_a_slug_has_one_form(text: str) -> None:

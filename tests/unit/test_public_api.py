@@ -111,5 +111,15 @@ def test_every_public_name_is_there() -> None:
     assert aragora_persist._HOMES.keys() == set(aragora_persist.__all__) - {"__version__"}
 
 
+def test_records_do_not_change() -> None:
+    """Each is frozen, and has slots, so that a misspelt field is no new one."""
+    named = reachable(line for cls in stores() for line in methods(cls))
+    found = [cls for name, cls in records().items() if name in named and dataclasses.is_dataclass(cls)]
+    assert len(found) > 30
+    for cls in found:
+        assert cls.__dataclass_params__.frozen, cls  # type: ignore[attr-defined] # every dataclass has them
+        assert "__slots__" in cls.__dict__, cls
+
+
 if __name__ == "__main__":
     SNAPSHOT.write_text(public_api())

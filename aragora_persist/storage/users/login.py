@@ -79,8 +79,10 @@ class UserLogin(Store):
             NotFoundError: there is no such user.
 
         """
+        operation = "user.record_activity"
+        checks.flag(operation, "debate", debate)
         columns = ("last_activity_at", "last_debate_at") if debate else ("last_activity_at",)
-        return self._change("user.record_activity", user_id, dict.fromkeys(columns, self._now()), tx)
+        return self._change(operation, user_id, dict.fromkeys(columns, self._now()), tx)
 
     def unlock(self, user_id: str, *, tx: Transaction | None = None) -> User:
         """Lift a lock and forget the failures.

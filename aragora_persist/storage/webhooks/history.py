@@ -65,6 +65,7 @@ class WebhookHistory(Store):
         """
         operation = "webhook.list_deliveries"
         ids = checked_ids(operation, org_id, webhook_id)
+        size = page_limit(operation, limit)
         states = () if state is None else (checks.choice(operation, "state", state, STATES),)
         key = _BEHIND_ALL if after is None else from_cursor(operation, after, str, str)
         chosen = "state = ? AND" if states else ""
@@ -73,7 +74,7 @@ class WebhookHistory(Store):
             rows = view.all(
                 f"SELECT {DELIVERY_COLUMNS} FROM webhook_deliveries WHERE webhook_id = ? AND {chosen}"  # noqa: S608 - constants
                 " (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?",
-                (webhook_id, *states, *key, page_limit(operation, limit) + 1),
+                (webhook_id, *states, *key, size + 1),
             )
         return to_page(
             [to_delivery(row) for row in rows], limit, lambda delivery: (to_text(delivery.created_at), delivery.id)
@@ -99,6 +100,7 @@ class WebhookHistory(Store):
         """
         operation = "webhook.list_attempts"
         ids = _checked(operation, org_id, delivery_id)
+        size = page_limit(operation, limit)
         (number,) = (0,) if after is None else from_cursor(operation, after, int)
         with self._database.read(operation, {"delivery_id": delivery_id}) as view:
             if view.one(f"SELECT 1 FROM webhook_deliveries WHERE {_OF_ORG} AND id = ?", ids) is None:  # noqa: S608 - a constant
@@ -106,7 +108,7 @@ class WebhookHistory(Store):
             rows = view.all(
                 "SELECT number, attempted_at, status, error, duration_ms FROM webhook_attempts"
                 " WHERE delivery_id = ? AND number > ? ORDER BY number LIMIT ?",
-                (delivery_id, number, page_limit(operation, limit) + 1),
+                (delivery_id, number, size + 1),
             )
         return to_page([to_attempt(row) for row in rows], limit, lambda attempt: (attempt.number,))
 
