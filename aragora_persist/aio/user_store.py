@@ -53,7 +53,9 @@ class AsyncUserStore(AsyncStore[UserStore]):
     async def list_users(
         self, *, org_id: str | None = None, active: bool | None = None, limit: int = 100, after: str | None = None
     ) -> Page[User]:
-        """Return a page of the users, the oldest account first; of one organization, or of one state, if asked.
+        """Return a page of the users, the oldest account first; of one ``org_id``, or of one state, if asked.
+
+        ``OrganizationStore.list_members`` has those too for whom it is not their primary organization.
 
         Raises:
             InvalidValueError: the limit is out of range, or ``after`` is not the ``next`` of a page.

@@ -282,7 +282,7 @@ class TestDelete:
             users.new_backup_codes(one.id)
             users.new_reset_token(one.id)
             shares.create("debate", one.id)
-            audit.log("user.deleted", user_id=one.id)
+            audit.log("user.deleted", user_id=one.id, details={"email": one.email})
         organizations.add_member(organization.id, user.id)
         elsewhere = organizations.create("Elsewhere", other.id)
         organizations.invite(elsewhere.id, user.email, invited_by=other.id)
@@ -291,9 +291,12 @@ class TestDelete:
         users.delete(user.id)
         assert users.get(user.id) is None
         assert self.rows_of(users, user.id) == {"audit_log": 1}
-        assert self.rows_of(users, user.email) == {}
+        assert self.rows_of(users, user.email) == {"audit_log": 1}
         assert self.rows_of(users, other.id) == before
         assert {"users", "api_keys", "oauth_identities", "mfa_backup_codes", "account_tokens"} < set(before)
+        assert audit.erase_person(user.id) == 1
+        assert self.rows_of(users, user.id) == self.rows_of(users, user.email) == {}
+        assert audit.verify().ok
         assert users.create(user.email).id != user.id
 
     def test_an_owner_is_refused(self, users: UserStore, user: User) -> None:
@@ -312,11 +315,11 @@ class TestDelete:
         assert self.rows_of(users, user.id) == {}
 
     def rows_of(self, users: UserStore, value: str) -> dict[str, int]:
-        """Return in how many rows of each table the value stands."""
+        """Return in how many rows of each table the value stands, alone or inside of another."""
         found: dict[str, int] = {}
         with users.database.read("look") as view:
             for table in _TABLES:
-                count = sum(value in row for row in view.all(f"SELECT * FROM {table}"))
+                count = sum(value in str(row) for row in view.all(f"SELECT * FROM {table}"))
                 if count:
                     found[table] = count
         return found
