@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.pages import Page, from_cursor, page_limit, to_page, walk
 from aragora_persist.storage.rows import stored_time
@@ -156,11 +157,18 @@ class TokenBlacklist(Store):
         now = self._now()
         rows = [
             (checks.ident(operation, "jti", jti), *rest, checks.moment(operation, "expires_at", expires_at), now)
-            for jti, expires_at in tokens
+            for jti, expires_at in _pairs(operation, tokens)
         ]
         # In one order everywhere: two callers with the same tokens must not wait for each other.
         rows.sort(key=lambda row: cast("str", row[0]))
         self._write(operation, partial(_insert, rows), tx)
+
+
+def _pairs(operation: str, tokens: Iterable[Any]) -> Iterator[tuple[str, datetime]]:
+    for pair in checks.several(operation, "tokens", tokens):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - what a pair is
+            raise InvalidValueError(operation, "tokens", "has what is no pair of jti and expires_at")
+        yield pair
 
 
 def _insert(rows: list[tuple[Value, ...]], tx: Transaction) -> None:

@@ -109,6 +109,15 @@ def test_one_bad_token_keeps_all_out(tokens: TokenBlacklist, clock: Clock) -> No
     assert "t1" in tokens
 
 
+@pytest.mark.parametrize("many", [None, 7, "t1", [7], ["t1"], [("t1",)], {"t1": None}])
+def test_what_are_no_tokens_is_refused(tokens: TokenBlacklist, many: Any) -> None:  # noqa: ANN401 - of any kind
+    """With our error, before anything is put on the list."""
+    with pytest.raises(InvalidValueError, match="tokens: "):
+        tokens.revoke_many(many)
+
+    assert not tokens.is_revoked("t1")
+
+
 def test_a_transaction_of_the_caller_decides(tokens: TokenBlacklist, clock: Clock) -> None:
     """With ``tx`` nothing is revoked before it ends, and nothing when it fails; another database's is refused."""
     with pytest.raises(RuntimeError), tokens.database.transaction() as tx:
