@@ -13,6 +13,7 @@ from itertools import accumulate
 
 from aragora_persist.errors import InvalidValueError
 
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _SUSPICIOUS = re.compile(r"\\u0000|[\ud800-\udfff]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 DEEPEST = 200
@@ -29,7 +30,7 @@ def encode(value: object, *, operation: str, field: str) -> str:
 
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _to_json(value)
     except RecursionError as error:
         raise InvalidValueError(operation, field, "is nested too deeply") from error
     except (ValueError, TypeError) as error:

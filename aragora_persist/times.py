@@ -32,7 +32,7 @@ def to_text(moment: datetime, *, field: str = "timestamp") -> str:
         in_utc = moment.astimezone(UTC)
     except OverflowError as error:
         raise InvalidValueError("time", field, "is in UTC before the year 1 or after 9999") from error
-    return in_utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return in_utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:
