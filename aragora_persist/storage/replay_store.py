@@ -255,7 +255,7 @@ class ReplayStore(Store):
             DamagedError: it is not what was saved.
 
         """
-        operation = "replay.export"
+        operation = "replay.export_to"
         checks.ident(operation, "trace_id", trace_id)
         replay_files.export_to(self._fetch(operation, trace_id), operation, trace_id, file)
 
@@ -272,7 +272,7 @@ class ReplayStore(Store):
             ConflictError: another content is stored under this trace id, and stays; or the file was changed meanwhile.
 
         """
-        operation = "replay.import"
+        operation = "replay.import_from"
         header, hashed = replay_files.check(operation, file, accept_bad_checksum=accept_bad_checksum)
         columns = header_columns(operation, header_of(header))
         trace_id = str(columns["trace_id"])

@@ -128,7 +128,7 @@ class UserStore(UserLogin, UserPasswords, UserApiKeys, UserOAuth, UserMfa):
             InvalidValueError: the limit is out of range, or ``after`` is not the ``next`` of a page.
 
         """
-        operation = "user.list"
+        operation = "user.list_users"
         where: dict[str, tuple[Value, ...]] = {}
         if org_id is not None:
             where["org_id = ?"] = (checks.ident(operation, "org_id", org_id),)

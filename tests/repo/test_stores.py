@@ -119,6 +119,20 @@ def test_a_list_is_asked_for_in_one_way(store: StoreName) -> None:
         assert [one for one in page.parameters if one not in ("limit", "after")] == list(stream.parameters)
 
 
+def test_operations_are_called_as_the_methods_are() -> None:
+    """What an error or a slow query names can be found: a store's prefix, and its method."""
+    prefixes = {"share_link": "ShareLinkStore", "token": "TokenBlacklist"}
+    prefixes |= {store.cls.removesuffix("Store").lower(): store.cls for store in REGISTERED if "Store" in store.cls}
+    methods = {store.cls: public_methods(store).keys() for store in REGISTERED}
+    operation = re.compile(rf'(?:_?OPERATION|operation) = "({"|".join(prefixes)})\.(\w+)"')
+    found = [
+        match.groups() for path in (PACKAGE / "storage").rglob("*.py") for match in operation.finditer(path.read_text())
+    ]
+
+    assert len(found) > 80
+    assert [f"{prefix}.{name}" for prefix, name in found if name not in methods[prefixes[prefix]]] == []
+
+
 @pytest.mark.parametrize("store", DOCUMENTED)
 def test_a_transaction_is_passed_in_one_way(store: StoreName) -> None:
     """As the keyword `tx`, which is None by default."""

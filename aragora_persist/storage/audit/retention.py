@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aragora_persist.storage.audit.signing import SigningKey
     from aragora_persist.storage.port import Reader, Transaction
 
-OPERATION = "audit.cleanup"
+OPERATION = "audit.cleanup_old_entries"
 AT_ONCE = 2_000
 """How many entries one transaction removes: some tens of milliseconds."""
 

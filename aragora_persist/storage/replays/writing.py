@@ -127,7 +127,7 @@ def append(tx: Transaction, trace_id: str, events: Sequence[EventRow], position:
 
 def place(tx: Transaction, trace_id: str, position: int, events: Sequence[EventRow]) -> None:
     """Store a batch of a file at its place; what an earlier import has stored of it already must be the same."""
-    operation = "replay.import"
+    operation = "replay.import_from"
     held = hold(tx, operation, trace_id)
     stored = tx.all(_BODIES, (trace_id, position, position + len(events)))
     same = all(_same(str(body), event.body) for (body,), event in zip(stored, events, strict=False))
