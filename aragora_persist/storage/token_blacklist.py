@@ -168,7 +168,7 @@ def _pairs(operation: str, tokens: Iterable[Any]) -> Iterator[tuple[str, datetim
     for pair in checks.several(operation, "tokens", tokens):
         if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - what a pair is
             raise InvalidValueError(operation, "tokens", "has what is no pair of jti and expires_at")
-        yield pair
+        yield pair[0], pair[1]
 
 
 def _insert(rows: list[tuple[Value, ...]], tx: Transaction) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from aragora_persist.addresses import place_of
 from aragora_persist.errors import (
     AccessDeniedError,
     InvalidValueError,
@@ -16,6 +15,7 @@ from aragora_persist.errors import (
     UnreachableError,
     UnsupportedError,
 )
+from aragora_persist.storage.postgresql.addresses import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

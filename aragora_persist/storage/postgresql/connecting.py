@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from aragora_persist.addresses import place_of
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.storage.postgresql.addresses import place_of
 from aragora_persist.storage.postgresql.faults import refusal
 from aragora_persist.storage.postgresql.values import adapt
 
