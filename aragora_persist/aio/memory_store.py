@@ -64,6 +64,8 @@ class AsyncMemoryStore(AsyncStore[MemoryStore]):
     async def record_outcome(self, memory_id: str, *, success: bool) -> Memory:
         """Note whether the memory proved right, which changes surprise and stability and may move it; return it.
 
+        Each call counts. Who is not told the end of one (``OutcomeUnknownError``) compares the counts before another.
+
         Raises:
             NotFoundError: there is no such memory.
             InvalidValueError: ``success`` is no bool.

@@ -128,6 +128,8 @@ class MemoryStore(Store):
     def record_outcome(self, memory_id: str, *, success: bool, tx: Transaction | None = None) -> Memory:
         """Note whether the memory proved right, which changes surprise and stability and may move it; return it.
 
+        Each call counts. Who is not told the end of one (``OutcomeUnknownError``) compares the counts before another.
+
         Raises:
             NotFoundError: there is no such memory.
             InvalidValueError: ``success`` is no bool.
