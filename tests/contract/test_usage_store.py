@@ -272,7 +272,7 @@ class TestAggregation:
         assert usage.summary(orgs[0], "2026-01").counts == {"a": 115, "b": 10}
 
     def test_only_what_is_aggregated_is_pruned(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
-        """After 90 days to the microsecond; the months keep their sums."""
+        """After 90 days to the microsecond, of an event that came late from its recording on; the months keep their sums."""
         usage.record(orgs[0], "debate", 2)
         clock.advance(days=90)
         assert (usage.aggregate(), usage.cleanup()) == (1, 0)
@@ -282,6 +282,11 @@ class TestAggregation:
         assert [event.count for event in usage.iter_events(orgs[0])] == [3]
         assert usage.summary(orgs[0], "2026-01").counts == {"debate": 2}
         assert usage.cleanup(older_than_days=0) == 0
+        assert usage.aggregate() == 1
+        clock.advance(days=90)
+        assert usage.cleanup() == 0
+        clock.advance(microseconds=1)
+        assert usage.cleanup() == 1
 
     def test_what_is_in_no_sum_is_never_pruned(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
         """However old it is: nobody aggregated, and nothing is lost."""
