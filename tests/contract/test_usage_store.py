@@ -272,7 +272,7 @@ class TestAggregation:
         assert usage.summary(orgs[0], "2026-01").counts == {"a": 115, "b": 10}
 
     def test_only_what_is_aggregated_is_pruned(self, usage: UsageStore, orgs: list[str], clock: Clock) -> None:
-        """After 90 days to the microsecond, which begin with the recording of what came late; months keep their sums."""
+        """After 90 days to the microsecond, which begin with the recording of what came late; sums stay."""
         usage.record(orgs[0], "debate", 2)
         clock.advance(days=90)
         assert (usage.aggregate(), usage.cleanup()) == (1, 0)
