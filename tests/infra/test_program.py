@@ -34,6 +34,9 @@ _SECRETS = {key: make() for key, make in SECRETS.items()}
 _RUNNING = {"sqlite", "sqlite-backup", "supabase-db", "supabase-rest", "supabase-gateway"}
 
 
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
 class _Engine(mocks.Mocks):
     """Answers as the engine would, with what the program reads back."""
 
@@ -65,6 +68,16 @@ class _Recorder(mocks.MockMonitor):
         return {name: request for (type_, name), request in self.requests.items() if type_ == kind}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _event_loop() -> None:
+    """Give the thread an event loop, which Pulumi takes as given: a test before may have taken it away.
+
+    It stays until the process ends: what Pulumi left behind would make others after it.
+    """
+    _loops.append(asyncio.new_event_loop())
+    asyncio.set_event_loop(_loops[-1])
+
+
 def _run(*, exit_code: int = 0, config: Mapping[str, str | None] | None = None) -> _Recorder:
     """Run the program itself under mocks and return what it asked for; Pulumi keeps its state in context variables."""
     return contextvars.Context().run(_run_here, exit_code, config or {})
@@ -88,13 +101,7 @@ def _run_here(exit_code: int, config: Mapping[str, str | None]) -> _Recorder:
         assert isinstance(stack, Stack)
         return pulumi.Output.from_input(stack.outputs).apply(recorder.outputs.update)
 
-    loop = asyncio.new_event_loop()  # Pulumi takes the thread's, and a test before this one may have ended it
-    asyncio.set_event_loop(loop)
-    try:
-        pulumi.runtime.test(program)()  # type: ignore[no-untyped-call] # the SDK's test helpers are untyped
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call] # the SDK's test helpers are untyped
     return recorder
 
 
