@@ -8,6 +8,7 @@ to lose in a fork. Leaves out: the line itself (``turns``).
 from __future__ import annotations
 
 import sqlite3
+import threading
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class Member(Writing):
     def run(self, connection: sqlite3.Connection) -> None:
         """Do the work, in the transaction that is open."""
         self._connection = connection
-        self._source.present = self
+        self._source.present = lambda: self
         try:
             self._result = self._work(self)
             if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
@@ -97,6 +98,7 @@ class Member(Writing):
         """Do the work in a savepoint and keep its outcome; False when its failure took the whole transaction with it.
 
         An interrupt is not the work's failure but the thread's own: it is raised, and the transaction is of no use.
+        So is ``SystemExit`` in the main thread, where handlers of signals raise it.
         """
         self.error = None
         try:
@@ -104,7 +106,7 @@ class Member(Writing):
             self.run(connection)
             connection.execute("RELEASE member")
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or not self._source.owns(connection):
+            if _interrupts(error) or not self._source.owns(connection):
                 raise
             self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
             return _taken_back(connection)
@@ -178,6 +180,12 @@ def _end_turn(writer: Writer, own: Member) -> None:
         writer.rollback()
         writer.turns.put_back()
     writer.give()
+
+
+def _interrupts(error: BaseException) -> bool:
+    if isinstance(error, SystemExit):
+        return threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _taken_back(connection: sqlite3.Connection) -> bool:

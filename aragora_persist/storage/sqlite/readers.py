@@ -41,19 +41,22 @@ class ReaderPool:
 
     def take(self, operation: str) -> sqlite3.Connection:
         """Return a connection with a read transaction open."""
-        connection = self._lend(operation)
+        connection = self._free_one(operation)
         try:
+            self._lent.add(connection)
             connection.execute("BEGIN")
-        except DRIVER_ERRORS as error:
+        except BaseException as error:
             self._lent.discard(connection)
             connection.close()
-            raise translate(error, operation, self.target) from error
+            if isinstance(error, DRIVER_ERRORS):
+                raise translate(error, operation, self.target) from error
+            raise
         return connection
 
     def give(self, connection: sqlite3.Connection) -> None:
         """End the read transaction; keep the connection unless it broke, or there are plenty, or all was closed."""
         if connection not in self._lent:
-            return  # inherited by a forked child: not even closing it is allowed
+            return  # inherited by a forked child, where not even closing it is allowed, or let go
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -63,17 +66,26 @@ class ReaderPool:
             return
         self._take_back(connection)
 
+    def let_go(self, connection: sqlite3.Connection) -> None:
+        """See ``sessions.ReadSource``. Unless it is free again, it closes itself with its last user."""
+        self._lent.discard(connection)
+
     def one(self, operation: str, sql: str, parameters: Sequence[Value], context: Context | None) -> Row | None:
         """Return the first row. One statement sees one state by itself, and needs no transaction for that."""
-        connection = self._lend(operation)
+        connection = self._free_one(operation)
         start = perf_counter()
         try:
+            self._lent.add(connection)
             row: Row | None = connection.execute(sql, parameters).fetchone()
         except DRIVER_ERRORS as error:
             raise translate(error, operation, self.target) from error
         finally:
+            try:
+                self._take_back(connection)
+            except BaseException:  # interrupted
+                self.let_go(connection)
+                raise
             spent_s = perf_counter() - start
-            self._take_back(connection)
             if spent_s * 1000 > self.slow_query_ms:
                 report_slow(operation, context, spent_s, self.slow_query_ms)
         return row
@@ -90,15 +102,13 @@ class ReaderPool:
         self._lent = set()
         return inherited
 
-    def _lend(self, operation: str) -> sqlite3.Connection:
+    def _free_one(self, operation: str) -> sqlite3.Connection:
         if self._closed:
             raise MisuseError(operation, self.target, "the database was closed", hint="open the store again")
         try:
-            connection = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            connection = connect_reader(self._path, self._timeout_s)
-        self._lent.add(connection)
-        return connection
+            return connect_reader(self._path, self._timeout_s)
 
     def _take_back(self, connection: sqlite3.Connection) -> None:
         self._lent.discard(connection)
@@ -138,9 +148,15 @@ class SharedConnection:
 
     def give(self, connection: sqlite3.Connection) -> None:
         """End the read transaction."""
-        if self._writer.owns(connection):
-            connection.execute("PRAGMA query_only=OFF")
-            self._writer.give()
+        if self._writer.owns(connection) and self._writer.turns.mine():
+            try:
+                connection.execute("PRAGMA query_only=OFF")
+            finally:
+                self._writer.give()
+
+    def let_go(self, connection: sqlite3.Connection) -> None:
+        """See ``sessions.ReadSource``."""
+        self.give(connection)
 
     def one(self, operation: str, sql: str, parameters: Sequence[Value], context: Context | None) -> Row | None:
         """Return the first row."""

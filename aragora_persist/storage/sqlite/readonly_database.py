@@ -113,3 +113,8 @@ class ReadOnlyDatabase:
     def give(self, connection: sqlite3.Connection) -> None:
         """End the read transaction and close the connection. For views."""
         self._open.pop(connection).close()
+
+    def let_go(self, connection: sqlite3.Connection) -> None:
+        """Close the connection, unless that is done. For views."""
+        if connection in self._open:
+            self.give(connection)

@@ -42,6 +42,10 @@ class ReadSource(Source, Protocol):
         """Take it back, and end its read transaction."""
         ...
 
+    def let_go(self, connection: sqlite3.Connection) -> None:
+        """Keep no hold of one that an interrupt kept from being given back, or may have kept from it."""
+        ...
+
 
 class Ended:
     """Stands where the connection was before the block began and after it has ended."""
@@ -144,7 +148,18 @@ class View(Session[ReadSource]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         connection = self._connection
-        self.end()
-        if not isinstance(connection, Ended):
-            self._source.give(connection)
+        try:
+            self.end()
+            if not isinstance(connection, Ended):
+                self._source.give(connection)
+        except BaseException:
+            if not isinstance(connection, Ended):
+                self._source.let_go(connection)
+            raise
         self.report()
+
+    def __del__(self) -> None:
+        """Keep no read transaction open that never came to its end: an interrupt can come just before ``__exit__``."""
+        connection = getattr(self, "_connection", ENDED)
+        if not isinstance(connection, Ended):
+            self._source.let_go(connection)

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Self
+from weakref import ref
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS
@@ -139,7 +140,7 @@ class Writing(Session["Writer"]):
 class WriteTransaction(Writing):
     """A write transaction over a block: commits when it ends, rolls back on every exception."""
 
-    __slots__ = ("_durability", "_written")
+    __slots__ = ("__weakref__", "_durability", "_written")
 
     def __init__(self, writer: Writer, operation: str, durability: Durability | None) -> None:
         super().__init__(writer, operation)
@@ -155,7 +156,7 @@ class WriteTransaction(Writing):
         except BaseException:
             writer.give()
             raise
-        writer.present = self
+        writer.present = ref(self)  # weak, or a block that never came to its end would not be given up
         return self
 
     def __exit__(
@@ -170,7 +171,11 @@ class WriteTransaction(Writing):
                 if kind is None:
                     self._commit(connection)
             finally:
-                self._give(connection)
+                try:
+                    self._give(connection)
+                except BaseException:  # interrupted: once more
+                    self._give(connection)
+                    raise
             self.report()
         except BaseException as failure:
             if self._written:
@@ -196,12 +201,7 @@ class WriteTransaction(Writing):
 
     def _give(self, connection: sqlite3.Connection | Ended) -> None:
         if connection is not _INHERITED:
-            self._source.present = None
-            try:
-                self._source.give()
-            except BaseException:  # interrupted: once more
-                self._source.give()
-                raise
+            self._source.give()
 
 
 @lru_cache(maxsize=1024)

@@ -168,7 +168,7 @@ class Turns(Generic[Job]):
     def _withdraw(self, place: Place[Job]) -> None:
         """After an interrupt, leave the line, or see the job done, or give the turn on; another interrupt waits."""
         while place.state is not State.LEFT and place.state is not State.DONE:
-            with suppress(KeyboardInterrupt):
+            with suppress(KeyboardInterrupt, SystemExit):
                 if not self._leave(place):
                     self._wait(place, -1)
                 if place.state is State.HAD:

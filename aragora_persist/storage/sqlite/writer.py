@@ -47,7 +47,7 @@ class Writer:
         self.timeout_s = settings.db_timeout_s
         self.durability = settings.durability
         self.turns: Turns[Member] = Turns()
-        self.present: Writing | None = None
+        self.present: Callable[[], Writing | None] | None = None
         self._connect = connect
         self._checkpointer = checkpointer
         self._committed = False
@@ -102,6 +102,7 @@ class Writer:
         Without the turn, this does nothing: an interrupt can come before any of its steps, and then it is called again.
         """
         if self.turns.mine():
+            self.present = None
             self.rollback()
             if self._closed:
                 self._drop()
@@ -232,9 +233,10 @@ class Writer:
         if self._checkpointer:
             self._checkpointer.abandon()
         self.turns = Turns()
-        if self.present is not None:
-            self.present.disown()
-            self.present = None
+        present = self.present and self.present()
+        if present is not None:
+            present.disown()
+        self.present = None
         return inherited
 
     def _opened(self, operation: str) -> sqlite3.Connection:
