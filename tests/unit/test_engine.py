@@ -186,7 +186,7 @@ class TestWriting:
         assert count(engine) == 1
 
     @pytest.mark.parametrize(
-        "sql", ["ROLLBACK", "commit", " /* now */ END", "-- now\nBEGIN", "SAVEPOINT a", "RELEASE a"]
+        "sql", ["ROLLBACK", "commit", " /* now */ END", "-- now\nBEGIN", "SAVEPOINT a", "RELEASE a", "\ufeffCOMMIT"]
     )
     @pytest.mark.parametrize("method", ["execute", "one", "all", "stream"])
     def test_a_statement_cannot_end_the_transaction(self, either: Engine, sql: str, method: str) -> None:

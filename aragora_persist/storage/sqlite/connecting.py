@@ -84,6 +84,8 @@ def enable_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
     """Put the file into WAL mode, once for ever.
 
     Several openers of a new file race here, and SQLite answers "locked" at once, without its busy timeout: so we wait.
+    The rollback journal that this leaves deleted cannot come back after a loss of power: with the first sync of a new
+    log, and so before the first commit returns, SQLite syncs the folder too.
     """
     deadline = time.monotonic() + timeout_s
     while True:

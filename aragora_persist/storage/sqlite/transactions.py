@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aragora_persist.storage.sqlite.writer import Writer
 
 _CONTROL = re.compile(
-    r"(?:\s|;|--[^\n]*\n|/\*.*?\*/)*(?:BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b", re.IGNORECASE | re.DOTALL
+    r"(?:[\s;\ufeff]|--[^\n]*\n|/\*.*?\*/)*(?:BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b", re.IGNORECASE | re.DOTALL
 )
 
 
