@@ -165,6 +165,23 @@ def test_a_job_that_was_put_back_has_the_next_turn() -> None:
     assert first.state is State.HAD
 
 
+def test_a_job_that_is_put_back_too_late_leaves_the_line() -> None:
+    """Its caller has waited as long as it said, and does not begin to wait again; those behind it move up."""
+    turns = Turns[int]()
+    assert turns.take(LONG_S)
+    late, one = offer(turns, 1, timeout_s=0.05)
+    behind, two = offer(turns, 2)
+    assert turns.next_job(0, anything) is late
+    wait_until(lambda: late.late, "the end of its patience")
+    turns.put_back()
+    turns.put_back()
+    one.join()
+    assert (late.state, behind.state) == (State.LEFT, State.WAITING)
+    turns.give()
+    two.join()
+    assert behind.state is State.HAD
+
+
 def test_hammered_turns_exclude_each_other() -> None:
     """Under many threads with short patience, two never hold the turn at once, and it is free in the end."""
     turns, inside, seen = Turns[int](), list[int](), set[int]()

@@ -41,11 +41,12 @@ _UNDECIDED = (State.WAITING, State.RUNNING)
 class Place(Generic[Job]):
     """One place in the line, with a job that somebody else may do, or without."""
 
-    __slots__ = ("gate", "job", "state", "thread")
+    __slots__ = ("gate", "job", "late", "state", "thread")
 
     def __init__(self, job: Job | None = None) -> None:
         self.job = job
         self.state = State.WAITING
+        self.late = False
         self.thread = threading.get_ident()
         self.gate = threading.Lock()
 
@@ -101,10 +102,18 @@ class Turns(Generic[Job]):
             place.gate.release()
 
     def put_back(self) -> None:
-        """Let every RUNNING place wait again where it is: its job was not done."""
+        """Let every RUNNING place wait again where it is, for its job was not done; one whose time is over has LEFT.
+
+        Interrupted, it may be called again.
+        """
         with self._guard:
-            for place in self._line:
-                if place.state is State.RUNNING:
+            for place in list(self._line):
+                if place.late and place.state in {State.RUNNING, State.LEFT}:
+                    place.state = State.LEFT
+                    if place.gate.locked():
+                        place.gate.release()
+                    self._line.remove(place)
+                elif place.state is State.RUNNING:
                     place.state = State.WAITING
 
     def done(self) -> None:
@@ -156,9 +165,10 @@ class Turns(Generic[Job]):
             timeout_s = -1  # its job is being done: the outcome is near, and must be known
 
     def _leave(self, place: Place[Job]) -> bool:
-        """Leave the line; False when it is too late for that."""
+        """Leave the line; False when it is too late for that, unless its job is put back."""
         with self._guard:
             if place.state is not State.WAITING:
+                place.late = True
                 return False
             if place in self._line:
                 self._line.remove(place)
