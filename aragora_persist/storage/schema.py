@@ -6,6 +6,7 @@ migrated nor checked. Implicit transactions of these connections begin ``IMMEDIA
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sqlite3
@@ -114,6 +115,9 @@ class DatabaseManager:
     def _renew_lock(cls) -> None:
         """Replace the lock, which another thread of the parent may have held."""
         cls._lock = threading.Lock()
+
+
+atexit.register(DatabaseManager.close_all)
 
 
 class _PooledConnection(sqlite3.Connection):

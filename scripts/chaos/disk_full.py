@@ -13,10 +13,12 @@ or the rig proves nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import subprocess
 import sys
 from pathlib import Path
+
+import docker
 
 _INSIDE = Path(__file__).with_name("disk_full_inside.py")
 
@@ -29,15 +31,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--unprotected", action="store_true")
     arguments = parser.parse_args()
-    # Through standard input, so that an engine on another machine does as well as this one's.
-    command = ["docker", "run", "--rm", "--interactive", "--network", "none", "--entrypoint", "python3"]
-    command += ["--tmpfs", f"/data:rw,size={arguments.megabytes}m,uid=10001,gid=10001", arguments.image]
-    command += ["-", str(arguments.rounds), "unprotected" if arguments.unprotected else "protected"]
-    done = subprocess.run(command, check=False, input=_INSIDE.read_text(), stdout=subprocess.PIPE, text=True)
-    print(done.stdout, end="")
-    if done.returncode:
-        return done.returncode
-    found = json.loads(done.stdout)
+    # As an argument and not as a file, so that an engine on another machine does as well as this one's.
+    command = ["-c", _INSIDE.read_text(), str(arguments.rounds)]
+    command.append("unprotected" if arguments.unprotected else "protected")
+    with contextlib.closing(docker.from_env()) as client:
+        said = client.containers.run(
+            arguments.image,
+            command,
+            entrypoint=["python3"],
+            network_mode="none",
+            tmpfs={"/data": f"rw,size={arguments.megabytes}m,uid=10001,gid=10001"},
+            remove=True,
+        ).decode()
+    print(said, end="")
+    found = json.loads(said)
     wrong = ("unclear_errors", "failed_reads", "stuck", "lost", "unsound")
     return int(any(found[name] for name in wrong) or found["refused"] == 0)
 

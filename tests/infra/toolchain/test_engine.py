@@ -81,9 +81,11 @@ def test_an_engine_behind_ssh_is_not_guessed_at() -> None:
 
 def test_a_socket_without_permission_is_told_apart(machine: Machine) -> None:
     """The user is told the command that gives the rights; nothing is installed."""
-    path = machine.folder / "engine.sock"
-    context = _with(machine.context, DOCKER_HOST=f"unix://{path}")
-    with socket.socket(socket.AF_UNIX) as listener:
+    # The test's own folder can have a longer path than a socket may have.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(folder, "engine.sock")
+        Path(folder).chmod(0o755)
+        context = _with(machine.context, DOCKER_HOST=f"unix://{path}")
         listener.bind(str(path))
         path.chmod(0)
         with _ordinary_user(), pytest.raises(BlockedError, match="permission denied") as caught:
