@@ -156,7 +156,7 @@ def twin(module_name: str, cls: str, name: str) -> Twin:
         raise SystemExit(f"{cls}.{name}: a method without a store has no twin: make it a function")
     # What takes a transaction writes, and so does what makes its own, such as a cleanup.
     writes = any(one.arg == "tx" for one in node.args.kwonlyargs) or any(
-        isinstance(one, ast.Attribute) and one.attr == "_write" for one in ast.walk(node)
+        isinstance(one, ast.Attribute) and one.attr in {"_write", "_in_batches"} for one in ast.walk(node)
     )
     without_tx(node.args)
     given = ", ".join(

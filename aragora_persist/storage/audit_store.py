@@ -202,8 +202,8 @@ class AuditStore(Store):
             end = self._write(operation, partial(retention.end_of_old, cutoff=cutoff), tx)
         key = self._signing_key()
         self._write(operation, lambda writing: retention.authorize(writing, end, cutoff, days, to_text(now), key), tx)
-        removed = self._repeat(operation, partial(retention.remove_some, end=end), tx)
-        return removed + self._repeat(operation, partial(retention.remove_strays, cutoff=cutoff), tx)
+        removed = self._in_batches(operation, partial(retention.remove_some, end=end), tx)
+        return removed + self._in_batches(operation, partial(retention.remove_strays, cutoff=cutoff), tx)
 
     def erase_person(self, user_id: str, *, by: str | None = None, tx: Transaction | None = None) -> int:
         """Erase what is personal in every entry that names this user, and return how many entries there were.
@@ -217,7 +217,9 @@ class AuditStore(Store):
         person = checks.ident(operation, "user_id", user_id)
         ordered_by = None if by is None or by == person else checks.ident(operation, "by", by)
         now, key = self._now(), self._signing_key()
-        return self._repeat(operation, lambda writing: erasure.erase_some(writing, person, ordered_by, now, key), tx)
+        return self._in_batches(
+            operation, lambda writing: erasure.erase_some(writing, person, ordered_by, now, key), tx
+        )
 
     def head(self, *, signed: bool = True) -> TreeHead:
         """Return what the log is now, to be kept off this machine; ``verify`` takes it.
@@ -267,13 +269,6 @@ class AuditStore(Store):
         ident = checks.whole(operation, "entry_id", entry_id)
         with self._database.read(operation, {"entry_id": ident}) as view:
             return prove(view, ident, size)
-
-    def _repeat(self, operation: str, some: Callable[[Transaction], int], tx: Transaction | None) -> int:
-        """Do ``some`` of it in one transaction after the other until nothing is left, and return how much it was."""
-        total = 0
-        while done := self._write(operation, some, tx):
-            total += done
-        return total
 
     def _signing_key(self) -> SigningKey | None:
         path = self._settings.audit_signing_key_file

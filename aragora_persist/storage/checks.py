@@ -54,6 +54,12 @@ def ident(operation: str, field: str, value: object) -> str:
     return text(operation, field, value, longest=LONGEST_ID, empty=False)
 
 
+def fields(operation: str, given: Iterable[object], allowed: Collection[str], *, hint: str = "") -> None:
+    """See that only these fields are given, where the caller's keywords are passed on as they came."""
+    if unknown := [field for field in given if field not in allowed]:
+        raise InvalidValueError(operation, ", ".join(sorted(map(str, unknown))), "cannot be given here", hint=hint)
+
+
 def choice(operation: str, field: str, value: object, allowed: Collection[str]) -> str:
     """Return one of the allowed texts."""
     if not isinstance(value, str) or value not in allowed:

@@ -254,10 +254,7 @@ class ShareLinkStore(ShareTokens):
         operation = "share_link.cleanup"
         days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_GRACE_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
-        total = 0
-        while deleted := self._write(operation, lambda writing: writing.execute(_CLEAN, (before, before, _BATCH))):
-            total += deleted
-        return total
+        return self._in_batches(operation, lambda writing: writing.execute(_CLEAN, (before, before, _BATCH)))
 
 
 def _check_team(operation: str, visibility: str, org_id: str | None) -> None:

@@ -84,6 +84,23 @@ class Store:
             raise MisuseError(operation, self._database.target, "tx is a transaction of another database")
         return tx.nested(work)
 
+    def _in_batches(
+        self,
+        operation: str,
+        some: Callable[[Transaction], int],
+        tx: Transaction | None = None,
+        *,
+        context: Context | None = None,
+    ) -> int:
+        """Do ``some`` of it in one write after the other until nothing is left, and return how much it was.
+
+        So it can be stopped at any time, and others write in between; with ``tx``, all of it is the caller's.
+        """
+        total = 0
+        while done := self._write(operation, some, tx, context=context):
+            total += done
+        return total
+
     def _now(self) -> str:
         """Return the present in the form that is stored."""
         return to_text(self._clock())

@@ -137,10 +137,8 @@ class TokenBlacklist(Store):
 
         In batches, each its own transaction; it may be stopped and started again at any time.
         """
-        now, total = self._now(), 0
-        while deleted := self._write("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, _BATCH))):
-            total += deleted
-        return total
+        now = self._now()
+        return self._in_batches("token.cleanup", lambda tx: tx.execute(_DELETE_EXPIRED, (now, _BATCH)))
 
     def _revoke(
         self,

@@ -164,10 +164,7 @@ class UsageStore(Store):
 
         In batches, each its own transaction; it may be stopped and started again at any time, and run twice at once.
         """
-        total = 0
-        while added := self._write("usage.aggregate", _aggregate_batch):
-            total += added
-        return total
+        return self._in_batches("usage.aggregate", _aggregate_batch)
 
     def cleanup(self, *, older_than_days: int = RETENTION_DAYS) -> int:
         """Delete raw events that are older than this and were recorded longer ago, and return how many.

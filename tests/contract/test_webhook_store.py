@@ -166,7 +166,7 @@ def test_an_update_changes_what_it_names(store: WebhookStore, clock: Clock) -> N
     assert changed == replace(webhook, url="https://example.org/new", events=("a.b",), updated_at=clock.now)
     with pytest.raises(InvalidValueError, match="url"):
         store.update("acme", webhook.id, description="after", url="https://10.0.0.1/")
-    with pytest.raises(InvalidValueError, match="secret: cannot be set here"):
+    with pytest.raises(InvalidValueError, match="secret: cannot be given here"):
         store.update("acme", webhook.id, secret="mine")  # type: ignore[call-arg] # what is refused at run time too
     assert store.get("acme", webhook.id) == changed
 

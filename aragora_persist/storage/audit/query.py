@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.audit.leaf import COLUMNS
 
@@ -37,9 +36,7 @@ class Conditions:
 
     def __init__(self, operation: str, filters: AuditFilters) -> None:
         given: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
-        unknown = filters.keys() - AuditFilters.__annotations__.keys()
-        if unknown:
-            raise InvalidValueError(operation, ", ".join(sorted(unknown)), "is no filter of the audit log")
+        checks.fields(operation, filters, AuditFilters.__annotations__)
         self._terms: list[tuple[str, Value]] = []
         self._times: list[tuple[str, Value]] = []
         for name, value in given.items():

@@ -230,10 +230,7 @@ class Invitations(Memberships):
         operation = "organization.cleanup_invitations"
         days = checks.whole(operation, "older_than_days", older_than_days, least=0, most=_LONGEST_KEEP_DAYS)
         before = to_text(self._clock() - timedelta(days=days))
-        total = 0
-        while deleted := self._write(operation, lambda writing: writing.execute(_OUTDATED, (before, _BATCH))):
-            total += deleted
-        return total
+        return self._in_batches(operation, lambda writing: writing.execute(_OUTDATED, (before, _BATCH)))
 
     def _span(self, operation: str, days: int) -> tuple[str, str]:
         """Return now and the time so many days later, as they are stored."""

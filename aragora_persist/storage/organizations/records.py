@@ -148,7 +148,7 @@ def to_columns(operation: str, changes: OrganizationChanges) -> dict[str, Value]
             case "stripe_customer_id" | "stripe_subscription_id":
                 columns[name] = None if value is None else checks.ident(operation, name, value)
             case _:
-                raise InvalidValueError(operation, name, "cannot be set here")
+                raise InvalidValueError(operation, name, "cannot be given here")
     return columns
 
 

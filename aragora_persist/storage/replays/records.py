@@ -145,8 +145,7 @@ def to_conditions(operation: str, wanted: EventFilter) -> tuple[str, list[Value]
         InvalidValueError: it has a field that no filter has, or a value of the wrong kind.
 
     """
-    if unknown := wanted.keys() - EventFilter.__annotations__.keys():
-        raise InvalidValueError(operation, min(unknown), "is no condition for events")
+    checks.fields(operation, wanted, EventFilter.__annotations__)
     conditions: list[str] = []
     values: list[Value] = []
     for name, condition in _BOUNDS.items():

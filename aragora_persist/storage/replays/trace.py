@@ -168,8 +168,7 @@ def new_event(
         InvalidValueError: a field is of the wrong kind or none of an event's, or the time is naive.
 
     """
-    if unknown := fields.keys() - EventFields.__annotations__.keys():
-        raise InvalidValueError("new event", min(unknown), "is no field of an event")
+    checks.fields("new event", fields, EventFields.__annotations__)
     moment = checks.moment("new event", "timestamp", timestamp)
     defaults = {"event_id": checks.new_id(), "event_type": event_type, "timestamp": moment, "round_num": 0}
     optional = {"agent": None, "content": content, "parent_event_id": None, "duration_ms": None, "metadata": {}}

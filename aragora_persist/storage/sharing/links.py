@@ -84,7 +84,7 @@ def to_columns(operation: str, changes: ShareLinkChanges) -> dict[str, Value]:
             case "allow_comments" | "allow_forking":
                 columns[name] = checks.flag(operation, name, value)
             case _:
-                raise InvalidValueError(operation, name, "cannot be set here")
+                raise InvalidValueError(operation, name, "cannot be given here")
     return columns
 
 

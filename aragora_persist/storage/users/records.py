@@ -152,10 +152,7 @@ def to_columns(operation: str, changes: Mapping[str, object]) -> dict[str, Value
     """
     if not isinstance(changes, Mapping):
         raise InvalidValueError(operation, "changes", f"are a {type(changes).__name__}, not a dict")
-    unknown = [field for field in changes if field not in _RULES]
-    if unknown:
-        hint = _MEMBERSHIP if {"org_id", "role"} & set(unknown) else ""
-        raise InvalidValueError(operation, ", ".join(map(str, unknown)), "cannot be set here", hint=hint)
+    checks.fields(operation, changes, _RULES, hint=_MEMBERSHIP if {"org_id", "role"} & set(changes) else "")
     return {field: _RULES[field](operation, field, value) for field, value in changes.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from aragora_persist.errors import ConflictError, InvalidValueError
+from aragora_persist.errors import ConflictError
 from aragora_persist.storage import checks
 from aragora_persist.storage.encryption import Keyring
 from aragora_persist.storage.organizations.memberships import require_open
@@ -190,8 +190,7 @@ class WebhookConfigs(Store):
     def _columns(self, operation: str, changes: WebhookChanges) -> dict[str, Value]:
         """Return these changes as they are stored."""
         values: dict[str, Any] = dict(changes)
-        if unknown := values.keys() - WebhookChanges.__annotations__.keys():
-            raise InvalidValueError(operation, ", ".join(sorted(unknown)), "cannot be set here")
+        checks.fields(operation, values, WebhookChanges.__annotations__)
         if "url" in values:
             parse_target(operation, values["url"], self._settings.webhook_allowed_networks)
         if "events" in values:

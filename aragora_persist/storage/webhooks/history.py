@@ -167,10 +167,7 @@ class WebhookHistory(Store):
                 (now, MOST_ATTEMPTS, webhook_id, now, _BATCH),
             )
 
-        redriven = 0
-        while count := self._write(operation, work, tx, context={"webhook_id": webhook_id}):
-            redriven += count
-        return redriven
+        return self._in_batches(operation, work, tx, context={"webhook_id": webhook_id})
 
     def cleanup_deliveries(self, *, older_than_days: int = KEEP_DAYS) -> int:
         """Remove what was sent or died longer ago than this, with its attempts, in batches; return how many.
@@ -188,10 +185,7 @@ class WebhookHistory(Store):
                 (cutoff, _BATCH),
             )
 
-        removed = 0
-        while count := self._write(operation, work):
-            removed += count
-        return removed
+        return self._in_batches(operation, work)
 
 
 _LONGEST_KEEP_DAYS = 36_500

@@ -63,7 +63,4 @@ class WebhookReceipts(Store):
                 (cutoff, _BATCH),
             )
 
-        removed = 0
-        while count := self._write("webhook.cleanup_receipts", work):
-            removed += count
-        return removed
+        return self._in_batches("webhook.cleanup_receipts", work)
