@@ -210,8 +210,10 @@ def _with_snapshot(
 
 
 def _snapshot(path: Path, database: str, folder: Path) -> Path:
-    from aragora_persist.backup.snapshot import snapshot  # noqa: PLC0415 - only where there is something to migrate
+    from aragora_persist.backup.files import clean_partials  # noqa: PLC0415 - only where there is something to migrate
+    from aragora_persist.backup.snapshot import snapshot  # noqa: PLC0415 - as above
 
+    clean_partials(folder)  # a killed run leaves the copy that it was making
     target = folder / f"{find_database(database).name}_{utc_now():%Y%m%d_%H%M%S_%f}_before_migration.db"
     snapshot(path, target)
     return target
