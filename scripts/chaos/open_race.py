@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sqlite3
 import sys
 import tempfile
@@ -22,20 +21,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from migration_unprotected import apply_what_was_pending
+from starters import race
+
 from aragora_persist.databases import DATABASES, find_database
-from aragora_persist.migrations import apply, ledger, plan, runner
+from aragora_persist.migrations import runner
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from multiprocessing.queues import SimpleQueue
-    from multiprocessing.synchronize import Barrier
 
-    from aragora_persist.migrations.plan import Migration
     from aragora_persist.storage.port import Transaction
 
-_PATIENCE_S = 60
 _LAST = "9999-12-31T00:00:00.000000Z"
 
 
@@ -45,45 +42,11 @@ def insert(transaction: Transaction, *, key: str) -> int:
     return transaction.execute(sql, (key, _LAST, _LAST))
 
 
-def apply_what_was_pending(
-    connection: sqlite3.Connection, migrations: Sequence[Migration], target: object, before: Callable[[], object]
-) -> tuple[Migration, ...]:
-    """Do what the product does, but look at what is pending without the lock under which it is applied."""
-    todo = plan.pending(migrations, ledger.read(connection), target)
-    with apply._exclusive(connection, target):  # noqa: SLF001 - the product's inside is what is varied
-        before()
-        ledger.create(connection)
-        for migration in todo:
-            apply._upgrade(connection, migration)  # noqa: SLF001 - as above
-    return todo
-
-
-def open_all(place: Path, process: int, together: Barrier, failures: SimpleQueue[str]) -> None:
-    """Be one of the processes; all of them open each database at the same instant."""
-    settings = Settings.from_env({}, nomic_dir=place)
-    for database in DATABASES:
-        together.wait(_PATIENCE_S)
-        try:
-            with open_engine(None, database.name, settings=settings) as engine:
-                if database.name == "tokens":
-                    engine.write("rig.insert", partial(insert, key=str(process)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
-            failures.put(f"{type(error).__name__}: {error}")
-
-
-def race(place: Path, processes: int) -> list[str]:
-    """Let so many processes open a folder at once; return what those that failed said."""
-    fork = multiprocessing.get_context("fork")  # quick, and safe here: nothing is open and no thread runs
-    together, failures = fork.Barrier(processes), fork.SimpleQueue()
-    started = [fork.Process(target=open_all, args=(place, number, together, failures)) for number in range(processes)]
-    for one in started:
-        one.start()
-    for one in started:
-        one.join()
-    said = [f"exit code {one.exitcode}" for one in started if one.exitcode]
-    while not failures.empty():
-        said.append(failures.get())
-    return said
+def open_one(place: Path, database: str, process: int) -> None:
+    """Open a database as one of the processes."""
+    with open_engine(None, database, settings=Settings.from_env({}, nomic_dir=place)) as engine:
+        if database == "tokens":
+            engine.write("rig.insert", partial(insert, key=str(process)))
 
 
 def main() -> int:
@@ -100,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             place = Path(folder) / str(number)
-            failures += race(place, arguments.processes)
+            failures += race(arguments.processes, [partial(open_one, place, database.name) for database in DATABASES])
             path = find_database("tokens").path(place)
             with closing(sqlite3.connect(path)) as connection:
                 rows += connection.execute("SELECT COUNT(*) FROM token_blacklist").fetchone()[0] if not failures else 0
