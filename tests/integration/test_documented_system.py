@@ -150,6 +150,7 @@ def test_a_new_migration_and_its_example(run: Run, tmp_path: Path) -> None:
     """The made file has the documented name; filled with the example, it is applied, and undone again."""
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "aragora_persist", copy / "aragora_persist", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
     output = run("migrations.create", folder=copy)
     made = copy / "aragora_persist" / "migrations" / "users" / f"{latest_version('users') + 1:03d}_add_analytics.py"
     assert output == f"users: created {made}\n"

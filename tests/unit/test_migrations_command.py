@@ -146,6 +146,7 @@ class TestChanges:
         """``--create`` as documented, in a copy of the package; the copy's status then shows the new migration."""
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "aragora_persist", tmp_path / "aragora_persist", ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
         created = start(tmp_path / "nomic", "--create", "Add user notes", "--db", "users", cwd=tmp_path)
         out, err = created.communicate(timeout=PATIENCE_S)
         name = f"{len(OF_USERS) + 1:03d}_add_user_notes"
