@@ -1,7 +1,8 @@
 """The documented connection API: plain ``sqlite3`` connections for code that works without the stores.
 
-``get_wal_connection``, ``DatabaseManager`` and ``safe_add_column``. Leaves out: schemas; a file opened here is neither
-migrated nor checked. Implicit transactions of these connections begin ``IMMEDIATE``: a deferred one can fail halfway.
+``get_wal_connection`` and ``DatabaseManager``, and for migrations ``safe_add_column`` and ``rebuild_table``. Leaves out:
+schemas; a file opened here is neither migrated nor checked. Implicit transactions of these connections begin
+``IMMEDIATE``: a deferred one can fail halfway.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import TypeVar
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.rebuild import rebuild_table
+from aragora_persist.storage.rebuild_rules import quoted
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, enable_wal, refuse_restore, warn_of_wal_reset_bug
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
 from aragora_persist.storage.sqlite.forks import watch
+
+__all__ = ("DatabaseManager", "get_wal_connection", "rebuild_table", "safe_add_column")
 
 _Kind = TypeVar("_Kind", bound=sqlite3.Connection)
 _TYPE = re.compile(r"[A-Za-z]\w*(?: [A-Za-z]\w*)*(?: ?\(\d+(?:, ?\d+)?\))?")
@@ -169,7 +174,7 @@ def safe_add_column(
     if default_sql is not None and not _LITERAL.fullmatch(default_sql):
         raise InvalidValueError(operation, target, f"{default_sql!r} is not an SQL literal", hint="such as 'text' or 0")
     try:
-        types = {row[1].lower(): row[2] for row in conn.execute(f"PRAGMA table_info({_quoted(table)})")}
+        types = {row[1].lower(): row[2] for row in conn.execute(f"PRAGMA table_info({quoted(table)})")}
         if not types:
             raise NotFoundError(operation, table, "is not a table")
         present = types.get(column.lower())
@@ -178,7 +183,7 @@ def safe_add_column(
                 raise ConflictError(operation, target, f"is there with type {present}, not {column_type}")
             return False
         default = "" if default_sql is None else f" DEFAULT {default_sql}"
-        conn.execute(f"ALTER TABLE {_quoted(table)} ADD COLUMN {_quoted(column)} {column_type}{default}")
+        conn.execute(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column)} {column_type}{default}")
     except DRIVER_ERRORS as error:
         raise translate(error, operation, target) from error
     return True
@@ -216,8 +221,3 @@ def _connect(path: str | os.PathLike[str], timeout: float | None, kind: type[_Ki
 
 def _same(column_type: str) -> str:
     return column_type.replace(" ", "").upper()
-
-
-def _quoted(identifier: str) -> str:
-    escaped = identifier.replace('"', '""')
-    return f'"{escaped}"'
