@@ -169,12 +169,12 @@ class TestCopy:
 
     def test_fills_by_name(self, conn: sqlite3.Connection) -> None:
         """In whatever order; ids, computed values and other tables may be asked for."""
-        new = "CREATE TABLE users (team TEXT NOT NULL, number INTEGER PRIMARY KEY, id TEXT, email TEXT, name TEXT, chief TEXT)"
+        columns = "team TEXT NOT NULL, number INTEGER PRIMARY KEY, id TEXT, email TEXT, name TEXT, chief TEXT"
         copy = """
             SELECT u.rowid AS number, upper(u.name) AS name, email, u.id, chief, coalesce(t.name, '') AS team -- by name
             FROM users AS u LEFT JOIN teams AS t ON t.id = team_id;
         """
-        assert rebuild_table(conn, "users", new, copy) == 3
+        assert rebuild_table(conn, "users", f"CREATE TABLE users ({columns})", copy) == 3
         assert conn.execute("SELECT * FROM users").fetchall() == [
             ("three", 10, "b", "b@x", "BEA", None),
             ("", 20, "a", "a@x", "ABE", "b"),
