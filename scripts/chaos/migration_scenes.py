@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aragora_persist.databases import find_database
 from aragora_persist.migrations import ledger, runner
 from aragora_persist.migrations.folder import folder_of, load
+from aragora_persist.migrations.rehearsal import rehearse
 from aragora_persist.migrations.schema import read_schema
 from aragora_persist.settings import Settings
 from aragora_persist.testing import Clock
@@ -124,6 +125,7 @@ class Scene:
     """The migrations."""
     undo_to: int | None = None
     """None where migrations are applied, else the version to go back to."""
+    dry_run: bool = False
 
     def path(self, place: Path) -> Path:
         """Return where the database is in a copy of the scene."""
@@ -133,17 +135,17 @@ class Scene:
         """Make a copy of the scene in the new folder ``place``."""
         shutil.copytree(self.template, place)
 
-    def act(self, place: Path) -> runner.Change:
-        """Do what is to be done, in this process."""
-        settings = Settings.from_env({}, nomic_dir=place)
+    def act(self, place: Path) -> tuple[str, ...]:
+        """Do what is to be done, in this process, and return the names of the migrations."""
+        path, settings = self.path(place), Settings.from_env({}, nomic_dir=place)
+        if self.dry_run:
+            done = rehearse(path, self.database, folder=self.folder).migrations
+            return tuple(one.migration.name for one in done)
         if self.undo_to is None:
-            return runner.migrate(self.path(place), self.database, folder=self.folder, settings=settings)
-        return runner.rollback(self.path(place), self.database, to=self.undo_to, folder=self.folder, settings=settings)
-
-    def finish(self, place: Path) -> None:
-        """Do it again after a disturbance; what is undone already is not to be undone once more."""
-        if self.undo_to is None or version_of(self.path(place)) > self.undo_to:
-            self.act(place)
+            change = runner.migrate(path, self.database, folder=self.folder, settings=settings)
+        else:
+            change = runner.rollback(path, self.database, to=self.undo_to, folder=self.folder, settings=settings)
+        return tuple(migration.name for migration in change.migrations)
 
 
 def make_scenes(root: Path) -> list[Scene]:
@@ -252,23 +254,27 @@ def _insert(connection: sqlite3.Connection, table: str, row: dict[str, object]) 
 
 
 def content_of(path: Path) -> Content:
-    """Return schema, rows and ledger of a sound database, but for what differs from run to run: times."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
+    """Return schema, rows and ledger of a sound database, but for what differs from run to run: times. None: empty."""
+    if not path.exists():
+        return ()
+    with closing(sqlite3.connect(path)) as connection:
         if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             return ("unsound",)
-        schema = read_schema(connection)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         applied = [(row.version, row.name, row.checksum, row.min_reader) for row in ledger.read(connection)]
         rows = {
             table: sorted(connection.execute(f'SELECT * FROM "{table}"'), key=repr)  # noqa: S608 - names from the schema
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for table in tables
             if table != ledger.TABLE
         }
-        return schema, applied, rows
+        return (read_schema(connection), applied, rows) if tables else ()
 
 
 def version_of(path: Path) -> int:
     """Return how many migrations the ledger of a database knows; 0 for none."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as connection:
         return len(ledger.read(connection))
 
 

@@ -34,8 +34,8 @@ _SHOWN = 3
 
 def start(scene: Scene, place: Path, told: Path, process: int) -> None:
     """Be one of the processes: migrate, and say what was applied."""
-    change = scene.act(place)
-    (told / str(process)).write_text("".join(f"{migration.name}\n" for migration in change.migrations))
+    names = scene.act(place)
+    (told / str(process)).write_text("\n".join(names))
 
 
 class Rig:
@@ -49,7 +49,7 @@ class Rig:
         self._processes = processes
         root.mkdir()
         scene.set_up(alone := root / "alone")
-        self._names = [migration.name for migration in scene.act(alone).migrations]
+        self._names = list(scene.act(alone))
         self._expected = content_of(scene.path(alone))
 
     def run(self, rounds: int) -> None:

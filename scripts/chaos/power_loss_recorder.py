@@ -3,7 +3,8 @@
 SQLite lets a program put a layer of its own between the library and the file system (https://www.sqlite.org/vfs.html).
 This one passes every call on and notes what changes a file: writes, truncations, syncs, deletions. It becomes the
 default of this process, so that the product under test opens its connections as always. Leaves out: the shared memory
-of the write-ahead log's index, which no loss of power leaves anything of.
+of the write-ahead log's index, which no loss of power leaves anything of. It can also answer for the file system: a
+disk that is full.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TYPE_CHECKING
 
-_OK = 0
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OK, FULL = 0, 13
 _VOID_P, _INT, _INT64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 _Write = ctypes.CFUNCTYPE(_INT, _VOID_P, _VOID_P, _INT, _INT64)
 _Truncate = ctypes.CFUNCTYPE(_INT, _VOID_P, _INT64)
@@ -73,6 +78,8 @@ class Recorder:
     """What happened so far, in order."""
 
     events: list[Event] = field(default_factory=list)
+    answer: Callable[[Event], int] = lambda _: OK
+    """What is asked before each write; with any other answer it is not done, and SQLite told so."""
     _lock: Lock = field(default_factory=Lock)
     _paths: dict[int, str] = field(default_factory=dict)
     _kept: list[object] = field(default_factory=list)
@@ -95,7 +102,7 @@ class Recorder:
 
         def open_file(_: int, path: int, file: int, flags: int, out: int) -> int:
             code = int(below_open(ctypes.cast(below, _VOID_P), path, file, flags, out))
-            if code == _OK and path:
+            if code == OK and path:
                 self._paths[file] = ctypes.string_at(path).decode()
                 self._patch(ctypes.cast(file, ctypes.POINTER(_File)).contents)
             return code
@@ -107,7 +114,7 @@ class Recorder:
 
         own.xOpen, own.xDelete = _Open(open_file), _Delete(delete)
         self._kept += [own, name, library]
-        if library.sqlite3_vfs_register(ctypes.byref(own), 1) != _OK:
+        if library.sqlite3_vfs_register(ctypes.byref(own), 1) != OK:
             raise OSError("SQLite did not take the recorder")
 
     def _patch(self, file: _File) -> None:
@@ -122,8 +129,10 @@ class Recorder:
         below_write, below_truncate, below_sync = below.xWrite, below.xTruncate, below.xSync
 
         def write(file: int, data: int, size: int, offset: int) -> int:
-            code = int(below_write(file, data, size, offset))
-            self.note(Event("write", self._paths[file], offset, ctypes.string_at(data, size)))
+            event = Event("write", self._paths[file], offset, ctypes.string_at(data, size))
+            code = self.answer(event) or int(below_write(file, data, size, offset))
+            if code == OK:
+                self.note(event)
             return code
 
         def truncate(file: int, size: int) -> int:

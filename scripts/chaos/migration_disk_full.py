@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Lets the disk be full at each write of a migration, a rollback and a dry run in turn, and looks at what is left.
+
+    scripts/chaos/migration_disk_full.py [--every 1] [--unprotected]
+
+The layer under SQLite (``power_loss_recorder``) refuses the n-th write with "disk full", in one run that one alone, in
+another every one from it on, for each n; ``--every 5`` takes each fifth. An error must say that the disk is full, of
+which file or folder, and once a migration began: which, and where the snapshot from before is. The database must be in
+a state between two migrations, after a dry run be the same bytes. When there is room again, the same call must succeed,
+as it would have without the disturbance, and nothing else may be left. Exits 1 when anything was wrong.
+``--unprotected`` lets each statement commit by itself: that run must fail, or the rig proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from migration_scenes import Scene, content_of, make_scenes, workplace
+from migration_trials import Trial, contents_between, fork, trial, was_killed
+from migration_unprotected import apply_without_transaction
+from power_loss_recorder import FULL, OK, Event, Recorder
+
+from aragora_persist.errors import PersistError
+from aragora_persist.migrations import runner
+from aragora_persist.migrations.folder import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from migration_scenes import Content
+
+_SHOWN = 5
+
+
+class Disk:
+    """A disk that counts writes, and is full at one of them."""
+
+    def __init__(self, full_at: int, *, stays_full: bool) -> None:
+        self.writes = 0
+        self._full_at = full_at
+        self._stays_full = stays_full
+        self._recorder = Recorder(answer=self._answer)
+        self._recorder.install()
+
+    def _answer(self, _: Event) -> int:
+        self.writes += 1
+        self._recorder.events.clear()
+        full = self.writes == self._full_at or (self._stays_full and self.writes > self._full_at > 0)
+        return FULL if full else OK
+
+
+def act(one: Trial, full_at: int, told: Path, *, stays_full: bool) -> None:
+    """Act on such a disk, and tell how many writes there were and what error came."""
+    disk = Disk(full_at, stays_full=stays_full)
+    error = ""
+    try:
+        one.scene.act(one.place)
+    except PersistError as problem:
+        error = str(problem)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the rig has found it
+        error = f"{type(problem).__name__}, none of ours: {problem}"
+    told.write_text(json.dumps({"writes": disk.writes, "error": error}))
+
+
+def judge(one: Trial, error: str) -> list[str]:
+    """Return what is wrong about the error, and about what is there while the disk is still full."""
+    wrong = []
+    found = content_of(one.scene.path(one.place))
+    if error:
+        # Before a snapshot is there, it is the one that found the disk full, of the folder of the backups.
+        snapshots = list(map(str, one.snapshots()))
+        named = [str(one.scene.path(one.place)), *snapshots] if snapshots else [str(one.place.parent)]
+        wrong += [f"the error does not name {name}: {error}" for name in named if name not in error]
+        if snapshots and not any(migration.name in error for migration in load(one.scene.folder)):
+            wrong.append(f"the error names no migration: {error}")
+        if not any(word in error for word in ("full", "space", "room")) or "none of ours" in error:
+            wrong.append(f"the error is unclear: {error}")
+    elif found != one.allowed[-1]:
+        wrong.append("no error, and another result")
+    if found not in one.allowed:
+        wrong.append("what is there is of no state between two migrations")
+    return wrong
+
+
+class Rig:
+    """The disks that were full, and what that brought to light."""
+
+    def __init__(self, root: Path) -> None:
+        self.runs = self.refused = 0
+        self.wrong: list[str] = []
+        self._root = root
+
+    def run(self, scene: Scene, every: int) -> None:
+        """Let the disk be full at each write of a scene."""
+        contents = contents_between(scene, self._root / f"{scene.name}-between")
+        for stays_full in (False, True):
+            writes, full_at = self._try(scene, contents, 0, stays_full=stays_full), 1
+            while full_at <= writes:
+                self._try(scene, contents, full_at, stays_full=stays_full)
+                full_at += every
+
+    def _try(self, scene: Scene, contents: list[Content], full_at: int, *, stays_full: bool) -> int:
+        """Let the disk be full from or at one write (0: never), and return how many there were."""
+        told = self._root / "told"
+        with trial(scene, self._root / f"run-{self.runs}", contents) as one:
+            bytes_before = scene.path(one.place).read_bytes() if scene.dry_run else b""
+            if was_killed(fork(lambda: act(one, full_at, told, stays_full=stays_full))):
+                raise RuntimeError("a process did not come to its end")
+            said = json.loads(told.read_text())
+            wrong = judge(one, said["error"])
+            if bytes_before and scene.path(one.place).read_bytes() != bytes_before:
+                wrong.append("the original of the dry run is not the same bytes")
+            wrong += one.finish()
+        self.runs += 1
+        self.refused += bool(said["error"])
+        when = f"{'from' if stays_full else 'at'} write {full_at}"
+        self.wrong += [f"{scene.name}, full {when}: {problem}" for problem in wrong]
+        return int(said["writes"])
+
+
+def main() -> int:
+    """Run the rig."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--unprotected", action="store_true")
+    arguments = parser.parse_args()
+    start = perf_counter()
+    with workplace() as root:
+        scenes = make_scenes(root)
+        scenes.append(replace(scenes[0], name="dry run", dry_run=True))
+        rig = Rig(root)
+        if arguments.unprotected:
+            runner.apply_pending = apply_without_transaction
+        for scene in scenes:
+            rig.run(scene, arguments.every)
+    counts: Counter[str] = Counter(runs=rig.runs, refused=rig.refused, wrong=len(rig.wrong))
+    report = {**counts, "first_wrong": rig.wrong[:_SHOWN], "seconds": round(perf_counter() - start, 1)}
+    print(json.dumps(report, indent=2))
+    return int(bool(rig.wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
