@@ -57,6 +57,16 @@ def test_killed_checkpointers_leave_the_log_bounded() -> None:
 
 
 @pytest.mark.parametrize("unprotected", [False, True])
+def test_a_storm_of_signals_leaves_nothing_half_done(*, unprotected: bool) -> None:
+    """Whatever a handler raises, and when: each outcome is the true one; in two transactions, pairs are torn."""
+    code, report = run("signal_storm.py", "--seconds", "1.5", *(["--unprotected"] if unprotected else []))
+
+    assert report["interrupts"] > 100
+    assert [report[name] for name in ("lost", "unsound", "disturbed", "kept")] == [0] * 4
+    assert (code == 1, report["torn"] > 0) == (unprotected, unprotected)
+
+
+@pytest.mark.parametrize("unprotected", [False, True])
 def test_a_fresh_folder_takes_sixteen_openers_at_once(*, unprotected: bool) -> None:
     """All of them open and write; where what is pending is looked at without the lock, they get in each other's way."""
     code, report = run("open_race.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))

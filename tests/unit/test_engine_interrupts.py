@@ -1,4 +1,4 @@
-"""Ctrl-C at the beginning of each function that a call of the engine goes through: nothing is kept or lost by it."""
+"""What a handler of a signal raises at any step of a call of the engine: nothing is kept, lost or mistaken by it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.tokens import COUNT, INSERT, add, count
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,35 +54,44 @@ def write(engine: Engine) -> None:
     engine.write("test", lambda tx: tx.execute("DELETE FROM token_blacklist WHERE jti = ?", ("work",)))
 
 
-def interrupted(call: Callable[[], None], at: int) -> bool:
-    """Call, with an interrupt at the beginning of so many-th function; False when there are not so many."""
+class AlarmError(TimeoutError):
+    """What a handler of an alarm raises; as an ``OSError`` it must not be taken for one of the system's."""
+
+
+def interrupted(call: Callable[[], None], at: int, kind: type[BaseException]) -> bool:
+    """Call, with ``kind`` raised at the so many-th step; False when there are not so many.
+
+    Python looks for signals when a function begins and when one that is written in C has returned.
+    """
     left = at
 
-    def trace(frame: FrameType, event: str, _: object) -> None:
+    def step(frame: FrameType, event: str, _: object) -> None:
         nonlocal left
-        # What a destructor raises, Python swallows: there an interrupt does nothing, whoever wrote it.
-        if event == "call" and "storage/sqlite" in frame.f_code.co_filename and frame.f_code.co_name != "__del__":
+        if "persist/storage" in frame.f_code.co_filename and event in {"call", "c_return"}:
             left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
+            if left == -1:
+                raise kind
 
-    before = sys.gettrace()
-    sys.settrace(trace)
+    sys.setprofile(step)
     try:
         call()
-    except KeyboardInterrupt:
+    except kind:
         return True
     finally:
-        sys.settrace(before)
+        sys.setprofile(None)
+    assert left >= 0, "the interrupt did not come out"
     return False
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, AlarmError, RuntimeError])
 @pytest.mark.parametrize("call", [read, read_one, write_block, write])
-def test_nothing_is_kept_by_an_interrupt(either: Engine, call: Callable[[Engine], None]) -> None:
-    """Wherever it comes, the turn is free afterwards, no reader is held, and others write at once."""
+def test_nothing_is_kept_by_an_interrupt(
+    either: Engine, call: Callable[[Engine], None], kind: type[BaseException]
+) -> None:
+    """Wherever it comes, the caller gets it, the turn is free, no reader is held, and others write at once."""
     add(either, "there")
     at = 0
-    while interrupted(lambda: call(either), at):
+    while interrupted(lambda: call(either), at, kind):
         assert not either.writer.turns._line
         assert not getattr(either._shared.readers, "_lent", ())
         other = threading.Thread(target=either.write, args=("other", lambda tx: tx.execute(INSERT, (f"other-{at}",))))  # noqa: B023 - called at once
@@ -93,32 +101,3 @@ def test_nothing_is_kept_by_an_interrupt(either: Engine, call: Callable[[Engine]
         at += 1
     assert at > 2
     assert count(either) == 1 + at
-
-
-def test_an_exit_by_a_signal_is_that_of_the_leading_thread(either: Engine) -> None:
-    """``SystemExit`` in the main thread, while it works for another: and ends the main thread's call alone."""
-    runs: list[int] = []
-    errors: list[BaseException] = []
-
-    def stopped(_: object) -> None:
-        runs.append(threading.get_ident())
-        if len(runs) == 1:
-            raise SystemExit  # as a handler of SIGTERM does, wherever the main thread is
-
-    def wait_behind() -> None:
-        try:
-            either.write("other", stopped)
-        except BaseException as error:  # noqa: BLE001 - it is what is looked for
-            errors.append(error)
-
-    other = threading.Thread(target=wait_behind)
-
-    def lead(_: object) -> None:
-        other.start()
-        wait_until(lambda: len(either.writer.turns._line) == 2, "the other thread in the line", every_s=0.001)
-
-    with pytest.raises(SystemExit):
-        either.write("main", lead)
-    other.join()
-    assert errors == []
-    assert runs == [threading.get_ident(), other.ident]

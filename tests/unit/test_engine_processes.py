@@ -76,7 +76,8 @@ def test_a_killed_writer_leaves_all_or_nothing(tmp_path: Path) -> None:
         engine = open_engine(sys.argv[1], "tokens")
         with engine.transaction("whole") as tx:
             tx.execute("{INSERT}", ("whole",))
-        tx = engine.transaction("half").__enter__()
+        block = engine.transaction("half")
+        tx = block.__enter__()
         tx.execute("{INSERT}", ("half",))
         print("now", flush=True)
         sys.stdin.readline()
@@ -154,12 +155,13 @@ def test_a_child_forked_inside_a_transaction_cannot_write_through_it(tmp_path: P
 def test_a_child_forked_inside_a_transaction_cannot_end_it(tmp_path: Path) -> None:
     """The child's way out of the block touches nothing and says so; the parent commits."""
     with open_engine(tmp_path / "tokens.db", "tokens") as engine:
-        with engine.transaction("parent") as tx:
+        block = engine.transaction("parent")
+        with block as tx:
             tx.execute(INSERT, ("parent",))
-            transaction, process = tx, os.fork()
+            process = os.fork()
             if process == 0:  # pragma: no cover -- runs in the child
                 try:
-                    transaction.__exit__(None, None, None)
+                    block.__exit__(None, None, None)
                 except MisuseError:
                     os._exit(0)
                 os._exit(1)

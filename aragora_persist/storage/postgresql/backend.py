@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from aragora_persist.errors import BusyError, MisuseError, OutcomeUnknownError, PersistError, UnreachableError
 from aragora_persist.settings import Durability
+from aragora_persist.storage.blocks import Block
 from aragora_persist.storage.postgresql.connecting import Server, milliseconds
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.postgresql.opening import require_schema
@@ -23,7 +24,7 @@ from aragora_persist.storage.postgresql.sessions import Session, View, WriteTran
 from aragora_persist.storage.postgresql.statements import numbered
 from aragora_persist.storage.slow import report_slow
 from aragora_persist.storage.sqlite.forks import watch
-from aragora_persist.storage.sqlite.turns import Turns
+from aragora_persist.storage.sqlite.turns import Place, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,9 +79,9 @@ class PostgresqlDatabase:
         finally:
             self._pool.give(connection)
 
-    def read(self, operation: str, context: Context | None = None) -> View:
+    def read(self, operation: str, context: Context | None = None) -> Block[View]:
         """Open a view for reading. See ``port.Backend``."""
-        return View(self, operation, context)
+        return Block(View(self, operation, context))
 
     def read_one(
         self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
@@ -107,12 +108,14 @@ class PostgresqlDatabase:
             OutcomeUnknownError: the connection broke while the commit was under way.
 
         """
-        with WriteTransaction(self, operation, durability, context) as transaction:
+        with Block(WriteTransaction(self, operation, durability, context)) as transaction:
             return work(transaction)
 
-    def transaction(self, operation: str = "transaction", *, durability: Durability | None = None) -> WriteTransaction:
+    def transaction(
+        self, operation: str = "transaction", *, durability: Durability | None = None
+    ) -> Block[WriteTransaction]:
         """Open a write transaction. See ``port.Backend`` and ``write``."""
-        return WriteTransaction(self, operation, durability)
+        return Block(WriteTransaction(self, operation, durability))
 
     def close(self) -> None:
         """Close every connection. Closing twice does nothing.
@@ -142,8 +145,10 @@ class PostgresqlDatabase:
         """Lend a connection with a read transaction open."""
         return self._begin(operation, session, _READ, None, monotonic() + self._server.timeout_s)[0]
 
-    def begin_write(self, operation: str, session: Session, durability: Durability | None) -> Connection:
-        """Lend a connection with a write transaction open, alone among all writers."""
+    def begin_write(
+        self, operation: str, session: Session, durability: Durability | None, place: Place[None]
+    ) -> Connection:
+        """Lend a connection with a write transaction open, alone among all writers; ``place`` has their turn."""
         deadline = monotonic() + self._server.timeout_s
         if self._turns.mine():
             raise MisuseError(
@@ -152,20 +157,16 @@ class PostgresqlDatabase:
                 "this thread already has a transaction open here",
                 hint="work through the open one: pass it on as tx=",
             )
-        if not self._turns.take(self._server.timeout_s):
+        if not self._turns.take(self._server.timeout_s, place):
             raise BusyError(
                 operation,
                 self.target,
                 f"other threads kept the writer for {self._server.timeout_s:g} s",
                 hint="look for a long-running transaction, or raise DB_TIMEOUT",
             )
-        try:
-            synchronous = _SYNCHRONOUS[durability or self._durability]
-            begin = _WRITE.format(timeout_ms=milliseconds(deadline - monotonic()), synchronous=synchronous)
-            return self._begin(operation, session, begin.encode(), None, deadline)[0]
-        except BaseException:
-            self._turns.give()
-            raise
+        synchronous = _SYNCHRONOUS[durability or self._durability]
+        begin = _WRITE.format(timeout_ms=milliseconds(deadline - monotonic()), synchronous=synchronous)
+        return self._begin(operation, session, begin.encode(), None, deadline)[0]
 
     def commit(self, connection: Connection, operation: str) -> None:
         """Commit; after an error nothing of the transaction stays, but where the connection broke just then.
@@ -191,21 +192,21 @@ class PostgresqlDatabase:
             raise
 
     def end(self, connection: Connection) -> None:
-        """Take a connection back; a transaction that is still open is rolled back."""
-        del self._lent[connection]
+        """Take a connection back, unless that is done; a transaction that is still open is rolled back."""
+        if connection not in self._lent:
+            return
         try:
             if connection.pgconn.transaction_status != TransactionStatus.IDLE:
                 connection.execute(b"ROLLBACK", prepare=False)
         except psycopg.Error:
             pass  # the pool closes it, which rolls back
         finally:
+            del self._lent[connection]
             self._pool.give(connection)
 
-    def end_write(self, connection: Connection) -> None:
-        """Take a connection back, and let the next writer begin."""
-        try:
-            self.end(connection)
-        finally:
+    def let_next(self, place: Place[None]) -> None:
+        """Let the next writer begin, if it is the turn of ``place`` that has ended."""
+        if self._turns.has(place):
             self._turns.give()
 
     def abandon(self) -> list[Connection]:

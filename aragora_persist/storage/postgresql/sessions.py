@@ -13,10 +13,10 @@ from aragora_persist.errors import MisuseError
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.postgresql.statements import numbered
 from aragora_persist.storage.slow import report_slow
+from aragora_persist.storage.sqlite.turns import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from psycopg import Cursor
 
@@ -88,27 +88,31 @@ class Session:
 
 
 class View(Session):
-    """A consistent view for reading: every statement in the block sees the same state."""
+    """A consistent view for reading: every statement in the block sees the same state. See ``blocks.Session``."""
 
     __slots__ = ()
 
-    def __enter__(self) -> Self:
+    def begin(self) -> Self:
+        """Take a connection."""
         self._connection = self._database.begin_read(self._operation, self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._database.end(connection)
-            self._report()
+    def finish(self, *, failed: bool) -> None:  # noqa: ARG002 - a view ends alike with and without a failure
+        """Give the connection back."""
+        self.abandon()
+        self._report()
+
+    def abandon(self) -> None:
+        """Keep no read transaction open."""
+        if self._connection is not None:
+            self._database.end(self._connection)
+            self._connection = None
 
 
 class WriteTransaction(Session):
-    """A write transaction: commits when the block ends, rolls back on every exception."""
+    """A write transaction: commits when the block ends, rolls back on every exception. See ``blocks.Session``."""
 
-    __slots__ = ("_durability",)
+    __slots__ = ("_durability", "_place")
 
     def __init__(
         self,
@@ -119,27 +123,31 @@ class WriteTransaction(Session):
     ) -> None:
         super().__init__(database, operation, context)
         self._durability = durability
+        self._place: Place[None] = Place()
 
-    def __enter__(self) -> Self:
-        self._connection = self._database.begin_write(self._operation, self, self._durability)
+    def begin(self) -> Self:
+        """Wait for the turn, and begin."""
+        self._place = Place()
+        self._connection = self._database.begin_write(self._operation, self, self._durability, self._place)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._connection is None:
-            if kind is None:
-                self._live()  # a forked child: its block has done nothing, and must not seem to have
-            return
-        connection, self._connection = self._connection, None
-        try:
-            if kind is None:
-                start = perf_counter()
-                self._database.commit(connection, self._operation)
-                self._spent_s += perf_counter() - start
-        finally:
-            self._database.end_write(connection)
+    def finish(self, *, failed: bool) -> None:
+        """Commit, unless the block failed; then let the next writer begin."""
+        if not failed:
+            start = perf_counter()
+            self._database.commit(self._live(), self._operation)  # in a forked child, refused: it has done nothing
+            self._spent_s += perf_counter() - start
+        self.abandon()
         self._report()
+
+    def abandon(self) -> None:
+        """Roll back what is not committed, and give the turn back."""
+        try:
+            if self._connection is not None:
+                self._database.end(self._connection)
+                self._connection = None
+        finally:
+            self._database.let_next(self._place)
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         """Run one statement and return how many rows it changed."""

@@ -58,7 +58,8 @@ class Checkpointer:
         self._look_at = now + _LOOK_AGAIN_S
         try:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - the path is text, like its neighbour's
-        except OSError:
+        except OSError as error:
+            _raise_interrupt(error)
             return False
         if size < _LARGE_BYTES:
             self._forget_readers()
@@ -66,7 +67,7 @@ class Checkpointer:
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Do what is due, with no transaction open. What fails here fails nobody's write, and is tried again."""
-        with suppress(sqlite3.Error, OSError):
+        try:
             self._ask_at = monotonic() + _ASK_AGAIN_S
             size = os.stat(self._wal).st_size  # noqa: PTH116 - as above
             if under_litestream(connection):
@@ -78,6 +79,10 @@ class Checkpointer:
                 self.prepare(connection)
             if size >= self._large_bytes:
                 self._empty(connection, size)
+        except sqlite3.Error:
+            pass
+        except OSError as error:
+            _raise_interrupt(error)
 
     def close(self) -> None:
         """Pass the role on, and take the lock file away."""
@@ -115,7 +120,8 @@ class Checkpointer:
         """
         try:
             lock = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError:
+        except OSError as error:
+            _raise_interrupt(error)
             self._without_locks = True
             return None
         try:
@@ -124,10 +130,21 @@ class Checkpointer:
                 return lock
         except (BlockingIOError, FileNotFoundError):
             pass  # another process has it, or has just taken it away: its successor has a new one
-        except OSError:
+        except BaseException as error:
+            os.close(lock)
+            if not isinstance(error, OSError):
+                raise
+            _raise_interrupt(error)
             self._without_locks = True
+            return None
         os.close(lock)
         return None
+
+
+def _raise_interrupt(error: OSError) -> None:
+    """Raise what a handler of a signal has raised (``TimeoutError`` is one, too): the system's own have a number."""
+    if error.errno is None:
+        raise error
 
 
 def under_litestream(connection: sqlite3.Connection) -> bool:

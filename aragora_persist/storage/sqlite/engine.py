@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, MisuseError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.blocks import Block
 from aragora_persist.storage.sqlite.checkpointer import Checkpointer
 from aragora_persist.storage.sqlite.connecting import connect_memory, connect_writer
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
@@ -85,11 +86,11 @@ class Engine:
         """The one writer of this file in this process."""
         return self._shared.writer
 
-    def read(self, operation: str, context: Context | None = None) -> View:
+    def read(self, operation: str, context: Context | None = None) -> Block[View]:
         """Open a view for reading. See ``port.Backend``."""
         if self._closed:
             raise self._used_after_close(operation)
-        return View(self._shared.readers, operation, context)
+        return Block(View(self._shared.readers, operation, context))
 
     def read_one(
         self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
@@ -112,11 +113,13 @@ class Engine:
             raise self._used_after_close(operation)
         return write(self._shared.writer, operation, work, durability, context)
 
-    def transaction(self, operation: str = "transaction", *, durability: Durability | None = None) -> WriteTransaction:
+    def transaction(
+        self, operation: str = "transaction", *, durability: Durability | None = None
+    ) -> Block[WriteTransaction]:
         """Open a write transaction. See ``port.Backend``."""
         if self._closed:
             raise self._used_after_close(operation)
-        return WriteTransaction(self._shared.writer, operation, durability)
+        return Block(WriteTransaction(self._shared.writer, operation, durability))
 
     def tidy(self) -> None:
         """Do the maintenance that a long-running process owes its file; it waits for nobody for long.

@@ -2,7 +2,8 @@
 
 Whoever has the writer's turn does the work of those who wait behind it too, each in a savepoint of its own, commits,
 and tells each its outcome; then the next in the line has the turn. No thread of its own: nothing to start, to stop, or
-to lose in a fork. Leaves out: the line itself (``turns``).
+to lose in a fork. The main thread works for itself alone: there a handler of a signal raises whatever it likes, which
+in another's work could not be told from a failure of that. Leaves out: the line itself (``turns``).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def write(
 class Member(Writing):
     """One caller's work and what became of it."""
 
-    __slots__ = ("_result", "_work", "committed", "deadline", "error", "level", "operation")
+    __slots__ = ("_result", "_work", "deadline", "error", "level", "operation")
 
     def __init__(
         self,
@@ -77,7 +78,6 @@ class Member(Writing):
         self.operation = operation
         self.level = level
         self.deadline = monotonic() + writer.timeout_s
-        self.committed = False
         self.error: BaseException | None = None
         self._work = work
         self._result: object = None
@@ -85,7 +85,7 @@ class Member(Writing):
     def run(self, connection: sqlite3.Connection) -> None:
         """Do the work, in the transaction that is open."""
         self._connection = connection
-        self._source.present = lambda: self
+        self._source.present = self
         try:
             self._result = self._work(self)
             if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
@@ -95,18 +95,14 @@ class Member(Writing):
             self.end()
 
     def run_nested(self, connection: sqlite3.Connection) -> bool:
-        """Do the work in a savepoint and keep its outcome; False when its failure took the whole transaction with it.
-
-        An interrupt is not the work's failure but the thread's own: it is raised, and the transaction is of no use.
-        So is ``SystemExit`` in the main thread, where handlers of signals raise it.
-        """
+        """Do the work in a savepoint and keep its outcome; False when its failure took the whole transaction along."""
         self.error = None
         try:
             connection.execute("SAVEPOINT member")
             self.run(connection)
             connection.execute("RELEASE member")
         except BaseException as error:
-            if _interrupts(error) or not self._source.owns(connection):
+            if not self._source.owns(connection):  # in a forked child, which leaves its parent's transaction by this
                 raise
             self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
             return _taken_back(connection)
@@ -135,18 +131,19 @@ def _lead(writer: Writer, own: Member) -> None:
     A failure of one of the others can take it all back; then the rest runs again without that one.
     """
     own.error = None  # of a run for another leader, which was taken back
+    alone = threading.current_thread() is threading.main_thread()
     others: list[Member] | None = None
     while others is None:
         level = own.level
-        if level is Durability.COMMITTED and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
+        weak = level is Durability.COMMITTED and not alone
+        if weak and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
             level = Durability.DURABLE
         connection = writer.begin(own.operation, level, own.deadline)
         own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
-        others = _run_others(writer, connection, level)
+        others = [] if alone else _run_others(writer, connection, level)
     start = perf_counter()
     try:
-        interrupt = writer.commit(own.operation)
-        own.committed = True  # nothing may come between these two: it says what became of all
+        writer.commit(own.operation, own)
     except PersistError as failure:
         for member in others:
             member.share_failure(failure)
@@ -155,8 +152,6 @@ def _lead(writer: Writer, own: Member) -> None:
     took_s = perf_counter() - start
     for member in (own, *others):
         member.share_commit(took_s)
-    if interrupt is not None:
-        raise interrupt
 
 
 def _run_others(writer: Writer, connection: sqlite3.Connection, level: Durability) -> list[Member] | None:
@@ -180,12 +175,6 @@ def _end_turn(writer: Writer, own: Member) -> None:
         writer.rollback()
         writer.turns.put_back()
     writer.give()
-
-
-def _interrupts(error: BaseException) -> bool:
-    if isinstance(error, SystemExit):
-        return threading.current_thread() is threading.main_thread()
-    return isinstance(error, KeyboardInterrupt)
 
 
 def _taken_back(connection: sqlite3.Connection) -> bool:

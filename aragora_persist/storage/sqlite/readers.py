@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MisuseError
+from aragora_persist.storage.blocks import Block
 from aragora_persist.storage.slow import report_slow
 from aragora_persist.storage.sqlite.connecting import connect_reader
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -160,7 +161,7 @@ class SharedConnection:
 
     def one(self, operation: str, sql: str, parameters: Sequence[Value], context: Context | None) -> Row | None:
         """Return the first row."""
-        with View(self, operation, context) as view:
+        with Block(View(self, operation, context)) as view:
             return view.one(sql, parameters)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from aragora_persist.databases import find_database
 from aragora_persist.errors import MisuseError
 from aragora_persist.migrations import ledger
 from aragora_persist.settings import Settings
+from aragora_persist.storage.blocks import Block
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import resolve
 from aragora_persist.storage.sqlite.opening import refuse_unfit
@@ -61,15 +62,15 @@ class ReadOnlyDatabase:
         self._closed = False
         self._open: dict[sqlite3.Connection, ExitStack] = {}
 
-    def read(self, operation: str, context: Context | None = None) -> View:
+    def read(self, operation: str, context: Context | None = None) -> Block[View]:
         """Open a view for reading. See ``port.Backend``."""
-        return View(self, operation, context)
+        return Block(View(self, operation, context))
 
     def read_one(
         self, operation: str, sql: str, parameters: Sequence[Value] = (), context: Context | None = None
     ) -> Row | None:
         """Return the first row of one statement. See ``port.Backend``."""
-        with View(self, operation, context) as view:
+        with self.read(operation, context) as view:
             return view.one(sql, parameters)
 
     def write(self, operation: str, *_: object, **__: object) -> Never:

@@ -16,7 +16,6 @@ from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from aragora_persist.errors import PersistError
     from aragora_persist.storage.port import Context, Row, Value
@@ -130,36 +129,36 @@ class Session(Generic[From]):
 
     def end(self) -> None:
         """Let nothing of this block outlive it: an open cursor would keep the read transaction open."""
-        self._connection = ENDED
         for cursor in self._cursors:
             cursor.close()
+        self._connection = ENDED
 
 
 class View(Session[ReadSource]):
-    """A consistent view for reading: every statement in the block sees the same state."""
+    """A consistent view for reading: every statement in the block sees the same state. See ``blocks.Session``."""
 
-    __slots__ = ()
+    __slots__ = ("_lent",)
 
-    def __enter__(self) -> Self:
-        self._connection = self._source.take(self._operation)
+    def __init__(self, source: ReadSource, operation: str, context: Context | None = None) -> None:
+        super().__init__(source, operation, context)
+        self._lent: sqlite3.Connection | None = None
+
+    def begin(self) -> Self:
+        """Take a connection."""
+        self._connection = self._lent = self._source.take(self._operation)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        connection = self._connection
-        try:
-            self.end()
-            if not isinstance(connection, Ended):
-                self._source.give(connection)
-        except BaseException:
-            if not isinstance(connection, Ended):
-                self._source.let_go(connection)
-            raise
-        self.report()
+    def finish(self, *, failed: bool) -> None:  # noqa: ARG002 - a view ends alike with and without a failure
+        """Give the connection back."""
+        self.end()
+        if self._lent is not None:
+            self._source.give(self._lent)
+            self._lent = None
+            self.report()
 
-    def __del__(self) -> None:
-        """Keep no read transaction open that never came to its end: an interrupt can come just before ``__exit__``."""
-        connection = getattr(self, "_connection", ENDED)
-        if not isinstance(connection, Ended):
-            self._source.let_go(connection)
+    def abandon(self) -> None:
+        """Keep no read transaction open."""
+        self.end()
+        if self._lent is not None:
+            self._source.let_go(self._lent)
+            self._lent = None

@@ -10,21 +10,20 @@ import re
 from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Self
-from weakref import ref
 
 from aragora_persist.errors import MisuseError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS
-from aragora_persist.storage.sqlite.sessions import ENDED, Ended, Session
+from aragora_persist.storage.sqlite.sessions import Ended, Session
 from aragora_persist.storage.sqlite.turns import Place
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from aragora_persist.errors import PersistError
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Backend, Result, Row, Transaction, Value
+    from aragora_persist.storage.port import Backend, Context, Result, Row, Transaction, Value
+    from aragora_persist.storage.sqlite.group import Member
     from aragora_persist.storage.sqlite.writer import Writer
 
 _CONTROL = re.compile(
@@ -60,7 +59,11 @@ _LOST = _Lost()
 class Writing(Session["Writer"]):
     """The writing half, which every transaction has."""
 
-    __slots__ = ()
+    __slots__ = ("committed",)
+
+    def __init__(self, writer: Writer, operation: str, context: Context | None = None) -> None:
+        super().__init__(writer, operation, context)
+        self.committed = False
 
     def one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
         """Return the first row, or None when there is none."""
@@ -138,53 +141,44 @@ class Writing(Session["Writer"]):
 
 
 class WriteTransaction(Writing):
-    """A write transaction over a block: commits when it ends, rolls back on every exception."""
+    """A write transaction over a block: commits when it ends, rolls back on every exception. See ``blocks.Session``."""
 
-    __slots__ = ("__weakref__", "_durability", "_written")
+    __slots__ = ("_durability", "_place")
 
     def __init__(self, writer: Writer, operation: str, durability: Durability | None) -> None:
         super().__init__(writer, operation)
         self._durability = durability or writer.durability
-        self._written = False
+        self._place: Place[Member] = Place()
 
-    def __enter__(self) -> Self:
+    def begin(self) -> Self:
+        """Wait for the turn, and begin."""
         writer = self._source
         deadline = monotonic() + writer.timeout_s
-        writer.line_up(self._operation, Place())
-        try:
-            self._connection = writer.begin(self._operation, self._durability, deadline)
-        except BaseException:
-            writer.give()
-            raise
-        writer.present = ref(self)  # weak, or a block that never came to its end would not be given up
+        self._place = Place()
+        self.committed = False
+        writer.line_up(self._operation, self._place)
+        self._connection = writer.begin(self._operation, self._durability, deadline)
+        writer.present = self
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def finish(self, *, failed: bool) -> None:
+        """Commit, unless the block failed; then let the next writer begin."""
         connection = self._connection
-        if connection is ENDED:
-            return
         try:
-            try:
-                self.end()
-                if kind is None:
-                    self._commit(connection)
-            finally:
-                try:
-                    self._give(connection)
-                except BaseException:  # interrupted: once more
-                    self._give(connection)
-                    raise
+            self.end()
+            if not failed:
+                self._commit(connection)
+            self.abandon()
             self.report()
-        except BaseException as failure:
-            if self._written:
-                failure.add_note(f"{self._operation} was written before this")
+        except BaseException as error:
+            if self.committed:
+                error.add_note(f"{self._operation} was written before this")
             raise
 
-    def __del__(self) -> None:
-        """Roll back a block that never came to its end: an interrupt can come before the first step of ``__exit__``."""
-        if not isinstance(getattr(self, "_connection", ENDED), Ended):
+    def abandon(self) -> None:
+        """Roll back what is not committed, and give the turn back."""
+        self.end()
+        if self._source.turns.has(self._place):
             self._source.give()
 
     def _commit(self, connection: sqlite3.Connection | Ended) -> None:
@@ -192,16 +186,9 @@ class WriteTransaction(Writing):
             raise connection.refusal()  # nothing of the block stays, and it must not seem so
         start = perf_counter()
         try:
-            interrupt = self._source.commit(self._operation)
-            self._written = True
+            self._source.commit(self._operation, self)
         finally:
             self._spent_s += perf_counter() - start
-        if interrupt is not None:
-            raise interrupt
-
-    def _give(self, connection: sqlite3.Connection | Ended) -> None:
-        if connection is not _INHERITED:
-            self._source.give()
 
 
 @lru_cache(maxsize=1024)

@@ -4,14 +4,14 @@
 into their timeouts. The first of the line has the turn. Whoever waits with a job may have it done by the one who has
 the turn (``group``), and then needs none.
 
-An interrupt (Ctrl-C) can come between any two calls: so every change of the line is complete before its last call, and
-can be made again. Leaves out: other processes; between those SQLite's own lock decides.
+In the main thread a handler of a signal (Ctrl-C, a timeout) can raise whatever it likes between any two calls: so every
+change of the line is complete before its last call, and can be made again. Leaves out: other processes; between those
+SQLite's own lock decides.
 """
 
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -63,6 +63,11 @@ class Turns(Generic[Job]):
         """Whether the calling thread has the turn."""
         return self._holder == threading.get_ident()
 
+    def has(self, place: Place[Job]) -> bool:
+        """Whether this place has the turn now."""
+        line = self._line
+        return bool(line) and line[0] is place
+
     def take(self, timeout_s: float, place: Place[Job] | None = None) -> bool:
         """Wait at most ``timeout_s``; True when ``place`` is HAD, or DONE (however long its job took, once begun).
 
@@ -102,10 +107,7 @@ class Turns(Generic[Job]):
             place.gate.release()
 
     def put_back(self) -> None:
-        """Let every RUNNING place wait again where it is, for its job was not done; one whose time is over has LEFT.
-
-        Interrupted, it may be called again.
-        """
+        """Let every RUNNING place wait again where it is, for its job was not done; one whose time is over has LEFT."""
         with self._guard:
             for place in list(self._line):
                 if place.late and place.state in {State.RUNNING, State.LEFT}:
@@ -178,9 +180,11 @@ class Turns(Generic[Job]):
     def _withdraw(self, place: Place[Job]) -> None:
         """After an interrupt, leave the line, or see the job done, or give the turn on; another interrupt waits."""
         while place.state is not State.LEFT and place.state is not State.DONE:
-            with suppress(KeyboardInterrupt, SystemExit):
+            try:
                 if not self._leave(place):
                     self._wait(place, -1)
                 if place.state is State.HAD:
                     self.give()
                     place.state = State.LEFT
+            except BaseException:  # noqa: BLE001, S112 - the first one is raised, once the place is LEFT or DONE
+                continue

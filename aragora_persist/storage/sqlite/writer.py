@@ -47,7 +47,7 @@ class Writer:
         self.timeout_s = settings.db_timeout_s
         self.durability = settings.durability
         self.turns: Turns[Member] = Turns()
-        self.present: Callable[[], Writing | None] | None = None
+        self.present: Writing | None = None
         self._connect = connect
         self._checkpointer = checkpointer
         self._committed = False
@@ -89,11 +89,13 @@ class Writer:
             MisuseError: this thread has it already, or the database was closed.
 
         """
-        self.line_up(operation, Place())
+        place: Place[Member] = Place()
         try:
+            self.line_up(operation, place)
             return self._opened(operation)
         except BaseException:
-            self.give()
+            if self.turns.has(place):
+                self.give()
             raise
 
     def give(self) -> None:
@@ -151,10 +153,10 @@ class Writer:
             raise
         return connection
 
-    def commit(self, operation: str) -> BaseException | None:
-        """Commit; on an error nothing of the transaction stays. Return an interrupt that came meanwhile, to be raised.
+    def commit(self, operation: str, writing: Writing) -> None:
+        """Commit, and say so in ``writing.committed``; on an error of SQLite nothing of the transaction stays.
 
-        An interrupt neither prevents the commit nor hides that it took place.
+        An interrupt that comes meanwhile neither prevents the commit nor hides that it took place: it is raised after.
         """
         connection = self._connection
         if connection is None:
@@ -164,13 +166,16 @@ class Writer:
             try:
                 self._committed = True
                 connection.execute("COMMIT")
-            except DRIVER_ERRORS as error:
+            except sqlite3.Error as error:
                 self.rollback()
                 raise translate(error, operation, self.target) from error
-            except BaseException as error:  # noqa: BLE001 - returned when it is known what became of the commit
+            except BaseException as error:  # noqa: BLE001 - raised when it is known what became of the commit
                 interrupt = error
             if not connection.in_transaction:
-                return interrupt
+                writing.committed = True
+                break
+        if interrupt is not None:
+            raise interrupt
 
     def rollback(self) -> None:
         """Roll back what is open; a connection that cannot even do that is replaced. The caller has the turn."""
@@ -209,9 +214,13 @@ class Writer:
 
         """
         self._closed = True
-        if self.turns.mine() or not self.turns.take(wait_s):
-            raise BusyError("close database", self.target, "a transaction is still open")
-        self.give()
+        place: Place[Member] = Place()
+        try:
+            if self.turns.mine() or not self.turns.take(wait_s, place):
+                raise BusyError("close database", self.target, "a transaction is still open")
+        finally:
+            if self.turns.has(place):
+                self.give()
 
     def pause(self) -> None:
         """See ``forks.Pausing``."""
@@ -233,10 +242,9 @@ class Writer:
         if self._checkpointer:
             self._checkpointer.abandon()
         self.turns = Turns()
-        present = self.present and self.present()
-        if present is not None:
-            present.disown()
-        self.present = None
+        if self.present is not None:
+            self.present.disown()
+            self.present = None
         return inherited
 
     def _opened(self, operation: str) -> sqlite3.Connection:
