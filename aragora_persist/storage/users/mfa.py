@@ -46,7 +46,7 @@ class UserMfa(Store):
         operation = "user.set_mfa_secret"
         checks.ident(operation, "user_id", user_id)
         checks.text(operation, "secret", secret, longest=_LONGEST_SECRET, empty=False)
-        stored = self._keyring(operation).encrypt(secret.encode(), bound_to=_bound_to(user_id))
+        stored = self._keyring(operation).encrypt(secret.encode(), bound_to=bound_to(user_id))
         columns = {"mfa_secret": stored, "updated_at": self._now()}
 
         def work(tx: Transaction) -> User:
@@ -71,7 +71,7 @@ class UserMfa(Store):
         )
         if row is None or row[0] is None:
             return None
-        return Secret(self._keyring(operation).decrypt(str(row[0]), bound_to=_bound_to(user_id)).decode())
+        return Secret(self._keyring(operation).decrypt(str(row[0]), bound_to=bound_to(user_id)).decode())
 
     def enable_mfa(self, user_id: str, secret: str, *, tx: Transaction | None = None) -> User:
         """Ask for more than a password from now on; to be called once a code of the device was right.
@@ -97,7 +97,7 @@ class UserMfa(Store):
                 raise no_such_user(operation, user_id)
             if row[0] is None:
                 raise ConflictError(operation, f"user {user_id}", "has no secret", hint="call set_mfa_secret first")
-            if keyring.decrypt(str(row[0]), bound_to=_bound_to(user_id)) != secret.encode():
+            if keyring.decrypt(str(row[0]), bound_to=bound_to(user_id)) != secret.encode():
                 raise ConflictError(
                     operation, f"user {user_id}", "has another secret by now", hint="check a code again"
                 )
@@ -182,11 +182,11 @@ class UserMfa(Store):
                     current += 1
                     continue
                 try:
-                    secret = keyring.decrypt(stored, bound_to=_bound_to(user_id))
+                    secret = keyring.decrypt(stored, bound_to=bound_to(user_id))
                 except (AccessDeniedError, DamagedError):
                     unreadable.append(user_id)
                 else:
-                    anew.append((keyring.encrypt(secret, bound_to=_bound_to(user_id)), user_id, stored))
+                    anew.append((keyring.encrypt(secret, bound_to=bound_to(user_id)), user_id, stored))
             renewed += self._replace_secrets(anew)
         return Rotation(renewed, current, tuple(unreadable))
 
@@ -219,7 +219,8 @@ def _refuse_enabled(tx: Transaction, operation: str, user_id: str) -> None:
         raise ConflictError(operation, f"user {user_id}", problem, hint="call disable_mfa first")
 
 
-def _bound_to(user_id: str) -> str:
+def bound_to(user_id: str) -> str:
+    """Return what a user's secret is encrypted for."""
     return f"user:{user_id}:mfa"
 
 

@@ -36,24 +36,29 @@ def hash_password(password: str) -> str:
     return _hasher().hash(encoded)
 
 
+def is_comparable(password_hash: str) -> bool:
+    """Whether a password can be compared with this; not with '', nor with what another program made."""
+    return password_hash.startswith("$argon2")
+
+
 def matches(password_hash: str, password: str) -> bool:
-    """Whether this is the password; an empty hash is nobody's and takes as long as any.
+    """Whether this is the password; one that is not comparable is nobody's and takes as long as any.
 
     Raises:
-        DamagedError: the stored text is not a hash.
+        DamagedError: the stored text is a hash that was cut or changed.
         InvalidValueError: the password is no text.
 
     """
-    hasher = _hasher()
+    hasher, comparable = _hasher(), is_comparable(password_hash)
     import argon2  # noqa: PLC0415 - see the module's docstring
 
     try:
-        hasher.verify(password_hash or NOBODYS_HASH, _bytes(password))
+        hasher.verify(password_hash if comparable else NOBODYS_HASH, _bytes(password))
     except argon2.exceptions.InvalidHashError as error:
         raise DamagedError("check password", "password_hash", "the stored text is not an argon2 hash") from error
     except argon2.exceptions.VerificationError:
         return False
-    return bool(password_hash)
+    return comparable
 
 
 def needs_rehash(password_hash: str) -> bool:
