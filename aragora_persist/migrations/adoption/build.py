@@ -1,0 +1,194 @@
+"""Making the adopted database: a new file with our migrations and our ledger, into which the rows are copied.
+
+The rows go in where our own history has them: an older schema first where later migrations make more of its rows (the
+members of organizations, the tree over the audit log), then what only the newest schema has. Leaves out: where the
+source comes from, and where the new file goes (``exchange``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from aragora_persist.errors import DamagedError
+from aragora_persist.migrations.adoption.comparison import Comparing, covered_version
+from aragora_persist.migrations.adoption.extras import carry_over, finish_memories, keep_beside, keep_counting
+from aragora_persist.migrations.adoption.references import take_out_orphans
+from aragora_persist.migrations.adoption.report import AdoptedTable, Findings
+from aragora_persist.migrations.adoption.rows import RowCopier
+from aragora_persist.migrations.adoption.secrets import Secrets
+from aragora_persist.migrations.adoption.tables import quoted, read_tables
+from aragora_persist.migrations.adoption.traces import adopt_traces
+from aragora_persist.migrations.apply import apply_pending
+from aragora_persist.migrations.folder import folder_of, load
+from aragora_persist.storage.encryption import Keyring
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.times import to_text, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from aragora_persist.migrations.adoption.comparison import Comparison, Reading
+    from aragora_persist.migrations.adoption.tables import Table
+    from aragora_persist.migrations.plan import Migration
+    from aragora_persist.settings import Settings
+
+_FIRST_WITH_ALL_COLUMNS = {"users": 3}
+"""Where rows go in at the least: later migrations make more of them. Elsewhere that is the newest version."""
+
+
+class Built(NamedTuple):
+    """What is in the new file."""
+
+    origin: str
+    tables: tuple[AdoptedTable, ...]
+    findings: Findings
+
+
+def build(source: Path, target: Path, database: str, settings: Settings) -> Built:
+    """Make the file ``target`` of the database ``source``, a private copy that nobody else has open.
+
+    Raises:
+        DamagedError: the source is not sound.
+        MigrationError: a migration of ours failed on its rows.
+        StorageError: the file cannot be written.
+
+    """
+    try:
+        with closing(_open_source(source)) as reader, closing(_open_target(target)) as writer:
+            return _Building(reader, writer, database, settings, source).run()
+    except DRIVER_ERRORS as error:
+        raise translate(error, "adopt", source) from error
+
+
+class _Building:
+    """One new file in the making."""
+
+    def __init__(
+        self, reader: sqlite3.Connection, writer: sqlite3.Connection, database: str, settings: Settings, source: Path
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._database = database
+        self._source = source
+        self._findings = Findings()
+        self._copier = RowCopier(
+            reader, writer, self._findings, Secrets(Keyring.from_settings(settings), self._findings)
+        )
+        now = utc_now()
+        self._times = {"now": to_text(now), "in_a_year": to_text(now + timedelta(days=365))}
+
+    def run(self) -> Built:
+        refuse_unsound(self._reader, self._source)
+        migrations = load(folder_of(self._database))
+        versions = tables_of_versions(migrations)
+        theirs = read_tables(self._reader)
+        covered = covered_version(theirs, versions)
+        base = max(covered, _FIRST_WITH_ALL_COLUMNS.get(self._database, len(migrations)))
+        ours = {**versions[-1], **versions[base - 1]}
+        comparison = Comparing(self._database, theirs, ours, covered, len(migrations)).finish(
+            self._reader, self._findings
+        )
+        adopted = self._fill(comparison, migrations, base, versions[base - 1])
+        with _transaction(self._writer):
+            adopted += self._finish(comparison, theirs)
+        refuse_unsound(self._writer, "the adopted database")
+        return Built(comparison.origin, tuple(adopted), self._findings)
+
+    def _fill(
+        self, comparison: Comparison, migrations: Sequence[Migration], base: int, early: Mapping[str, Table]
+    ) -> list[AdoptedTable]:
+        """Bring the rows in, before and after the migrations that make more of them."""
+        apply_pending(self._writer, migrations[:base], self._source, lambda: None)
+        adopted = self._copy([one for one in comparison.readings if one.origin.into in early])
+        apply_pending(self._writer, migrations, self._source, lambda: None)
+        return adopted + self._copy([one for one in comparison.readings if one.origin.into not in early])
+
+    def _copy(self, readings: Sequence[Reading]) -> list[AdoptedTable]:
+        adopted = []
+        with _transaction(self._writer):
+            for reading in readings:
+                rows = self._copier.copy(reading, self._times)
+                if unplaced := reading.origin.unplaced:
+                    rest = _count(self._reader, reading.theirs.name) - rows
+                    self._findings.note(
+                        reading.theirs.name, f"stay in adopted_{reading.theirs.name} alone: {unplaced}", rest
+                    )
+                adopted.append(AdoptedTable(reading.ours.name, reading.theirs.name, rows))
+            take_out_orphans(self._writer, self._findings, self._copier.left_out)
+        return adopted
+
+    def _finish(self, comparison: Comparison, theirs: Mapping[str, Table]) -> list[AdoptedTable]:
+        """Bring over what is not row by row."""
+        both = self._reader, self._writer
+        adopted = []
+        if comparison.traces:
+            adopted.append(AdoptedTable("replays", "traces", adopt_traces(self._reader, self._writer, self._findings)))
+        for reading in comparison.readings:
+            keep_counting(both, reading.theirs, reading.ours)
+        if self._database == "memory" and "tier_counts" not in theirs:
+            finish_memories(self._writer)
+        for kept, columns in comparison.beside.items():
+            adopted += keep_beside(both, theirs[kept], columns, self._findings)
+        for table, name in comparison.carried:
+            adopted.append(carry_over(both, table, name, self._findings))
+        take_out_orphans(self._writer, self._findings, self._copier.left_out)
+        return adopted
+
+
+def tables_of_versions(migrations: Sequence[Migration]) -> list[dict[str, Table]]:
+    """Return the tables that each version of our schema has."""
+    found = []
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for number in range(1, len(migrations) + 1):
+            apply_pending(connection, migrations[:number], ":memory:", lambda: None)
+            found.append(read_tables(connection))
+    return found
+
+
+def refuse_unsound(connection: sqlite3.Connection, target: object) -> None:
+    """Raise unless SQLite finds nothing wrong.
+
+    Raises:
+        DamagedError: it does.
+
+    """
+    problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    if problems != ["ok"]:
+        raise DamagedError("adopt", target, "; ".join(problems), hint="restore a backup of it, and adopt that")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    yield
+    connection.execute("COMMIT")
+
+
+def _open_source(source: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(source, isolation_level=None)
+    connection.execute("PRAGMA query_only=ON")
+    # Text that is not UTF-8 (SQLite does not check) must be found row by row, and not end everything.
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    connection.create_function("sha256", 1, _sha256, deterministic=True)
+    return connection
+
+
+def _open_target(target: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(target, isolation_level=None)
+    # A file that a failure leaves behind is thrown away, and a whole one is flushed before it gets its name.
+    for pragma in ("journal_mode=DELETE", "synchronous=OFF", "foreign_keys=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _sha256(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608 - a quoted name
