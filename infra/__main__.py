@@ -14,25 +14,29 @@ from infra.components.images import BuiltImage
 from infra.components.library_volume import LibraryVolume
 from infra.components.networks import stack_network
 from infra.components.secret_files import SecretFiles
-from infra.components.sqlite_service import ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
+from infra.components.sqlite_service import AUDIT_SIGNING_KEY, ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
 from infra.components.supabase_stack import URL_IN_NETWORK, SupabaseImages, SupabaseStack
 from infra.resources.supabase_schema import SupabaseSchema
-from infra.settings import encryption_key, settings_of_program, supabase_secrets
+from infra.settings import database_secrets, settings_of_program, supabase_secrets
 
 if TYPE_CHECKING:
-    from infra.settings import ServiceSettings, StackSettings, SupabaseSecrets, SupabaseSettings
+    from infra.settings import DatabaseSecrets, ServiceSettings, StackSettings, SupabaseSecrets, SupabaseSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 _OUTBOX = "outbox"
+_USERS = "users"
+"""The database with the audit log."""
 
 
-def declare(settings: StackSettings, key: pulumi.Output[str], supabase: SupabaseSecrets | None) -> None:
+def declare(settings: StackSettings, keys: DatabaseSecrets, supabase: SupabaseSecrets | None) -> None:
     """Declare everything that the stack consists of; neither half waits for the other."""
     image, network = _image("persist", settings), stack_network(settings.stack)
     library = LibraryVolume("library", stack=settings.stack, image=image, memory_mb=settings.memory_mb)
     services = {}
     for each in settings.services:
-        files = {ENCRYPTION_KEY: key}
+        files = {ENCRYPTION_KEY: keys.encryption_key}
+        if _USERS in each.databases:
+            files[AUDIT_SIGNING_KEY] = keys.audit_signing_key
         if supabase is not None and _OUTBOX in each.databases:
             files[SUPABASE_KEY] = supabase.service_key
         services[each.name] = _service(each, settings, image, network, files)
@@ -104,11 +108,11 @@ def main() -> None:
     """Run the program; what is wrong with the configuration is said in one line, without a traceback."""
     config = pulumi.Config()
     try:
-        settings, key = settings_of_program(config, pulumi.get_stack()), encryption_key(config)
+        settings, keys = settings_of_program(config, pulumi.get_stack()), database_secrets(config)
         supabase = supabase_secrets(config) if settings.supabase is not None else None
     except PersistError as error:
         raise pulumi.RunError(str(error)) from None
-    declare(settings, key, supabase)
+    declare(settings, keys, supabase)
 
 
 main()

@@ -73,6 +73,16 @@ class StackSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSecrets:
+    """The keys that belong to the SQLite databases, each a secret."""
+
+    encryption_key: pulumi.Output[str]
+    """Under which secrets are stored in them."""
+    audit_signing_key: pulumi.Output[str]
+    """With which a service signs what it states of the audit log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SupabaseSecrets:
     """The keys and passwords of the stack's own Supabase, each a secret."""
 
@@ -131,14 +141,16 @@ def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
     )
 
 
-def encryption_key(config: pulumi.Config) -> pulumi.Output[str]:
-    """Return the key under which secrets are stored in the databases, as a secret.
+def database_secrets(config: pulumi.Config) -> DatabaseSecrets:
+    """Return the keys that belong to the SQLite databases.
 
     Raises:
-        InvalidValueError: there is none.
+        InvalidValueError: one is missing.
 
     """
-    return _secret(config, "encryptionKey")
+    return DatabaseSecrets(
+        encryption_key=_secret(config, "encryptionKey"), audit_signing_key=_secret(config, "auditSigningKey")
+    )
 
 
 def supabase_secrets(config: pulumi.Config) -> SupabaseSecrets:

@@ -26,9 +26,11 @@ MOUNT = "/run/secrets/aragora"
 class SecretFiles(pulumi.ComponentResource):
     """A volume with one file for each secret; mount it read-only at ``MOUNT``.
 
-    A container mounts them as ``mount`` and carries ``label``, which has it replaced when the secrets change.
+    A container mounts them as ``mount`` and carries ``label``, which has it replaced when the secrets change; ``names``
+    are those of the files.
     """
 
+    names: tuple[str, ...]
     mount: docker.ContainerVolumeArgs
     label: docker.ContainerLabelArgs
 
@@ -42,6 +44,7 @@ class SecretFiles(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("aragora:persist:SecretFiles", name, None, opts)
+        self.names = tuple(files)
         volume = docker.Volume(
             name,
             name=resource_name(stack, name),

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from infra.settings import ServiceSettings, StackSettings
 
 ENCRYPTION_KEY = "encryption_key"
+AUDIT_SIGNING_KEY = "audit_signing_key"
 SUPABASE_KEY = "supabase_key"
 """The names of its secrets' files."""
 
+_VARIABLES = {
+    ENCRYPTION_KEY: "ARAGORA_ENCRYPTION_KEY_FILE",
+    AUDIT_SIGNING_KEY: "ARAGORA_AUDIT_SIGNING_KEY_FILE",
+    SUPABASE_KEY: "SUPABASE_KEY_FILE",
+}
 _PORT = 8787
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of the stack's own; outside it is published on loopback only
 
@@ -54,9 +60,8 @@ class SqliteService(pulumi.ComponentResource):
         options = [option for database in service.databases for option in ("--db", database)]
         arguments = restricted(settings.stack, (name,), image, settings.memory_mb)
         arguments["labels"].append(secrets.label)
-        envs = [f"NOMIC_DIR={DATA}", f"ARAGORA_ENCRYPTION_KEY_FILE={secret_files.MOUNT}/{ENCRYPTION_KEY}"]
-        if supabase_url is not None:
-            envs += [f"SUPABASE_URL={supabase_url}", f"SUPABASE_KEY_FILE={secret_files.MOUNT}/{SUPABASE_KEY}"]
+        envs = [f"NOMIC_DIR={DATA}"] + ([] if supabase_url is None else [f"SUPABASE_URL={supabase_url}"])
+        envs += [f"{_VARIABLES[file]}={secret_files.MOUNT}/{file}" for file in secrets.names]
         container = docker.Container(
             name,
             **arguments,

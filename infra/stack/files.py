@@ -23,6 +23,7 @@ import yaml
 
 from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.errors import BusyError, DamagedError, InvalidValueError
+from aragora_persist.storage.audit.signing import new_signing_key
 from infra.naming import PROJECT
 from infra.settings import check_stack_name
 
@@ -39,11 +40,20 @@ def _password() -> str:
     return secrets.token_urlsafe(32)
 
 
+def _signing_key() -> str:
+    """Make a key, without the line break at its end: Pulumi takes it off, and would be told it anew each time."""
+    return new_signing_key()[0].strip()
+
+
 _ENCRYPTION_KEY = "encryptionKey"
+_SIGNING_KEY = "auditSigningKey"
 _KEY_KINDS = {"supabaseServiceKey": "sb_secret_", "supabasePublishableKey": "sb_publishable_"}
+_PEM = re.compile(r"-----BEGIN PRIVATE KEY-----\n[A-Za-z0-9+/]{64}\n-----END PRIVATE KEY-----")
+"""An Ed25519 key."""
 
 SECRETS: Mapping[str, Callable[[], str]] = {
     _ENCRYPTION_KEY: lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    _SIGNING_KEY: _signing_key,
     "supabaseServiceKey": lambda: _KEY_KINDS["supabaseServiceKey"] + _password(),
     "supabasePublishableKey": lambda: _KEY_KINDS["supabasePublishableKey"] + _password(),
     "supabaseJwtSecret": _password,
@@ -228,6 +238,8 @@ def _is_whole(key: str, value: object) -> bool:
     """Say whether a secret can be one of those that are made here, or at least as long."""
     if not isinstance(value, str):
         return False
+    if key == _SIGNING_KEY:
+        return _PEM.fullmatch(value) is not None
     # While an encryption key is being changed, there are several, one a line.
     parts = value.split("\n") if key == _ENCRYPTION_KEY else [value]
     return all(re.fullmatch(rf"{_KEY_KINDS.get(key, '')}[A-Za-z0-9+/=_-]{{43,}}", part) for part in parts)

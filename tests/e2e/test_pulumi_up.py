@@ -69,7 +69,7 @@ def _up(stack: RunningStack) -> str:
     assert f"database on port {stack.db_port}" in said
     assert f"schema {max((ROOT / 'supabase' / 'migrations').glob('*.sql')).stem}" in said
     assert str(stack.files.supabase_env) in said
-    assert not [key for key in stack.files.secret_config().values() if key in said]
+    assert not [key for key in stack.files.secret_config().values() if max(key.splitlines(), key=len) in said]
     for database in DATABASES:
         assert re.search(rf"{database.name} +schema [1-9]\d* +backup verified .* ago", said)
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}/", timeout=10) as page:
@@ -242,9 +242,12 @@ def _down_and_up(stack: RunningStack) -> None:
     succeeds(stack.up())
     assert [path.read_text() for path in files] == kept
     stack.wait_healthy("sqlite")
-    key = json.loads(stack.files.secrets.read_text())["encryptionKey"]
-    assert stack.run("sqlite", "cat", "/run/secrets/aragora/encryption_key") == key
+    keys = json.loads(stack.files.secrets.read_text())
+    for file, key in (("encryption_key", "encryptionKey"), ("audit_signing_key", "auditSigningKey")):
+        assert stack.run("sqlite", "cat", f"/run/secrets/aragora/{file}") == keys[key]
     stack.run("sqlite", "test", "-s", "/data/encryption-key.check")
+    head = "from aragora_persist.storage.audit_store import AuditStore; print(AuditStore().head().to_text())"
+    assert '"signature"' in stack.run("sqlite", "python3", "-c", head)
 
 
 def _read_as_service(stack: RunningStack, docker_engine: docker.DockerClient, image: str, older: str) -> None:

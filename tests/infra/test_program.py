@@ -31,6 +31,8 @@ _CARRIERS = {f"{each}-secrets-carrier" for each in ("sqlite", "supabase-db", "su
 
 _SECRETS = {key: make() for key, make in SECRETS.items()}
 
+_DATABASE_SECRETS = {"encryptionKey", "auditSigningKey"}
+
 _RUNNING = {"sqlite", "sqlite-backup", "supabase-db", "supabase-rest", "supabase-gateway"}
 
 
@@ -189,7 +191,7 @@ def test_only_the_gateway_is_where_services_are() -> None:
 
 def test_a_stack_without_a_supabase_has_nothing_of_it() -> None:
     """Neither a part of its own nor a word to the service, nor secrets that nobody uses."""
-    none: dict[str, str | None] = {"supabase": "none", **dict.fromkeys(set(_SECRETS) - {"encryptionKey"})}
+    none: dict[str, str | None] = {"supabase": "none", **dict.fromkeys(set(_SECRETS) - _DATABASE_SECRETS)}
     recorder = _run(config=none)
     assert not [name for _, name in recorder.requests if name.startswith("supabase")]
     assert "SUPABASE" not in json.dumps(_inputs(recorder.of("Container")["sqlite"]))
@@ -225,7 +227,22 @@ def test_only_the_service_with_the_outbox_sends() -> None:
     assert told == ["SUPABASE_URL=http://supabase:8000", "SUPABASE_KEY_FILE=/run/secrets/aragora/supabase_key"]
     assert not [env for env in _inputs(containers["other"])["envs"] if env.startswith("SUPABASE")]
     assert _uploads(containers["sends-secrets-carrier"])["supabase_key"] == _SECRETS["supabaseServiceKey"]
-    assert set(_uploads(containers["other-secrets-carrier"])) == {"encryption_key"}
+    assert "supabase_key" not in _uploads(containers["other-secrets-carrier"])
+
+
+def test_only_the_service_with_the_audit_log_signs() -> None:
+    """It has the key as a file, and is told where; another service has neither, and no sidecar has any secret."""
+    names = [database.name for database in DATABASES]
+    signs, other = ["users"], [name for name in names if name != "users"]
+    split = {"signs": {"port": 9000, "databases": signs}, "other": {"port": 9001, "databases": other}}
+    containers = _run(config={"services": json.dumps(split)}).of("Container")
+    variable = "ARAGORA_AUDIT_SIGNING_KEY_FILE=/run/secrets/aragora/audit_signing_key"
+    told = {name for name, request in containers.items() if variable in _inputs(request).get("envs", ())}
+    assert told == {"signs"}
+    assert _uploads(containers["signs-secrets-carrier"])["audit_signing_key"] == _SECRETS["auditSigningKey"]
+    assert "audit_signing_key" not in _uploads(containers["other-secrets-carrier"])
+    mounts = [each["containerPath"] for each in _inputs(containers["signs-backup"])["volumes"]]
+    assert "/run/secrets/aragora" not in mounts
 
 
 def _uploads(carrier: Any) -> dict[str, str]:  # noqa: ANN401 - untyped stubs
@@ -236,16 +253,21 @@ def _uploads(carrier: Any) -> dict[str, str]:  # noqa: ANN401 - untyped stubs
     return {each["file"].removeprefix(folder): each["content"]["value"] for each in uploads}
 
 
+def _in_json(secret: str) -> str:
+    """Return what of a secret would be seen in JSON, where a line break is written in another way."""
+    return max(secret.splitlines(), key=len)
+
+
 def test_each_container_gets_its_own_secrets_as_files() -> None:
     """No secret is in an environment, an argument or an output, and no container gets what another one needs."""
     recorder = _run()
     containers = recorder.of("Container")
     found = {
-        name: {key for key, secret in _SECRETS.items() if secret in json.dumps(_inputs(containers[name]))}
+        name: {key for key, secret in _SECRETS.items() if _in_json(secret) in json.dumps(_inputs(containers[name]))}
         for name in containers
     }
     assert {name: keys for name, keys in found.items() if keys} == {
-        "sqlite-secrets-carrier": {"encryptionKey", "supabaseServiceKey"},
+        "sqlite-secrets-carrier": {"encryptionKey", "auditSigningKey", "supabaseServiceKey"},
         "supabase-db-secrets-carrier": {
             "supabaseDbPassword",
             "supabaseAdminPassword",
@@ -254,7 +276,7 @@ def test_each_container_gets_its_own_secrets_as_files() -> None:
         "supabase-rest-secrets-carrier": {"supabaseAuthenticatorPassword", "supabaseJwtSecret"},
         "supabase-gateway-secrets-carrier": {"supabaseServiceKey", "supabasePublishableKey"},
     }
-    assert not [key for key, secret in _SECRETS.items() if secret in json.dumps(recorder.outputs)]
+    assert not [key for key, secret in _SECRETS.items() if _in_json(secret) in json.dumps(recorder.outputs)]
     rest = _uploads(containers["supabase-rest-secrets-carrier"])
     assert rest["jwt_secret"] == _SECRETS["supabaseJwtSecret"]
     password = _SECRETS["supabaseAuthenticatorPassword"]
@@ -271,6 +293,7 @@ def test_a_changed_secret_replaces_exactly_who_reads_it() -> None:
     before = labels()
     for key, readers in (
         ("encryptionKey", {"sqlite"}),
+        ("auditSigningKey", {"sqlite"}),
         ("supabaseServiceKey", {"sqlite", "supabase-gateway"}),
         ("supabaseAuthenticatorPassword", {"supabase-db", "supabase-rest"}),
     ):
@@ -309,7 +332,14 @@ def test_a_failed_job_fails_the_program() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("memoryMb", "1"), ("services", "[]"), ("port", "x"), ("supabase", "x"), ("supabaseJwtSecret", None)],
+    [
+        ("memoryMb", "1"),
+        ("services", "[]"),
+        ("port", "x"),
+        ("supabase", "x"),
+        ("supabaseJwtSecret", None),
+        ("auditSigningKey", None),
+    ],
 )
 def test_a_wrong_setting_is_one_line(key: str, value: str | None) -> None:
     """Pulumi shows a RunError without a traceback; it names the key."""

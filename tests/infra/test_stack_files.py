@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from aragora_persist.errors import BusyError, DamagedError, InvalidValueError
+from aragora_persist.storage.audit.signing import SigningKey
 from infra.settings import SupabaseSettings
 from infra.stack.files import SECRETS, StackFiles, state_dir
 from infra.toolchain.environment import REPOSITORY as ROOT
@@ -50,13 +51,17 @@ def test_secrets_are_made_once_for_their_owner_alone(root: Path, state: Path) ->
         files.write({})
     assert (files.passphrase.read_text(), files.secret_config()) == first
     assert len(first[1]["encryptionKey"]) == 44
+    key_file = state / "key.pem"
+    key_file.write_text(first[1]["auditSigningKey"])
+    assert SigningKey(key_file).public_pem.startswith("-----BEGIN PUBLIC KEY-----")
+    key_file.unlink()
     assert StackFiles("other", root=root, state=state).folder != files.folder
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files.folder.iterdir() if path.name != "lock"}
     assert set(modes.values()) == {0o600}, modes
     assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
 
 
-def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(root: Path, state: Path) -> None:
+def test_a_stack_of_an_earlier_release_gets_what_is_missing_and_keeps_its_own(root: Path, state: Path) -> None:
     """What is missing is made; what is there never changes, as a volume was written with it."""
     files = StackFiles("dev", root=root, state=state)
     with files.locked():
@@ -83,6 +88,7 @@ def test_a_stack_that_has_no_supabase_yet_gets_its_secrets_and_keeps_its_own(roo
         ),
         *(json.dumps({"encryptionKey": key}) for key in (5, _KEY[:-4])),
         json.dumps({"encryptionKey": _KEY, "supabaseServiceKey": f"sb_publishable_{_KEY}"}),
+        json.dumps({"encryptionKey": _KEY, "auditSigningKey": _KEY}),
     ],
 )
 def test_damaged_secrets_are_told_and_left_as_they_are(damaged: str, root: Path, state: Path) -> None:

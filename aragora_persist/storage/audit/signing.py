@@ -34,22 +34,28 @@ def create_signing_key(path: str | os.PathLike[str]) -> str:
         StorageError: the file cannot be written.
 
     """
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as the module says
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as above
-
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private_pem, public_pem = new_signing_key()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
+            file.write(private_pem.encode())
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:
         raise ConflictError(_OPERATION, path, "is there already", hint="give the new key a file of its own") from error
     except OSError as error:
         raise StorageError(_OPERATION, path, f"cannot be written: {error.strerror}") from error
-    return _pem(key.public_key())
+    return public_pem
+
+
+def new_signing_key() -> tuple[str, str]:
+    """Make a key; return the private and the public one as PEM text."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as the module says
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as above
+
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem.decode(), _pem(key.public_key())
 
 
 class SigningKey:
