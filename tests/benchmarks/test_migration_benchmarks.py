@@ -1,0 +1,40 @@
+"""The short form of the migrations' benchmark: every part runs, and the product and its peers have done their work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run all of it once; it fails where one of the two has made something else, or less."""
+    path = tmp_path_factory.mktemp("benchmark") / "report.json"
+    sizes = ["--rounds", "1", "--files", "3", "--size-mb", "17"]
+    command = [sys.executable, str(ROOT / "scripts" / "bench" / "migrations.py"), *sizes, "--json", str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_nobody_is_measured_alone(report: dict[str, Any]) -> None:
+    """Each part has the product and a peer, or a program without the product."""
+    assert set(report["files"]) == {"aragora-persist", "yoyo"}
+    assert set(report["help"]) == {"aragora_persist", "aragora_persist.migrations.runner"}
+    assert set(report["rebuild"]) == {"aragora-persist", "by hand"}
+
+
+def test_every_row_is_rebuilt_in_little_memory(report: dict[str, Any]) -> None:
+    """How far it is was told on the way, and the memory is that of a Python, not of the table."""
+    ours = report["rebuild"]["aragora-persist"]
+    assert ours["rows"] == report["rebuild"]["by hand"]["rows"] > 50_000
+    assert ours["told"] > 4
+    assert ours["peak_mb"] <= 100
