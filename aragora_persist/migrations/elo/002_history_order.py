@@ -7,6 +7,7 @@ Created: 2026-11-23T10:15:00
 import sqlite3
 
 MIN_READER = "0.1.0"
+WAIVED = {"drop-index": "no release has read by idx_history_agent: the first one reads by its successor"}
 
 
 def upgrade(conn: sqlite3.Connection) -> None:
