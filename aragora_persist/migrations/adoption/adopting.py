@@ -6,16 +6,15 @@ out: what becomes of each table (``comparison``) and each row (``rows``).
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.files import SIDE_FILES, Partial, beside, clean_partials, locked, make_directory, partial
+from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, locked, make_directory, partial
 from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError, StorageError
 from aragora_persist.migrations.adoption import is_foreign
 from aragora_persist.migrations.adoption.build import Built, build
-from aragora_persist.migrations.adoption.exchange import exchange
+from aragora_persist.migrations.adoption.exchange import exchange, refuse_openers
 from aragora_persist.migrations.adoption.report import Report
 from aragora_persist.migrations.rehearsal import scratch_copy
 from aragora_persist.settings import Settings
@@ -24,7 +23,6 @@ from aragora_persist.storage.sqlite.readonly import open_readonly
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
     from pathlib import Path
 
 _OPERATION = "adopt"
@@ -88,7 +86,9 @@ def _adopt(place: Path, target: Path, database: str, settings: Settings) -> Repo
     with scratch_copy(place) as copy:
         if not _needs_adoption(copy, place):
             return _nothing_to_do(place, target, database, dry_run=False)
-        with _new_file(target) as new:
+        if place == target:
+            refuse_openers(target)  # once more before the exchange: here it spares the work
+        with partial(beside(target, ".adopted")) as new:
             built = build(copy, new.path, database, settings)
             built.findings.refuse(place)
             if place == target:
@@ -96,12 +96,6 @@ def _adopt(place: Path, target: Path, database: str, settings: Settings) -> Repo
                 return _report(built, place, target, database, snapshot=kept.snapshot, replaced=kept.replaced)
             new.publish(target, operation=_OPERATION)
     return _report(built, place, target, database)
-
-
-@contextmanager
-def _new_file(target: Path) -> Iterator[Partial]:
-    with partial(beside(target, ".adopted")) as new:
-        yield new
 
 
 def _refuse_taken(place: Path, target: Path) -> None:

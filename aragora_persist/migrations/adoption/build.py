@@ -104,7 +104,10 @@ class _Building:
     ) -> list[AdoptedTable]:
         """Bring the rows in, before and after the migrations that make more of them."""
         apply_pending(self._writer, migrations[:base], self._source, lambda: None)
-        adopted = self._copy([one for one in comparison.readings if one.origin.into in early])
+        first = [one for one in comparison.readings if one.origin.into in early]
+        for table in {one.origin.into for one in first}:
+            self._writer.execute(f"DELETE FROM {table}")  # noqa: S608 - ours; the row that a migration begins it with
+        adopted = self._copy(first)
         apply_pending(self._writer, migrations, self._source, lambda: None)
         return adopted + self._copy([one for one in comparison.readings if one.origin.into not in early])
 
@@ -113,14 +116,17 @@ class _Building:
         with _transaction(self._writer):
             for reading in readings:
                 rows = self._copier.copy(reading, self._times)
-                if unplaced := reading.origin.unplaced:
-                    rest = _count(self._reader, reading.theirs.name) - rows
-                    self._findings.note(
-                        reading.theirs.name, f"stay in adopted_{reading.theirs.name} alone: {unplaced}", rest
-                    )
+                self._note_unplaced(reading, rows)
                 adopted.append(AdoptedTable(reading.ours.name, reading.theirs.name, rows))
             take_out_orphans(self._writer, self._findings, self._copier.left_out)
         return adopted
+
+    def _note_unplaced(self, reading: Reading, rows: int) -> None:
+        """Note the rows that have no place in ours, as their origin says."""
+        name = reading.theirs.name
+        if reading.origin.unplaced:
+            where = f"stay in adopted_{name} alone" if "*" in reading.origin.beside else "are left out"
+            self._findings.note(name, f"{where}: {reading.origin.unplaced}", _count(self._reader, reading) - rows)
 
     def _finish(self, comparison: Comparison, theirs: Mapping[str, Table]) -> list[AdoptedTable]:
         """Bring over what is not row by row."""
@@ -190,5 +196,6 @@ def _sha256(text: str | None) -> str | None:
     return None if text is None else hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608 - a quoted name
+def _count(connection: sqlite3.Connection, reading: Reading) -> int:
+    name = quoted(reading.theirs.name)
+    return int(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - a quoted name

@@ -93,7 +93,7 @@ class Comparing:
             self._refuse_strange(findings)
         self._look_for_losses(origins, reader, findings)
         beside = {origin.table: self._beside(origin) for origin in origins if self._beside(origin)}
-        carried = tuple(self._carried(taken, findings))
+        carried = tuple(self._carried(taken, reader, findings))
         return Comparison(tuple(readings), beside, carried, traces, self._made_by(origins, traces=traces))
 
     def _origins(self) -> list[Origin]:
@@ -168,18 +168,19 @@ class Comparing:
             return theirs.stored
         return tuple(theirs.columns[name].name for name in origin.beside if name in theirs.columns)
 
-    def _carried(self, taken: set[str], findings: Findings) -> list[tuple[Table, str]]:
+    def _carried(self, taken: set[str], reader: sqlite3.Connection, findings: Findings) -> list[tuple[Table, str]]:
+        """Return the tables of theirs that are none of ours, and note what else there is."""
         carried = []
         for name, table in self._all.items():
-            if name in taken or name == ledger.TABLE or table.kind == "shadow":
-                continue
-            if name == FOREIGN_LEDGER or table.kind == "view":
-                what = "the ledger of another program" if name == FOREIGN_LEDGER else "a view, which holds no rows"
-                findings.note(table.name, f"is left out: {what}")
+            if name in {FOREIGN_LEDGER, ledger.TABLE}:
+                rows = reader.execute(f"SELECT count(*) FROM {quoted(table.name)}").fetchone()[0]  # noqa: S608 - quoted
+                findings.note(table.name, "is left out: the ledger of another program", rows)
+            elif table.kind == "view":
+                findings.note(table.name, "is left out: a view, which holds no rows")
             elif table.kind == "virtual":
                 way_out = "drop it: it can be made again from the tables that it was made from"
                 findings.differ(table.name, "", "", "is a virtual table, which cannot be carried over", way_out)
-            else:
+            elif table.kind == "table" and name not in taken:
                 carried.append((table, f"adopted_{table.name}" if name in self._ours else table.name))
         return carried
 

@@ -41,7 +41,7 @@ class Origin:
     among: str = ""
     """A table of theirs that ``where`` looks into; without it no row has a place."""
     unplaced: str = ""
-    """What becomes of the others."""
+    """Why the others have none."""
     kept: tuple[str, ...] = ()
     kept_in: str = ""
     """Our JSON column that takes the columns ``kept``, under their own names."""
@@ -139,6 +139,21 @@ _USERS = (
         },
         uses=("token", "role", "status", "created_at", "expires_at", "accepted_at"),
     ),
+    Origin(
+        table="share_links",
+        into="share_links",
+        marks=frozenset(("token",)),
+        columns={
+            "id": "lower(hex(randomblob(16)))",
+            "token_hash": "sha256(token)",
+            "allow_comments": "COALESCE(allow_comments, 0)",
+            "allow_forking": "COALESCE(allow_forking, 0)",
+            "updated_at": "created_at",
+        },
+        uses=("token", "allow_comments", "allow_forking", "created_at"),
+        where="owner_id IS NOT NULL",
+        unplaced="links of nobody",
+    ),
 )
 
 _ELO = (
@@ -176,7 +191,7 @@ _ELO = (
         columns={"domain": "COALESCE(domain, '')", "played_at": "COALESCE(created_at, :now)"},
         uses=("domain", "created_at"),
         where="debate_id IS NOT NULL",
-        unplaced="are of no debate",
+        unplaced="matches of no debate",
         beside=("*",),
     ),
     Origin(
@@ -196,7 +211,7 @@ _ELO = (
         ),
         where="place = 1 AND debate_id IN (SELECT debate_id FROM matches)",
         among="matches",
-        unplaced="are of no match, or of a match a second time",
+        unplaced="changes of no match, or of one a second time",
         beside=("*",),
     ),
 )
@@ -290,7 +305,7 @@ _POSITIONS = (
             "AND new_position_id IN (SELECT id FROM positions)"
         ),
         among="positions",
-        unplaced="name no position that is in this database, or the same two positions a second time",
+        unplaced="flips of positions that are not in this database, or of the same two a second time",
         beside=("*",),
     ),
 )
@@ -305,5 +320,6 @@ ORIGINS: Mapping[str, tuple[Origin, ...]] = {
 OTHERS: Mapping[str, frozenset[str]] = {
     "memories": frozenset(("agent_name", "memory_type")),
     "matches": frozenset(("match_id", "tournament_id")),
+    "webhook_deliveries": frozenset(("delivery_id", "payload")),
 }
 """Tables of theirs that have the name of one of ours, and these columns, and hold something else."""
