@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

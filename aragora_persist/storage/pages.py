@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.records import dataclass
 from aragora_persist.storage.checks import whole
 
 if TYPE_CHECKING:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-LATER = {"argon2", "cryptography", "hashlib", "unicodedata", "asyncio", "psycopg", "random", "secrets"}
+from aragora_persist.storage.user_store import UserStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LATER = {"argon2", "cryptography", "dataclasses", "hashlib", "unicodedata", "asyncio", "psycopg", "random", "secrets"}
 LOADED = "json.dumps(sorted(set(sys.modules) & set(json.loads(sys.argv[1]))))"
 
 
@@ -33,3 +39,19 @@ def test_a_look_up_loads_nothing_more() -> None:
     before = _loaded_after(*begin)
     assert not before & {"argon2", "cryptography", "unicodedata", "asyncio", "psycopg"}
     assert "argon2" in _loaded_after(*begin, "users.create('other@example.com', 'password')")
+
+
+def test_nor_does_opening_a_database_that_is_there(tmp_path: Path) -> None:
+    """Only the first process, which makes the database, loads what migrates it."""
+    path = str(tmp_path / "users.db")
+    with UserStore(path) as users:
+        users.create("user@example.com")
+    assert (
+        _loaded_after(
+            "from aragora_persist.storage.user_store import UserStore",
+            f"users = UserStore({path!r})",
+            "users.get_by_email('USER@example.com')",
+            "users.update(users.create('other@example.com').id, name='Other')",
+        )
+        == set()
+    )

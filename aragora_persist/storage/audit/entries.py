@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aragora_persist import json_text
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.records import builder
 from aragora_persist.storage import checks
 from aragora_persist.storage.audit.leaf import OWN_ACTIONS, AuditRow, content_of, salted
-from aragora_persist.storage.records import builder
 from aragora_persist.storage.rows import stored_object, stored_time, stored_time_or_none
 from aragora_persist.times import to_text
 

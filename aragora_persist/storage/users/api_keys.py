@@ -8,11 +8,11 @@ which is the service's to say.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import AccountInactiveError, InvalidValueError, NotFoundError, PersistError
+from aragora_persist.records import dataclass
 from aragora_persist.settings import Secret
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.bearer_tokens import new_token, token_hash

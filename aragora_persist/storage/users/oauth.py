@@ -6,10 +6,10 @@ speaking with the provider, and its tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import AccountInactiveError, ConflictError, NotFoundError
+from aragora_persist.records import dataclass
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.rows import stored_time
 from aragora_persist.storage.store import Store

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from aragora_persist.errors import DamagedError, InvalidValueError
+from aragora_persist.records import builder, dataclass
 from aragora_persist.storage import checks
-from aragora_persist.storage.records import builder
 from aragora_persist.storage.rows import stored_object
 from aragora_persist.times import from_text
 
