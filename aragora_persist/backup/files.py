@@ -10,9 +10,11 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError, ConflictError
@@ -20,7 +22,6 @@ from aragora_persist.storage.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, as endings of its whole path."""
@@ -169,6 +170,42 @@ def clean_partials(directory: Path) -> list[Path]:
         finally:
             os.close(descriptor)
     return removed
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder in scratch space (TMPDIR) that goes with the block; it is locked as temporary files are.
+
+    What killed processes of this user left there under the same ``prefix`` is removed first.
+    """
+    import tempfile  # noqa: PLC0415 - brings `random` and more, which a backup does not need
+
+    _clean_folders(Path(tempfile.gettempdir()), prefix)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # as below
+        if try_lock(descriptor) and is_same_file(descriptor, folder):
+            break
+        os.close(descriptor)  # as in `partial`: a cleaner came in between
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _clean_folders(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):  # another user's, or one that is just going
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(descriptor).st_uid == os.getuid() and try_lock(descriptor):
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
