@@ -1,6 +1,6 @@
 """A database's schema as text, for comparing two and for the committed ``schema.sql``.
 
-Leaves out of it: SQLite's own tables, and those that Litestream adds.
+Leaves out of it: SQLite's own tables, and those that Litestream adds, with their indexes and triggers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _QUERY = """
 SELECT name, sql FROM sqlite_master
-WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE '!_litestream!_%' ESCAPE '!'
+WHERE sql IS NOT NULL AND tbl_name NOT LIKE 'sqlite!_%' ESCAPE '!' AND tbl_name NOT LIKE '!_litestream!_%' ESCAPE '!'
 ORDER BY CASE type WHEN 'table' THEN 0 ELSE 1 END, tbl_name, type, name
 """
 _QUOTED_NAME = re.compile(r'"([A-Za-z_][A-Za-z0-9_]*)"')
@@ -32,6 +32,13 @@ def read_schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 def schema_text(connection: sqlite3.Connection) -> str:
     """Return the whole schema as SQL that makes it again."""
     return "\n".join(f"{_outdented(sql)};\n" for _, sql in connection.execute(_QUERY))
+
+
+def schema_diff(before: str, after: str, before_name: str, after_name: str) -> tuple[str, ...]:
+    """Return the unified diff of two schema texts, without line ends; empty where they are the same."""
+    from difflib import unified_diff  # noqa: PLC0415 - only a rehearsal and a refusal show one
+
+    return tuple(unified_diff(before.splitlines(), after.splitlines(), before_name, after_name, lineterm=""))
 
 
 def _normalised(sql: str) -> str:

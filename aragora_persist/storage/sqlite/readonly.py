@@ -1,11 +1,13 @@
 """Reading a database file without leaving a trace: nothing is made or written beside it.
 
-Three cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
+Four cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
 a read-only mount):
 
-- no ``-wal``: nobody has it open; ``immutable=1`` reads the file alone;
+- neither ``-wal`` nor ``-journal``: nobody has it open; ``immutable=1`` reads the file alone;
 - ``-wal`` and ``-shm``: someone has it open, or was killed; ``readonly_shm=1`` reads with them and writes neither;
-- ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there.
+- ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there;
+- ``-journal``: another program's database, which is being written, or whose writer was killed in the middle; the file
+  alone would be half of two states. Both are copied to scratch, where SQLite may roll back.
 """
 
 from __future__ import annotations
@@ -66,28 +68,30 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
 
 def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Connect in the way that leaves no trace; what is needed for it lives as long as ``stack``."""
-    wal, shm = Path(f"{path}-wal"), Path(f"{path}-shm")
-    if not wal.exists():
-        how = "&immutable=1"
-    elif shm.exists():
-        how = "&readonly_shm=1"
+    wal, shm, journal = (Path(f"{path}-{ending}") for ending in ("wal", "shm", "journal"))
+    if wal.exists() and shm.exists():
+        how = "mode=ro&readonly_shm=1"
+    elif wal.exists():
+        path, how = stack.enter_context(_copied(path, wal)), "mode=ro"
+    elif journal.exists():
+        path, how = stack.enter_context(_copied(path, journal)), "mode=rw"
     else:
-        path, how = stack.enter_context(_copied(path, wal)), ""
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro{how}", uri=True, isolation_level=None, check_same_thread=False)
+        how = "mode=ro&immutable=1"
+    return sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
-def _copied(path: Path, wal: Path) -> Iterator[Path]:
+def _copied(path: Path, log: Path) -> Iterator[Path]:
     """Yield a copy in scratch space, made while neither file changed."""
     import tempfile  # noqa: PLC0415 - brings `random` and more, for a rare case
 
     with tempfile.TemporaryDirectory(prefix="aragora-read-") as scratch:
         copy = Path(scratch, path.name)
         for _ in range(_ATTEMPTS):
-            before = _stamps(path, wal)
+            before = _stamps(path, log)
             shutil.copyfile(path, copy)
-            shutil.copyfile(wal, f"{copy}-wal")
-            if before == _stamps(path, wal):
+            shutil.copyfile(log, copy.with_name(log.name))
+            if before == _stamps(path, log):
                 break
         else:
             raise BusyError("read database", path, "kept changing while it was copied")
