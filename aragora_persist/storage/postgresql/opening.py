@@ -16,6 +16,7 @@ from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.apply import record
 from aragora_persist.migrations.folder import Body, folder_of, latest_version, load
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.postgresql.rebuilding import rebuild
 from aragora_persist.storage.postgresql.statements import numbered
 from aragora_persist.storage.postgresql.translation import translated
 from aragora_persist.version import VERSION
@@ -125,6 +126,13 @@ class _MigrationConnection:
     def executemany(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
         """Run a statement for each row of parameters."""
         self._connection.cursor().executemany(self._native(statement), rows)
+
+    def rebuild_table(self, table: str, new_sql: str, copy: str | None) -> int:
+        """Do what ``storage.rebuild.rebuild_table`` is asked for on this connection."""
+        self.add_foreign_keys()
+        copied, foreign_keys = rebuild(self._connection, table, new_sql, copy)
+        self._foreign_keys.extend(foreign_keys)
+        return copied
 
     def add_foreign_keys(self) -> None:
         """Add those of the tables that were made: as in SQLite, one may point at a table that came after its own."""

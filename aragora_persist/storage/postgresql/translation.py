@@ -28,6 +28,17 @@ _NOW_IN_SQLITE = re.compile(r"strftime\(\s*'%Y-%m-%dT%H:%M:%f000Z'\s*,\s*'now'\s
 _NOW = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _WORDS = frozenset(("AND", "OR", "NOT", "IN", "IS", "NULL", "BETWEEN", "LENGTH"))
 _SIGNS = frozenset(("(", ")", ",", "=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "||"))
+# The one question about the schema: its answer has SQLite's columns and types; only defaults are told in other words.
+_TABLE_INFO = """
+SELECT row_number() OVER (ORDER BY attnum) - 1, attname,
+    CASE format_type(atttypid, atttypmod) WHEN 'text' THEN 'TEXT' WHEN 'bigint' THEN 'INTEGER'
+        WHEN 'double precision' THEN 'REAL' WHEN 'bytea' THEN 'BLOB' ELSE format_type(atttypid, atttypmod) END,
+    attnotnull::int, pg_get_expr(adbin, adrelid), coalesce((SELECT array_position(indkey::int2[], attnum) + 1
+        FROM pg_index WHERE indrelid = attrelid AND indisprimary), 0)
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE relname = '{table}' AND relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
+"""
 _DATA = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _ACTIONS = (("CASCADE",), ("RESTRICT",), ("SET", "NULL"), ("NO", "ACTION"))
 
@@ -53,6 +64,11 @@ def translated(statement: str) -> Translated:
         return _table(reader)
     if reader.has("ALTER", "TABLE"):
         return _altered(reader)
+    if reader.has("PRAGMA", "TABLE_INFO", "("):
+        table = reader.take(_NAME)
+        reader.need(")")
+        reader.end()
+        return Translated(_TABLE_INFO.format(table=table.strip('"')), [])
     if reader.has("DROP"):
         kind = "TABLE" if reader.has("TABLE") else "INDEX"
         if kind == "INDEX":
