@@ -117,7 +117,7 @@ def test_statements(statement: str, expected: str, foreign_keys: list[str]) -> N
         "CREATE TABLE t (a TEXT); DROP TABLE t",
         "ALTER TABLE t RENAME TO u",
         "DROP VIEW v",
-        "PRAGMA table_info(t)",
+        "PRAGMA index_list(t)",
         "COMMIT",
         "",
     ],
