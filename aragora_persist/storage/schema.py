@@ -1,6 +1,6 @@
 """The documented connection API: plain ``sqlite3`` connections for code that works without the stores.
 
-``get_wal_connection`` and ``DatabaseManager``, and for migrations ``safe_add_column`` and ``rebuild_table``. Leaves out:
+``get_wal_connection`` and ``DatabaseManager``; for migrations ``safe_add_column`` and ``rebuild_table``. Leaves out:
 schemas; a file opened here is neither migrated nor checked. Implicit transactions of these connections begin
 ``IMMEDIATE``: a deferred one can fail halfway.
 """
@@ -160,7 +160,8 @@ def safe_add_column(
 ) -> bool:
     """Add a column unless it is there; return whether it was added. Works inside a transaction and outside.
 
-    ``default_sql`` is an SQL literal: ``"NULL"``, ``"0"``, ``"'text'"``.
+    ``default_sql`` is an SQL literal: ``"NULL"``, ``"0"``, ``"'text'"``. A column with a constraint, or with a computed
+    default, takes ``rebuild_table``.
 
     Raises:
         NotFoundError: there is no such table.
