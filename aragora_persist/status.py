@@ -203,6 +203,8 @@ def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | 
         size, wal_size = _size(path), _size(path.with_name(path.name + "-wal"))
         schema = runner.status(path, database.name)
         version, latest, pending = schema.version, schema.latest, len(schema.pending)
+        if schema.refusal is not None:
+            problem, hint = schema.refusal.problem, schema.refusal.hint
     except PersistError as error:
         problem, hint = error.problem, error.hint
     except OSError as error:  # a folder that this user may not look into, or a file in the place of one

@@ -1,21 +1,23 @@
-"""Applying and undoing migrations on one connection: all or nothing.
+"""Applying and undoing migrations on one connection: each one all or nothing.
 
-The write lock comes first, then the question what is pending, so that of many starters one works and the others find
-nothing to do. All pending bodies and their ledger rows are one transaction: a failure in the third leaves none of them,
-and a process killed at any point leaves the schema as it was. Leaves out: files and backups (``runner``).
+The write lock comes first, then the question what is pending, and it comes anew for each migration: so of many
+starters one works and the others find nothing to do. A body and its row of the ledger are one transaction: a failure in
+the third migration leaves two, and so does a process that is killed in it. What was committed survives a loss of power.
+Leaves out: what a body may do (``guard``), files and snapshots (``runner``).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aragora_persist.errors import MigrationError
 from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.folder import Body
-from aragora_persist.migrations.guard import guarded
+from aragora_persist.migrations.guard import run_guarded
+from aragora_persist.migrations.progress import no_progress, step
 from aragora_persist.migrations.schema import read_schema
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.times import to_text, utc_now
@@ -25,27 +27,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from aragora_persist.migrations.plan import Migration
+    from aragora_persist.migrations.progress import Progress
+
+_NORMAL = 1
+_SHOWN = 5
 
 
 def apply_pending(
-    connection: sqlite3.Connection, migrations: Sequence[Migration], target: object, before: Callable[[], object]
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration],
+    target: object,
+    before: Callable[[], object],
+    progress: Progress = no_progress,
 ) -> tuple[Migration, ...]:
     """Apply what is pending and return it; ``before`` is called under the write lock, before the first change.
 
+    The connection is in autocommit mode; on a file, in WAL mode.
+
     Raises:
-        MigrationError: a migration was refused or failed; the schema is as it was.
+        MigrationError: a migration was refused or failed; those before it stay, as the hint says.
         SchemaTooNewError: the database is newer than ``migrations``.
         BusyError: the write lock was not had in time.
 
     """
-    with _exclusive(connection, target):
+    done: list[Migration] = []
+    bodies: dict[int, _Loaded] = {}
+    with _session(connection, target):
         todo = plan.pending(migrations, ledger.read(connection), target)
-        if todo:
-            before()
-            ledger.create(connection)
-        for migration in todo:
-            _upgrade(connection, migration)
-    return todo
+        while todo:
+            with _transaction(connection):
+                todo = plan.pending(migrations, ledger.read(connection), target)
+                if todo and not bodies:
+                    # All of them first: what cannot even be loaded is found while nothing has changed.
+                    bodies = {migration.version: _Loaded(migration, "upgrade") for migration in todo}
+                    before()
+                    ledger.create(connection)
+                if todo:
+                    with step(progress, f"{todo[0].name} {todo[0].version}/{len(migrations)}"):
+                        _upgrade(connection, bodies.get(todo[0].version) or _Loaded(todo[0], "upgrade"))
+            done += todo[:1]
+            todo = todo[1:]
+    return tuple(done)
 
 
 def undo(
@@ -54,72 +76,59 @@ def undo(
     to: int | None,
     target: object,
     before: Callable[[], object],
+    progress: Progress = no_progress,
 ) -> tuple[Migration, ...]:
-    """Undo the migrations above version ``to`` (None: the last one) and return them.
+    """Undo the migrations above version ``to`` (None: the last one), the newest first, and return them.
 
-    The result must be the schema that the migrations up to ``to`` make, otherwise nothing is changed.
+    After each one the schema must be what the migrations below it make, otherwise that one is not undone.
 
     Raises:
-        MigrationError: a downgrade is missing, failed, or does not restore the earlier schema.
+        MigrationError: a downgrade is missing, failed, or does not restore the earlier schema; those that were undone
+            before it stay so, as the hint says.
         InvalidValueError: there is nothing above ``to``.
         BusyError: the write lock was not had in time.
 
     """
-    with _exclusive(connection, target):
+    done: list[Migration] = []
+    with _session(connection, target):
         todo = plan.to_undo(migrations, ledger.read(connection), to, target)
-        before()
-        for migration in todo:
-            with guarded(connection, migration.name):
-                Body(migration).step("downgrade")(connection)
-            ledger.remove(connection, migration.version)
-        kept = migrations[: todo[-1].version - 1]
-        if read_schema(connection) != expected_schema(kept):
-            raise MigrationError(
-                "roll back",
-                todo[-1].name,
-                f"its downgrade does not restore the schema of version {len(kept)}",
-                hint="write the downgrade, or restore a backup",
-            )
-    return todo
+        goal = todo[-1].version - 1
+        bodies = {migration.version: _Loaded(migration, "downgrade") for migration in todo}
+        schemas = expected_schemas(migrations[: todo[0].version], first=goal)
+        while todo:
+            with _transaction(connection):
+                applied = ledger.read(connection)
+                todo = plan.to_undo(migrations, applied, goal, target) if len(applied) > goal else ()
+                if todo and not done:
+                    before()
+                if todo:
+                    with step(progress, f"{todo[0].name} {len(done) + 1}/{len(done) + len(todo)}"):
+                        body = bodies.get(todo[0].version) or _Loaded(todo[0], "downgrade")
+                        run_guarded(connection, body.migration, body.function)
+                        ledger.remove(connection, body.migration.version)
+                        _check_restored(connection, body.migration, schemas[body.migration.version - 1])
+            done += todo[:1]
+            todo = todo[1:]
+    return tuple(done)
 
 
 def expected_schema(migrations: Sequence[Migration]) -> list[tuple[str, str]]:
     """Return the schema that these migrations make from nothing."""
+    return expected_schemas(migrations, first=len(migrations))[len(migrations)]
+
+
+def expected_schemas(migrations: Sequence[Migration], *, first: int) -> dict[int, list[tuple[str, str]]]:
+    """Return the schema of each version from ``first`` to the last of these migrations."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         ledger.create(connection)
-        apply_pending(connection, migrations, ":memory:", lambda: None)
-        return read_schema(connection)
+        schemas = {}
+        for version in range(first, len(migrations) + 1):
+            apply_pending(connection, migrations[:version], ":memory:", lambda: None)
+            schemas[version] = read_schema(connection)
+        return schemas
     finally:
         connection.close()
-
-
-@contextmanager
-def _exclusive(connection: sqlite3.Connection, target: object) -> Iterator[None]:
-    """Hold the write lock with foreign keys off: SQLite lets nobody switch them off inside a transaction."""
-    foreign_keys = connection.execute("PRAGMA foreign_keys").fetchone()[0]
-    connection.execute("PRAGMA foreign_keys=OFF")
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    except DRIVER_ERRORS as error:
-        raise translate(error, "migrate", target) from error
-    finally:
-        connection.execute(f"PRAGMA foreign_keys={foreign_keys}")
-
-
-def _upgrade(connection: sqlite3.Connection, migration: Migration) -> None:
-    start = perf_counter()
-    with guarded(connection, migration.name):
-        body = Body(migration)
-        body.step("upgrade")(connection)
-    record(connection, migration, body, start)
 
 
 def record(connection: sqlite3.Connection, migration: Migration, body: Body, start: float) -> None:
@@ -136,3 +145,77 @@ def record(connection: sqlite3.Connection, migration: Migration, body: Body, sta
             min_reader=body.min_reader or VERSION,
         ),
     )
+
+
+class _Loaded:
+    """A migration whose file was run and has what is needed of it.
+
+    Raises:
+        MigrationError: it has not, or cannot be run.
+
+    """
+
+    def __init__(self, migration: Migration, step: Literal["upgrade", "downgrade"]) -> None:
+        self.migration = migration
+        self.body = Body(migration)
+        self.function = self.body.step(step)
+        self.min_reader = self.body.min_reader
+
+
+def _upgrade(connection: sqlite3.Connection, loaded: _Loaded) -> None:
+    start = perf_counter()
+    run_guarded(connection, loaded.migration, loaded.function)
+    record(connection, loaded.migration, loaded.body, start)
+
+
+def _check_restored(connection: sqlite3.Connection, migration: Migration, expected: list[tuple[str, str]]) -> None:
+    found = read_schema(connection)
+    if found == expected:
+        return
+    other = sorted({name for name, _ in set(found) ^ set(expected)})
+    shown = ", ".join(other[:_SHOWN]) + (", …" if len(other) > _SHOWN else "")
+    raise MigrationError(
+        "roll back",
+        migration.name,
+        f"its downgrade does not restore the schema of version {migration.version - 1}: {shown} would differ",
+        hint="write the downgrade, or restore a backup from before it",
+    )
+
+
+@contextmanager
+def _session(connection: sqlite3.Connection, target: object) -> Iterator[None]:
+    """Set the connection up for migrations, and back."""
+    foreign_keys, synchronous = (_pragma(connection, name) for name in ("foreign_keys", "synchronous"))
+    # SQLite lets nobody switch foreign keys inside a transaction; on, a rebuild would empty other tables by a cascade.
+    connection.execute("PRAGMA foreign_keys=OFF")
+    if synchronous == _NORMAL:  # "off" is a copy's that is thrown away
+        connection.execute("PRAGMA synchronous=FULL")
+    level, connection.isolation_level = connection.isolation_level, "DEFERRED"  # see `guard`
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error, "migrate", target) from error
+    finally:
+        with suppress(sqlite3.ProgrammingError):  # a body has closed it
+            connection.isolation_level = level
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            connection.execute(f"PRAGMA foreign_keys={foreign_keys}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock; what was done is committed at the end of the block, or rolled back."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.ProgrammingError):  # a body has closed it, and so rolled back
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise

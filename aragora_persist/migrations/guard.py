@@ -1,94 +1,213 @@
 """What a migration's body may not do, and may not have done when it ends.
 
-While it runs, an authorizer denies every statement that would end our transaction (``executescript`` and ``with conn:``
-commit behind the author's back). When it has run, tables that it did not name must have as many rows as before (a
-rebuild can empty another table by a cascade), and no foreign key may dangle.
+The body gets the connection itself, inside of our transaction and with foreign keys off. While it runs, an authorizer
+denies it by name what would end the transaction (``executescript`` and ``with conn:`` commit behind the author's back),
+reach beyond the file, switch a protection off, or write the ledger; a body that catches the denial is refused as well.
+Nor may it go on when SQLite has rolled back by itself (a full disk, ``ON CONFLICT ROLLBACK``): each of its statements
+would then be a transaction of its own. Leaves out: what it may have lost (``losses``).
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import contextmanager
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import MigrationError
+from aragora_persist.errors import MigrationError, PersistError
+from aragora_persist.migrations import ledger
+from aragora_persist.migrations.losses import Definitions, Touched, check_losses, definitions
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
+    from aragora_persist.migrations.plan import Migration
+
+_OPERATION = "migrate"
 _DENIED = {
     sqlite3.SQLITE_TRANSACTION: "begins or ends a transaction (executescript and `with conn:` do)",
     sqlite3.SQLITE_ATTACH: "attaches another database",
     sqlite3.SQLITE_DETACH: "detaches a database",
 }
-_CHANGES_ROWS = frozenset(
-    (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE)
+_WRITES = frozenset((sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE))
+_REMOVES = frozenset((sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VTABLE))
+_DEFINES = frozenset((sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VTABLE))
+_MAKES_TEMPORARY = frozenset(
+    (
+        *(sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_INDEX),
+        *(sqlite3.SQLITE_CREATE_TEMP_TRIGGER, sqlite3.SQLITE_CREATE_TEMP_VIEW),
+    )
 )
+_PRAGMAS = frozenset(
+    (
+        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"),
+        *("foreign_key_check", "integrity_check", "quick_check"),
+        *("user_version", "application_id", "legacy_alter_table"),
+    )
+)
+"""Those that may be given a value; the others would switch a protection off, or do nothing inside a transaction."""
+_UNAWAITED = (GeneratorType, CoroutineType, AsyncGeneratorType)
+_PROBE = "aragora_guard"
+_ROLLED_BACK = "goes on, or ends as if all were well, after SQLite rolled its transaction back"
+
+
+def run_guarded(
+    connection: sqlite3.Connection, migration: Migration, step: Callable[[sqlite3.Connection], object]
+) -> None:
+    """Run a function of the migration inside the open transaction, and check what it did.
+
+    Raises:
+        MigrationError: it raised, or broke one of the rules; the caller rolls back.
+
+    """
+    before = definitions(connection)
+    rules = _Rules(connection)
+    try:
+        with _as_it_was(connection, rules):
+            result = _called(connection, migration, step)
+    except MigrationError as error:
+        if rules.broken:
+            raise rules.refusal(migration.name) from (error.__cause__ or error)
+        raise
+    if rules.broken:
+        raise rules.refusal(migration.name)
+    if isinstance(result, _UNAWAITED):
+        raise MigrationError(_OPERATION, migration.name, "returns a generator or a coroutine: nothing of that ran")
+    _check_left(connection, migration, rules, before)
+
+
+class _Rules:
+    """The authorizer: SQLite asks it about all that a statement is going to do, when the statement is compiled."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.broken: list[str] = []
+        self.touched = Touched()
+        self.temporary = False
+        self.legacy = False
+        self.asked = False
+
+    def __call__(self, action: int, first: str | None, second: str | None, schema: str | None, via: str | None) -> int:
+        self.asked = True
+        problem = self._problem(action, first, second)
+        if problem:
+            self.broken.append(problem)
+            return sqlite3.SQLITE_DENY
+        if action in _MAKES_TEMPORARY:
+            self.temporary = True
+        elif schema != "temp" and first is not None:
+            self._note(action, first, second, via)
+        return sqlite3.SQLITE_OK
+
+    def refusal(self, name: str) -> MigrationError:
+        return MigrationError(_OPERATION, name, self.broken[0], hint="use conn.execute, statement by statement")
+
+    def _problem(self, action: int, first: str | None, second: str | None) -> str:
+        # Outside of the transaction every statement is denied, and the next ones are not even begun by Python: with an
+        # isolation level (see `apply`), it would have to BEGIN for them, and that is denied too.
+        if not self._connection.in_transaction:
+            return _ROLLED_BACK
+        if action in _DENIED:
+            return _DENIED[action]
+        if action == sqlite3.SQLITE_PRAGMA and second is not None and str(first).lower() not in _PRAGMAS:
+            return f"sets PRAGMA {first}"
+        if first == ledger.TABLE and (action in _WRITES or action in _DEFINES):
+            return f"writes {ledger.TABLE}, the ledger"
+        if action == sqlite3.SQLITE_ALTER_TABLE and second == ledger.TABLE:
+            return f"alters {ledger.TABLE}, the ledger"
+        return ""
+
+    def _note(self, action: int, first: str, second: str | None, via: str | None) -> None:
+        touched = self.touched
+        if action in _WRITES or action in _DEFINES:
+            if not first.startswith("sqlite_"):
+                (touched.named if via is None else touched.by_triggers).add(first.lower())
+                touched.removes = touched.removes or action in _REMOVES or via is not None
+        elif action == sqlite3.SQLITE_ALTER_TABLE and second is not None:
+            touched.altered.add(second.lower())
+        elif action == sqlite3.SQLITE_DROP_INDEX and second is not None:
+            touched.lost_index.add(second.lower())
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() == "legacy_alter_table" and second is not None:
+            self.legacy = True
 
 
 @contextmanager
-def guarded(connection: sqlite3.Connection, name: str) -> Iterator[None]:
-    """Run one body of the migration ``name`` inside the open transaction.
-
-    Raises:
-        MigrationError: the body broke one of the rules, or raised.
-
-    """
-    before = _row_counts(connection)
-    named: set[str] = set()
-    denied: list[str] = []
-
-    def authorize(action: int, first: str | None, second: str | None, _database: str | None, _via: str | None) -> int:
-        if action in _DENIED:
-            denied.append(_DENIED[action])
-            return sqlite3.SQLITE_DENY
-        if action in _CHANGES_ROWS and first is not None:
-            named.add(first)
-        elif action == sqlite3.SQLITE_ALTER_TABLE and second is not None:
-            named.add(second)
-        return sqlite3.SQLITE_OK
-
-    connection.set_authorizer(authorize)
+def _as_it_was(connection: sqlite3.Connection, rules: _Rules) -> Iterator[None]:
+    """Have the authorizer asked inside of the block; afterwards the connection gives rows and text as before."""
+    row_factory, text_factory = connection.row_factory, connection.text_factory
+    connection.create_function(_PROBE, 0, int)
+    connection.set_authorizer(rules)
     try:
         yield
-    except MigrationError:
-        raise
-    except Exception as error:
-        if not denied:
-            raise MigrationError("migrate", name, f"{type(error).__name__}: {error}") from error
+        rules.asked = False
+        if _is_open(connection) and connection.in_transaction:
+            connection.execute("SELECT 'is the guard still there'")
+            if not rules.asked:
+                rules.broken.append("replaces the authorizer")
     finally:
-        connection.set_authorizer(None)
-    if denied:
-        raise MigrationError("migrate", name, denied[0], hint="use conn.execute, statement by statement")
-    _check_untouched(connection, name, {table: count for table, count in before.items() if table not in named})
-    _check_foreign_keys(connection, name)
+        if _is_open(connection):
+            connection.set_authorizer(None)
+            connection.row_factory, connection.text_factory = row_factory, text_factory
+            if sys.version_info >= (3, 12):
+                connection.autocommit = sqlite3.LEGACY_TRANSACTION_CONTROL
+            if rules.legacy:
+                connection.execute("PRAGMA legacy_alter_table=OFF")
 
 
-def _row_counts(connection: sqlite3.Connection) -> dict[str, int]:
-    tables = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-    )
-    return {name: _count(connection, name) for (name,) in tables.fetchall()}
+def _called(
+    connection: sqlite3.Connection, migration: Migration, step: Callable[[sqlite3.Connection], object]
+) -> object:
+    try:
+        result = step(connection)
+        if isinstance(result, CoroutineType):
+            result.close()  # or Python complains of it, much later
+    except Exception as error:
+        raise _failure(error, migration) from error
+    except SystemExit as error:
+        # A signal's is the process's own end. The body's would be one too, and with an exit code that says "done".
+        if not _raised_in(error.__traceback__, str(migration.path)):
+            raise
+        raise MigrationError(_OPERATION, migration.name, "calls sys.exit") from error
+    return result
 
 
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    quoted = table.replace('"', '""')
-    count: int = connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608 - quoted
-    return count
+def _failure(error: Exception, migration: Migration) -> MigrationError:
+    if isinstance(error, PersistError):
+        problem = f"{error.operation}: {error.target}: {error.problem}"
+        return MigrationError(_OPERATION, migration.name, problem, hint=error.hint)
+    hint = translate(error, _OPERATION, "").hint if isinstance(error, DRIVER_ERRORS) else ""
+    return MigrationError(_OPERATION, migration.name, f"{type(error).__name__}: {error}", hint=hint)
 
 
-def _check_untouched(connection: sqlite3.Connection, name: str, expected: dict[str, int]) -> None:
-    actual = _row_counts(connection)
-    for table, count in expected.items():
-        if actual.get(table) != count:
-            raise MigrationError(
-                "migrate",
-                name,
-                f"table {table}, which it does not name, had {count} rows and has {actual.get(table, 'gone')}",
-            )
+def _raised_in(trace: TracebackType | None, file: str) -> bool:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == file
 
 
-def _check_foreign_keys(connection: sqlite3.Connection, name: str) -> None:
-    row = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if row is not None:
-        raise MigrationError("migrate", name, f"a row of {row[0]} (rowid {row[1]}) refers to no row of {row[2]}")
+def _check_left(connection: sqlite3.Connection, migration: Migration, rules: _Rules, before: Definitions) -> None:
+    name = migration.name
+    if not _is_open(connection):
+        raise MigrationError(_OPERATION, name, "closes the connection")
+    if not connection.in_transaction:
+        raise MigrationError(_OPERATION, name, _ROLLED_BACK)
+    try:
+        connection.create_function(_PROBE, 0, None)  # which SQLite refuses while any statement is still running
+    except sqlite3.OperationalError as error:
+        problem = "leaves a cursor open, which would keep the next migration from its tables"
+        raise MigrationError(_OPERATION, name, problem, hint="read it to its end, or close it") from error
+    if rules.temporary:
+        left = connection.execute("SELECT type, name FROM sqlite_temp_master LIMIT 1").fetchone()
+        if left is not None:
+            raise MigrationError(_OPERATION, name, f"leaves the temporary {left[0]} {left[1]} behind")
+    check_losses(connection, name, rules.touched, before)
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import InvalidValueError, MigrationError, SchemaTooNewError
+from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+_OPERATION = "migrate"
 
 
 class Migration(NamedTuple):
@@ -57,26 +60,25 @@ def pending(migrations: Sequence[Migration], applied: Sequence[Applied], target:
 
     Raises:
         SchemaTooNewError: the ledger knows versions that the folder does not.
-        MigrationError: the ledger has a gap, or an applied file was edited, renamed or replaced since.
+        MigrationError: the ledger has a gap, or an applied file was edited, renamed, renumbered or removed since.
 
     """
-    if len(applied) > len(migrations):
-        raise SchemaTooNewError(
-            "migrate",
-            target,
-            f"has schema {applied[-1].version}, this release knows {len(migrations)}",
-            hint="upgrade aragora-persist",
-        )
+    for expected, row in enumerate(applied, start=1):
+        if row.version != expected:
+            problem = f"its ledger has no version {expected:03d}, but {row.name}"
+            raise MigrationError(
+                _OPERATION, target, problem, hint="restore a backup from before its ledger was changed"
+            )
     for row, migration in zip(applied, migrations, strict=False):
-        if row.version != migration.version:
-            raise MigrationError("migrate", target, f"its ledger has no version {migration.version:03d}")
         if (row.name, row.checksum) != (migration.name, migration.checksum):
             raise MigrationError(
-                "migrate",
+                _OPERATION,
                 target,
-                f"{row.name} was applied, and its file is another one now ({migration.name})",
+                _difference(row, migration, migrations),
                 hint="put the file back as it was, and make the change in a new migration",
             )
+    if len(applied) > len(migrations):
+        raise _newer(applied, len(migrations), target)
     return tuple(migrations[len(applied) :])
 
 
@@ -87,6 +89,8 @@ def to_undo(
 
     Raises:
         InvalidValueError: ``to`` is not below the present version, or there is nothing to undo.
+        SchemaTooNewError: see ``pending``.
+        MigrationError: see ``pending``.
 
     """
     pending(migrations, applied, target)
@@ -97,3 +101,35 @@ def to_undo(
             "roll back", target, f"version {goal} is not below the present version {present}, or not a version"
         )
     return tuple(reversed(migrations[goal:present]))
+
+
+def owner(applied: Sequence[Applied], folders: Mapping[str, Sequence[Migration]]) -> str | None:
+    """Return the database whose migrations the ledger tells of, by their content; None where it is none of them."""
+    for database, migrations in folders.items():
+        known = {migration.checksum for migration in migrations}
+        if any(row.checksum in known for row in applied):
+            return database
+    return None
+
+
+def _difference(row: Applied, here: Migration, migrations: Sequence[Migration]) -> str:
+    """Say what became of the file that the row tells of, where another one has its number ``here``."""
+    if row.name == here.name:
+        return f"{row.name} was applied, and its file was edited since"
+    same = next((one for one in migrations if one.checksum == row.checksum), None)
+    if same is here:
+        return f"{row.name} was applied, and its file is called {here.name} now"
+    if same is not None:
+        return f"{row.name} was applied, and its file is {same.name} now: the migrations were reordered"
+    return f"{row.name} was applied, and its file is gone ({here.name} is in its place)"
+
+
+def _newer(applied: Sequence[Applied], known: int, target: object) -> SchemaTooNewError:
+    newest = applied[-1]
+    unknown = ", ".join(row.name for row in applied[known:])
+    problem = f"has schema {newest.version}, this release ({VERSION}) knows {known} and not {unknown}"
+    if newest.package_version == VERSION:
+        hint = "upgrade aragora-persist, or put the file back: this very release applied it"
+        return SchemaTooNewError(_OPERATION, target, problem, hint=hint)
+    hint = f"upgrade aragora-persist: release {newest.package_version} applied it"
+    return SchemaTooNewError(_OPERATION, target, problem, hint=hint)

@@ -1,33 +1,35 @@
-"""Migrations of database files: status, rehearsal, migrating, rolling back.
+"""Migrations of database files: status, migrating, rolling back.
 
-``python -m aragora_persist.migrations.runner`` is the documented command line over it (``command``).
+``python -m aragora_persist.migrations.runner`` is the documented command line over it (``command``). Leaves out: the
+rehearsal (``rehearsal``), and databases of other programs (``adoption``).
 """
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aragora_persist.databases import find_database
-from aragora_persist.errors import MigrationError, NotFoundError
-from aragora_persist.migrations import ledger, plan
+from aragora_persist.errors import NotFoundError
 from aragora_persist.migrations.apply import apply_pending, undo
-from aragora_persist.migrations.folder import folder_of, load
+from aragora_persist.migrations.progress import no_progress
+from aragora_persist.migrations.snapshots import SnapshotBefore, kept
+from aragora_persist.migrations.standing import Expected, Refused
+from aragora_persist.migrations.turn import turn
 from aragora_persist.settings import Settings
-from aragora_persist.storage.sqlite.connecting import connect_writer
-from aragora_persist.storage.sqlite.files import make_ready, resolve
+from aragora_persist.storage.sqlite.connecting import connect_reader, connect_writer
+from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
 from aragora_persist.storage.sqlite.readonly import open_readonly
-from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    import sqlite3
+    from pathlib import Path
 
+    from aragora_persist.errors import PersistError
     from aragora_persist.migrations.plan import Applied, Migration
+    from aragora_persist.migrations.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,16 @@ class Status:
     applied: tuple[Applied, ...]
     pending: tuple[Migration, ...]
     latest: int
+    state: str
+    """``missing``, ``current``, ``outdated``; or why it is refused: ``foreign`` (not made by this database's
+    migrations), ``newer`` (than this release), ``edited`` (its migrations were, since it had them)."""
+    refusal: PersistError | None = None
+    """What migrating it would raise; nothing is ``pending`` then."""
 
     @property
     def version(self) -> int:
         """The version of its schema; 0 for none."""
         return len(self.applied)
-
-    @property
-    def state(self) -> str:
-        """``missing``, ``current`` or ``outdated``."""
-        if not self.exists:
-            return "missing"
-        return "outdated" if self.pending else "current"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,51 +60,42 @@ class Change:
 
     migrations: tuple[Migration, ...]
     snapshot: Path | None
+    lost: tuple[str, ...] = ()
+    """What a rollback took away with tables and columns, such as "12 rows of table webhooks"."""
 
 
 def status(path: str | os.PathLike[str], database: str, *, folder: Path | None = None) -> Status:
     """Say how the file stands. Strictly read-only: neither it nor a ``-wal`` or ``-shm`` beside it is made or written.
 
     Raises:
-        SchemaTooNewError: it is newer than this release.
-        MigrationError: an applied migration was edited since.
+        MigrationError: this release's own migrations are not in order.
         DamagedError: the file is not a database.
+        StorageError: it cannot be read.
 
     """
     place = resolve(path)
-    migrations = load(folder or folder_of(database))
+    expected = Expected(place, database, folder)
+    latest = len(expected.migrations)
     if not place.exists():
-        return Status(database, place, exists=False, applied=(), pending=migrations, latest=len(migrations))
+        return Status(
+            database, place, exists=False, applied=(), pending=expected.migrations, latest=latest, state="missing"
+        )
     with open_readonly(place) as connection:
-        applied = ledger.read(connection)
-    return Status(
-        database,
-        place,
-        exists=True,
-        applied=applied,
-        pending=plan.pending(migrations, applied, place),
-        latest=len(migrations),
-    )
-
-
-def rehearse(path: str | os.PathLike[str], database: str, *, folder: Path | None = None) -> tuple[Migration, ...]:
-    """Apply what is pending to a copy, and return it; the original is only read.
-
-    Raises:
-        MigrationError: the migrations would be refused or would fail.
-
-    """
-    import tempfile  # noqa: PLC0415 - brings `random` and more, which opening a store does not need
-
-    place = resolve(path)
-    migrations = load(folder or folder_of(database))
-    with tempfile.TemporaryDirectory(prefix="aragora-rehearsal-") as scratch:
-        copy = Path(scratch, place.name)
-        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            if place.exists():
-                with open_readonly(place) as original:
-                    original.backup(connection)
-            return apply_pending(connection, migrations, place, lambda: None)
+        try:
+            applied, pending = expected.judge(connection)
+        except Refused as refused:
+            return Status(
+                database,
+                place,
+                exists=True,
+                applied=refused.applied,
+                pending=(),
+                latest=latest,
+                state=refused.state,
+                refusal=refused.error,
+            )
+    state = "outdated" if pending else "current"
+    return Status(database, place, exists=True, applied=applied, pending=pending, latest=latest, state=state)
 
 
 def migrate(
@@ -114,20 +105,28 @@ def migrate(
     backup: bool = True,
     folder: Path | None = None,
     settings: Settings | None = None,
+    progress: Progress = no_progress,
 ) -> Change:
     """Bring the file up to date; a missing one is made. Applying again does nothing; many at once are safe.
 
+    Where another process migrates the file, it is waited for as long as it lives (``turn``). What is refused, is not
+    even opened for writing.
+
     Raises:
-        MigrationError: a migration was refused or failed; the schema is as it was, and the hint names the snapshot.
+        MigrationError: a migration was refused or failed; those before it stay, and the hint names the snapshot.
         SchemaTooNewError: the file is newer than this release.
         BusyError: the write lock was not had in time.
 
     """
     settings = settings or Settings.from_env()
     place = resolve(path)
+    expected = Expected(place, database, folder)
     make_ready(place)
+    with closing(connect_reader(place, settings.db_timeout_s)) as connection:
+        if not expected.pending(connection):
+            return Change((), None)
     with closing(connect_writer(place, settings.db_timeout_s)) as connection:
-        return migrate_connection(connection, place, database, backup=backup, folder=folder, settings=settings)
+        return _bring_up_to_date(connection, place, expected, settings, progress, backup=backup)
 
 
 def migrate_connection(
@@ -135,19 +134,16 @@ def migrate_connection(
     path: Path | None,
     database: str,
     *,
-    backup: bool = True,
     folder: Path | None = None,
     settings: Settings,
 ) -> Change:
     """Do what ``migrate`` does on a connection in autocommit mode; ``path`` None is a database in memory."""
-    migrations = load(folder or folder_of(database))
-    return _with_snapshot(
-        connection,
-        path if backup else None,
-        database,
-        settings,
-        lambda before: apply_pending(connection, migrations, path or ":memory:", before),
-    )
+    expected = Expected(path, database, folder)
+    if not expected.pending(connection):
+        return Change((), None)
+    if path is None:
+        return Change(apply_pending(connection, expected.migrations, MEMORY, lambda: None), None)
+    return _bring_up_to_date(connection, path, expected, settings, no_progress, backup=True)
 
 
 def rollback(
@@ -158,65 +154,54 @@ def rollback(
     backup: bool = True,
     folder: Path | None = None,
     settings: Settings | None = None,
+    progress: Progress = no_progress,
 ) -> Change:
-    """Undo the migrations above version ``to`` (None: the last one).
+    """Undo the migrations above version ``to`` (None: the last one), after a rehearsal of it on a copy.
 
     Raises:
         NotFoundError: there is no such file.
         InvalidValueError: there is nothing above ``to``.
-        MigrationError: a downgrade is missing, failed, or does not restore the earlier schema; nothing was changed.
+        MigrationError: a downgrade is missing, failed, or does not restore the earlier schema. In the rehearsal:
+            nothing was changed. Afterwards, which takes data that came meanwhile: those undone before it stay undone.
 
     """
+    from aragora_persist.migrations.undoing import rehearse_undo  # noqa: PLC0415 - opening a database never needs it
+
     settings = settings or Settings.from_env()
     place = resolve(path)
     if not place.exists():
         raise NotFoundError("roll back", place, "is not there")
-    migrations = load(folder or folder_of(database))
-    with closing(connect_writer(place, settings.db_timeout_s)) as connection:
-        return _with_snapshot(
-            connection,
-            place if backup else None,
-            database,
-            settings,
-            lambda before: undo(connection, migrations, to, place, before),
-        )
+    expected = Expected(place, database, folder)
+    make_ready(place)
+    with turn(place, settings.db_timeout_s, progress) as told:
+        goal, lost = rehearse_undo(place, expected, to, settings, told)
+        with closing(connect_writer(place, settings.db_timeout_s)) as connection:
+            snapshot = SnapshotBefore(place, database, settings.backup_dir, settings.db_timeout_s)
+            with kept(snapshot, connection):
+                done = undo(connection, expected.migrations, goal, place, snapshot if backup else lambda: None, told)
+    return Change(done, snapshot.path, lost)
 
 
-def _with_snapshot(
+def _bring_up_to_date(
     connection: sqlite3.Connection,
-    path: Path | None,
-    database: str,
+    path: Path,
+    expected: Expected,
     settings: Settings,
-    work: Callable[[Callable[[], None]], tuple[Migration, ...]],
+    progress: Progress,
+    *,
+    backup: bool,
 ) -> Change:
-    """Run ``work``, which calls back under the write lock before its first change: then the snapshot is taken.
-
-    Taken there, it holds exactly what the migrations found, and of many starters only one takes it.
-    """
-    taken: list[Path] = []
+    """Apply what is pending when the turn has come; by then it may be nothing."""
+    snapshot = SnapshotBefore(path, expected.database, settings.backup_dir, settings.db_timeout_s)
 
     def before() -> None:
-        if path is not None and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            taken.append(_snapshot(path, database, settings.backup_dir))
+        expected.pending(connection)  # again, under the lock: another program may have made its tables meanwhile
+        if backup and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            snapshot()
 
-    try:
-        done = work(before)
-    except MigrationError as error:
-        if not taken:
-            raise
-        hint = "; ".join(filter(None, (error.hint, f"a snapshot from before is {taken[0]}")))
-        raise MigrationError(error.operation, error.target, error.problem, hint=hint) from error
-    return Change(done, taken[0] if taken else None)
-
-
-def _snapshot(path: Path, database: str, folder: Path) -> Path:
-    from aragora_persist.backup.files import clean_partials  # noqa: PLC0415 - only where there is something to migrate
-    from aragora_persist.backup.snapshot import snapshot  # noqa: PLC0415 - as above
-
-    clean_partials(folder)  # a killed run leaves the copy that it was making
-    target = folder / f"{find_database(database).name}_{utc_now():%Y%m%d_%H%M%S_%f}_before_migration.db"
-    snapshot(path, target)
-    return target
+    with turn(path, settings.db_timeout_s, progress) as told, kept(snapshot, connection):
+        done = apply_pending(connection, expected.migrations, path, before, told)
+    return Change(done, snapshot.path)
 
 
 if __name__ == "__main__":

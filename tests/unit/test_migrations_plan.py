@@ -8,7 +8,7 @@ import pytest
 
 from aragora_persist.errors import InvalidValueError, MigrationError, SchemaTooNewError
 from aragora_persist.migrations.ledger import readable_by
-from aragora_persist.migrations.plan import Applied, Migration, check_sequence, pending, to_undo
+from aragora_persist.migrations.plan import Applied, Migration, check_sequence, owner, pending, to_undo
 
 
 def migration(version: int, checksum: str = "sum") -> Migration:
@@ -37,13 +37,47 @@ def test_a_newer_database_is_refused() -> None:
         pending(FOUR[:1], [applied(1), applied(2)], "x")
 
 
-def test_an_edited_file_is_refused() -> None:
-    """What was applied must be what is there, by checksum and by name."""
-    with pytest.raises(MigrationError, match="002_step"):
-        pending(FOUR, [applied(1), applied(2, "other")], "x")
-    renamed = Migration(1, "001_other", "sum", Path("nowhere"), b"")
-    with pytest.raises(MigrationError, match="001_other"):
-        pending([renamed], [applied(1)], "x")
+def test_the_release_that_is_needed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the migrations that are unknown; where this very release applied them, a file of its own is missing."""
+    rows = [applied(1), applied(2), applied(3)]
+    with pytest.raises(SchemaTooNewError, match=r"not 002_step, 003_step .* put the file back"):
+        pending(FOUR[:1], rows, "x")
+    monkeypatch.setattr("aragora_persist.migrations.plan.VERSION", "0.0.9")
+    with pytest.raises(SchemaTooNewError, match=r"this release \(0.0.9\) .* release 0.1.0 applied it"):
+        pending(FOUR[:1], rows, "x")
+
+
+def test_what_became_of_an_applied_file_is_told() -> None:
+    """Edited, renamed, reordered or gone: by its name and its content."""
+    rows = [applied(1, "one"), applied(2, "two")]
+
+    def refusal(*files: tuple[str, str]) -> str:
+        folder = [
+            Migration(number, f"{number:03d}_{name}", checksum, Path("nowhere"), b"")
+            for number, (name, checksum) in enumerate(files, start=1)
+        ]
+        with pytest.raises(MigrationError) as refused:
+            pending(folder, rows, "x")
+        assert "put the file back" in refused.value.hint
+        return refused.value.problem
+
+    assert refusal(("step", "one"), ("step", "changed")) == "002_step was applied, and its file was edited since"
+    assert refusal(("other", "one"), ("step", "two")) == "001_step was applied, and its file is called 001_other now"
+    assert refusal(("new", "new"), ("step", "one"), ("step", "two")) == (
+        "001_step was applied, and its file is 002_step now: the migrations were reordered"
+    )
+    assert refusal(("step", "one"), ("other", "new")) == (
+        "002_step was applied, and its file is gone (002_other is in its place)"
+    )
+
+
+def test_the_owner_of_a_ledger_is_known_by_content() -> None:
+    """Every database has a 001_initial: names tell nothing."""
+    folders = {"users": [migration(1, "a"), migration(2, "b")], "elo": [migration(1, "c")]}
+    assert owner([applied(1, "c")], folders) == "elo"
+    assert owner([applied(1, "edited"), applied(2, "b")], folders) == "users"
+    assert owner([applied(1)], folders) is None
+    assert owner([], folders) is None
 
 
 def test_a_ledger_with_a_gap_is_refused() -> None:

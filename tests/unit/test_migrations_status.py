@@ -11,7 +11,8 @@ import pytest
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import InvalidValueError, MigrationError, NotFoundError
 from aragora_persist.migrations.folder import latest_version
-from aragora_persist.migrations.runner import migrate, rehearse, rollback, status
+from aragora_persist.migrations.rehearsal import rehearse
+from aragora_persist.migrations.runner import migrate, rollback, status
 from tests.unit.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class TestRehearse:
         """It says what would be applied, and not a byte has changed."""
         workshop.write(2, 'conn.execute("DROP TABLE children")')
         before = {file.name: file.read_bytes() for file in workshop.path.parent.iterdir()}
-        assert [step.name for step in rehearse(workshop.path, "users", folder=workshop.folder)] == ["002_step"]
+        done = rehearse(workshop.path, "users", folder=workshop.folder).migrations
+        assert [step.migration.name for step in done] == ["002_step"]
         assert {file.name: file.read_bytes() for file in workshop.path.parent.iterdir()} == before
 
     def test_finds_what_would_fail(self, workshop: Workshop) -> None:
@@ -44,8 +46,8 @@ class TestRehearse:
 
     def test_makes_no_missing_file(self, tmp_path: Path) -> None:
         """For a database that is not there, the whole list is rehearsed on nothing."""
-        steps = rehearse(tmp_path / "data" / "users.db", "users")
-        assert [step.version for step in steps] == list(range(1, latest_version("users") + 1))
+        steps = rehearse(tmp_path / "data" / "users.db", "users").migrations
+        assert [step.migration.version for step in steps] == list(range(1, latest_version("users") + 1))
         assert list(tmp_path.iterdir()) == []
 
 
@@ -72,20 +74,68 @@ class TestRollback:
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', 'conn.execute("DROP TABLE more")')
         workshop.write(3, 'conn.execute("CREATE TABLE most (a)")', 'conn.execute("DROP TABLE most")')
         workshop.migrate()
-        change = workshop.rollback(to=0)
+        told: list[str] = []
+        change = rollback(
+            workshop.path, "users", to=0, folder=workshop.folder, settings=workshop.settings, progress=told.append
+        )
         assert [step.version for step in change.migrations] == [3, 2, 1]
+        steps = ["003_step 1/3", "002_step 2/3", "001_step 3/3"]
+        assert told == [*(f"rehearsing {step}" for step in steps), *steps]
         assert status(workshop.path, "users", folder=workshop.folder).version == 0
         assert [step.version for step in workshop.migrate().migrations] == [1, 2, 3]
 
+    def test_tells_what_goes_with_it(self, workshop: Workshop) -> None:
+        """Rows of tables, values of columns, and rows that a downgrade deletes; what is empty is no loss."""
+        workshop.write(
+            2,
+            'conn.execute("CREATE TABLE more (a)")\nconn.execute("INSERT INTO more VALUES (1), (2)")\n'
+            'conn.execute("CREATE TABLE most (a)")\n'
+            'conn.execute("ALTER TABLE parents ADD COLUMN age INTEGER")\n'
+            'conn.execute("ALTER TABLE parents ADD COLUMN height INTEGER")\n'
+            'conn.execute("UPDATE parents SET age = 1 WHERE id = 1")',
+            'conn.execute("DROP TABLE more"); conn.execute("DROP TABLE most")\n'
+            'conn.execute("ALTER TABLE parents DROP COLUMN age")\n'
+            'conn.execute("ALTER TABLE parents DROP COLUMN height")\n'
+            'conn.execute("DELETE FROM children WHERE id = 10")',
+        )
+        workshop.migrate()
+        assert sorted(workshop.rollback().lost) == [
+            "1 row of table children",
+            "1 value of column parents.age",
+            "2 rows of table more",
+        ]
+        assert workshop.migrate().lost == ()
+
     @pytest.mark.parametrize("down", [None, "pass", 'conn.execute("DROP TABLE children")', "raise ValueError"])
     def test_is_refused_when_it_does_not_restore(self, workshop: Workshop, down: str | None) -> None:
-        """A missing, empty, wrong or failing downgrade changes nothing."""
+        """A missing, empty, wrong or failing downgrade changes nothing, and the way out names the snapshot."""
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', down)
-        workshop.migrate()
-        before = workshop.content()
-        with pytest.raises(MigrationError):
+        snapshot = workshop.migrate().snapshot
+        before = workshop.files()
+        with pytest.raises(MigrationError) as refused:
             workshop.rollback()
-        assert workshop.content() == before
+        assert refused.value.hint == f"nothing was changed; write the downgrade, or restore {snapshot}"
+        assert workshop.files() == before
+
+    def test_says_what_would_differ(self, workshop: Workshop) -> None:
+        """By name; without a snapshot of that version, the way out is a backup."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', "pass")
+        workshop.migrate()
+        for path in workshop.settings.backup_dir.iterdir():
+            path.unlink()
+        with pytest.raises(MigrationError, match="schema of version 1: more would differ") as refused:
+            workshop.rollback()
+        assert "a backup from before it (aragora-persist backups)" in refused.value.hint
+
+    def test_refuses_several_steps_as_a_whole(self, workshop: Workshop) -> None:
+        """Where the second step back would fail, the first is not made either."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', "pass")
+        workshop.write(3, 'conn.execute("CREATE TABLE most (a)")', 'conn.execute("DROP TABLE most")')
+        workshop.migrate()
+        before = workshop.files()
+        with pytest.raises(MigrationError, match="002_step: its downgrade does not restore"):
+            workshop.rollback(to=1)
+        assert workshop.files() == before
 
     def test_needs_something_to_undo(self, workshop: Workshop) -> None:
         """Neither a missing file nor an empty ledger is made or changed."""
@@ -123,16 +173,14 @@ class TestStatus:
         assert [row.name for row in outdated.applied] == ["001_step"]
 
     def test_makes_nothing(self, workshop: Workshop) -> None:
-        """Neither the folder, nor the file, nor anything beside it."""
+        """Neither the folder, nor the file, nor anything beside it; also while somebody has the file open."""
         status(workshop.root / "none" / "users.db", "users")
         status(workshop.path, "users", folder=workshop.folder)
         assert not (workshop.root / "none").exists()
         assert [file.name for file in workshop.path.parent.iterdir()] == ["aragora_users.db"]
-
-    def test_a_foreign_ledger_is_refused(self, tmp_path: Path) -> None:
-        """A table of the same name with other columns is another program's."""
-        path = tmp_path / "users.db"
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE schema_version (module TEXT, version INTEGER)")
-        with pytest.raises(MigrationError, match="another program"):
-            status(path, "users")
+        with closing(sqlite3.connect(workshop.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM children")
+            before = workshop.files()
+            assert status(workshop.path, "users", folder=workshop.folder).state == "current"
+            assert workshop.files() == before

@@ -56,9 +56,17 @@ class Workshop:
         """Undo."""
         return rollback(self.path, "users", to=to, folder=self.folder, settings=self.settings)
 
-    def content(self, path: Path | None = None) -> tuple[object, ...]:
-        """Return the schema and every row of every table."""
-        with closing(sqlite3.connect(path or self.path)) as connection:
+    def files(self) -> dict[str, bytes]:
+        """Return the bytes of every file beside the database and below."""
+        place = self.path.parent
+        return {str(file.relative_to(place)): file.read_bytes() for file in place.rglob("*") if file.is_file()}
+
+    def content(self, path: Path | None = None) -> tuple[list[tuple[str, str]], dict[str, list[tuple[object, ...]]]]:
+        """Return the schema and every row of every table; nothing where there is no file."""
+        path = path or self.path
+        if not path.exists():
+            return [], {}
+        with closing(sqlite3.connect(path)) as connection:
             schema = read_schema(connection)
             tables = [name for name, sql in schema if sql.startswith("CREATETABLE")]
             return schema, {table: connection.execute(f'SELECT * FROM "{table}"').fetchall() for table in tables}
