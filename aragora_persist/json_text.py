@@ -10,9 +10,15 @@ import json
 import math
 import re
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from aragora_persist.errors import InvalidValueError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # see below
+"""Read the value that begins at a place of a text, and return it with its end: the C part of ``loads`` alone."""
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _SUSPICIOUS = re.compile(r"\\u0000|[\ud800-\udfff]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -24,6 +24,8 @@ def to_text(moment: datetime, *, field: str = "timestamp") -> str:
             9999.
 
     """
+    if moment.tzinfo is UTC:  # the usual case, sooner done
+        return moment.isoformat("T", "microseconds")[: -len("+00:00")] + "Z"
     if moment.utcoffset() is None:
         raise InvalidValueError(
             "time", field, "has no time zone", hint="pass an aware datetime, such as datetime.now(UTC)"

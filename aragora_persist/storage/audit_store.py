@@ -16,7 +16,7 @@ from aragora_persist.settings import Settings
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.audit import erasure, export, retention, tree
 from aragora_persist.storage.audit.append import LastSeen, append, append_one, read_state
-from aragora_persist.storage.audit.entries import AuditEntry, NewEntry, draft, entry_of
+from aragora_persist.storage.audit.entries import AuditEntry, NewEntry, draft, entry_of, new_entry
 from aragora_persist.storage.audit.heads import TreeHead
 from aragora_persist.storage.audit.leaf import COLUMNS
 from aragora_persist.storage.audit.proofs import InclusionProof, check_inclusion, prove
@@ -107,7 +107,7 @@ class AuditStore(Store):
             ConflictError: the event key was used for another event.
 
         """
-        new = NewEntry(
+        new = new_entry(
             action,
             user_id,
             org_id,

@@ -17,7 +17,7 @@ from aragora_persist.errors import InvalidValueError
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 LONGEST_ID = 255
 LONGEST_NAME = 1_000
@@ -47,6 +47,16 @@ def text(operation: str, field: str, value: object, *, longest: int = LONGEST_TE
     if problem := json_text.unstorable(value):
         raise InvalidValueError(operation, field, problem)
     return value
+
+
+def plain(texts: Sequence[object]) -> bool:
+    """Whether these are texts that no rule of any field can refuse, at a fraction of the time of asking each rule."""
+    try:
+        together = "\0".join(texts)  # type: ignore[arg-type] # what is no text is caught
+    except TypeError:
+        return False
+    short = len(together) <= LONGEST_ID and together.isascii()
+    return short and together.count("\0") == len(texts) - 1 and "" not in texts
 
 
 def ident(operation: str, field: str, value: object) -> str:

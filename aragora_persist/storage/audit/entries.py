@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Row
 
-LONGEST_ADDRESS = 255
-LONGEST_AGENT = 10_000
+_LONGEST = {"resource_id": checks.LONGEST_NAME, "ip_address": 255, "user_agent": 10_000}
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
@@ -62,6 +60,7 @@ class AuditEntry:
     erased_at: datetime | None
 
 
+new_entry = builder(NewEntry)
 _entry = builder(AuditEntry)
 
 
@@ -106,20 +105,11 @@ def draft_own(operation: str, new: NewEntry, now: datetime) -> Draft:
         # An entry of the future would keep all that follow it from ever being old enough to be removed.
         raise InvalidValueError(operation, "timestamp", "lies in the future")
     encoded, details = _details(operation, new.details)
-    unsalted = AuditRow(
-        None,
-        stored_timestamp,
-        _ident_or_none(operation, "user_id", new.user_id),
-        _ident_or_none(operation, "org_id", new.org_id),
-        checks.ident(operation, "action", new.action),
-        _ident_or_none(operation, "resource_type", new.resource_type),
-        _text_or_none(operation, "resource_id", new.resource_id, checks.LONGEST_NAME),
-        encoded,
-        _text_or_none(operation, "ip_address", new.ip_address, LONGEST_ADDRESS),
-        _text_or_none(operation, "user_agent", new.user_agent, LONGEST_AGENT),
-        _ident_or_none(operation, "event_key", new.event_key),
-    )
-    row = salted(unsalted)
+    before = (new.user_id, new.org_id, new.action, new.resource_type, new.resource_id)
+    behind = (new.ip_address, new.user_agent, new.event_key)
+    if not checks.plain([text for text in before + behind if text is not None] + [new.action]):
+        _check_texts(operation, new)
+    row = salted(AuditRow(None, stored_timestamp, *before, encoded, *behind))
     return Draft(row, content_of(row), stored_time(stored_timestamp, "new entry", "timestamp"), details)
 
 
@@ -169,12 +159,14 @@ def row_of(entry: AuditEntry) -> AuditRow:
     )
 
 
-def _ident_or_none(operation: str, name: str, value: str | None) -> str | None:
-    return None if value is None else checks.ident(operation, name, value)
-
-
-def _text_or_none(operation: str, name: str, value: str | None, longest: int) -> str | None:
-    return None if value is None else checks.text(operation, name, value, longest=longest)
+def _check_texts(operation: str, new: NewEntry) -> None:
+    checks.ident(operation, "action", new.action)
+    for name in ("user_id", "org_id", "resource_type", "event_key"):
+        if getattr(new, name) is not None:
+            checks.ident(operation, name, getattr(new, name))
+    for name, longest in _LONGEST.items():
+        if getattr(new, name) is not None:
+            checks.text(operation, name, getattr(new, name), longest=longest)
 
 
 def _details(operation: str, details: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
@@ -182,7 +174,7 @@ def _details(operation: str, details: dict[str, Any] | None) -> tuple[str, dict[
     if details is None or details == {}:
         return "{}", {}
     encoded = checks.json_object(operation, "details", details)
-    read_back: dict[str, Any] = json.loads(encoded)
+    read_back: dict[str, Any] = json_text.scan(encoded, 0)[0]
     if read_back != details and json_text.encode(read_back, operation=operation, field="details") != encoded:
         raise InvalidValueError(operation, "details", "has keys that are not told apart as text, such as 1 and '1'")
     return encoded, read_back
