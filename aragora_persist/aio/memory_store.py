@@ -61,17 +61,19 @@ class AsyncMemoryStore(AsyncStore[MemoryStore]):
         """
         return await self._write(self.blocking.access, memory_id, durability=durability)
 
-    async def record_outcome(self, memory_id: str, *, success: bool) -> Memory:
+    async def record_outcome(self, memory_id: str, *, success: bool, event_key: str | None = None) -> Memory:
         """Note whether the memory proved right, which changes surprise and stability and may move it; return it.
 
-        Each call counts. Who is not told the end of one (``OutcomeUnknownError``) compares the counts before another.
+        Each call counts. Who may have to repeat one gives it an ``event_key``: within 30 days, the outcome of this key
+        counts once.
 
         Raises:
             NotFoundError: there is no such memory.
-            InvalidValueError: ``success`` is no bool.
+            ConflictError: another outcome, or one of another memory, was noted with this key.
+            InvalidValueError: ``success`` is no bool, or the key breaks a rule.
 
         """
-        return await self._write(self.blocking.record_outcome, memory_id, success=success)
+        return await self._write(self.blocking.record_outcome, memory_id, success=success, event_key=event_key)
 
     async def list_memories(
         self, tier: str | None = None, *, containing: str | None = None, limit: int = 100, after: str | None = None
@@ -179,7 +181,7 @@ class AsyncMemoryStore(AsyncStore[MemoryStore]):
     async def sweep(self) -> Swept:
         """Archive what was forgotten, move what is due, archive what is beyond the caps; return how much of each.
 
-        In batches, each its own transaction; it may be stopped and started again at any time. Each memory moves by one
-        tier at most.
+        Old keys of outcomes go, too. In batches, each its own transaction; it may be stopped and started again at any
+        time. Each memory moves by one tier at most.
         """
         return await self._write(self.blocking.sweep)

@@ -125,20 +125,28 @@ class MemoryStore(Store):
             "memory.access", partial(memory_changes.access, memory_id, self._clock()), tx, durability=durability
         )
 
-    def record_outcome(self, memory_id: str, *, success: bool, tx: Transaction | None = None) -> Memory:
+    def record_outcome(
+        self, memory_id: str, *, success: bool, event_key: str | None = None, tx: Transaction | None = None
+    ) -> Memory:
         """Note whether the memory proved right, which changes surprise and stability and may move it; return it.
 
-        Each call counts. Who is not told the end of one (``OutcomeUnknownError``) compares the counts before another.
+        Each call counts. Who may have to repeat one gives it an ``event_key``: within 30 days, the outcome of this key
+        counts once.
 
         Raises:
             NotFoundError: there is no such memory.
-            InvalidValueError: ``success`` is no bool.
+            ConflictError: another outcome, or one of another memory, was noted with this key.
+            InvalidValueError: ``success`` is no bool, or the key breaks a rule.
 
         """
         operation = "memory.record_outcome"
         checks.ident(operation, "memory_id", memory_id)
-        checks.flag(operation, "success", success)
-        return self._write(operation, partial(memory_changes.record_outcome, memory_id, success, self._clock()), tx)
+        outcome = memory_changes.Outcome(
+            memory_id,
+            checks.flag(operation, "success", success),
+            None if event_key is None else checks.ident(operation, "event_key", event_key),
+        )
+        return self._write(operation, partial(memory_changes.record_outcome, outcome, self._clock()), tx)
 
     def list_memories(
         self, tier: str | None = None, *, containing: str | None = None, limit: int = 100, after: str | None = None
@@ -274,8 +282,8 @@ class MemoryStore(Store):
     def sweep(self) -> Swept:
         """Archive what was forgotten, move what is due, archive what is beyond the caps; return how much of each.
 
-        In batches, each its own transaction; it may be stopped and started again at any time. Each memory moves by one
-        tier at most.
+        Old keys of outcomes go, too. In batches, each its own transaction; it may be stopped and started again at any
+        time. Each memory moves by one tier at most.
         """
         now = self._clock()
 
@@ -288,6 +296,7 @@ class MemoryStore(Store):
                     done += some
             return done
 
+        self._in_batches("memory.sweep", partial(memory_changes.forget_outcomes, now, _BATCH))
         # Demotions from the slowest on and promotions from the fastest on, so that what has moved is not met again.
         return Swept(
             expired=run(memory_sweep.expire, TIERS),

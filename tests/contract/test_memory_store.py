@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.contract.backends",)
 
-TABLES = ("memories", "memory_archive", "tier_transitions", "red_line_events", "tier_counts")
+TABLES = ("memories", "memory_archive", "tier_transitions", "red_line_events", "tier_counts", "memory_outcomes")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20) | st.sampled_from(["x" * 255, "x" * 256])
 NOTHING = Swept(0, 0, 0, 0)
 
@@ -176,6 +176,43 @@ def test_outcomes_teach_and_move(memories: MemoryStore, clock: Clock) -> None:
     assert list(memories.iter_transitions("m1")) == [TierTransition("m1", "fast", "medium", "demotion", moved_at)]
     third = memories.record_outcome("m1", success=False)
     assert (third.success_count, third.failure_count) == (2, 1)
+
+
+def test_an_outcome_with_a_key_counts_once(memories: MemoryStore, clock: Clock) -> None:
+    """Told again it changes nothing; its key stands for no other outcome; one that failed has not been noted."""
+    with pytest.raises(NotFoundError):
+        memories.record_outcome("m1", success=True, event_key="k1")
+    memories.add("a fact", memory_id="m1")
+    memories.add("another", memory_id="m2")
+    first = memories.record_outcome("m1", success=True, event_key="k1")
+    clock.advance(minutes=5)
+    before = everything(memories)
+    assert memories.record_outcome("m1", success=True, event_key="k1").success_count == first.success_count == 1
+    for other, success in (("m1", False), ("m2", True)):
+        with pytest.raises(ConflictError, match="event_key"):
+            memories.record_outcome(other, success=success, event_key="k1")
+    assert everything(memories) == before
+    assert memories.record_outcome("m1", success=True, event_key="k2").success_count == 2
+    assert memories.record_outcome("m1", success=True).success_count == 3
+
+
+def test_keys_of_outcomes_are_forgotten_when_they_are_old(
+    memories: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep after 30 days takes them all, in whatever batches, and no younger one."""
+    monkeypatch.setattr("aragora_persist.storage.memory_store._BATCH", 2)
+    memories.add("a fact", memory_id="m1")
+    memories.mark_red_line("m1", "stays")
+    for number in range(5):
+        memories.record_outcome("m1", success=True, event_key=f"old-{number}")
+    clock.advance(days=30)
+    memories.record_outcome("m1", success=True, event_key="young")
+    memories.sweep()
+    assert memories.record_outcome("m1", success=True, event_key="old-0").success_count == 6
+    clock.advance(seconds=1)
+    memories.sweep()
+    assert memories.record_outcome("m1", success=True, event_key="young").success_count == 6
+    assert memories.record_outcome("m1", success=True, event_key="old-0").success_count == 7
 
 
 def test_a_surprise_promotes_after_the_cooldown(memories: MemoryStore, clock: Clock) -> None:
@@ -400,7 +437,7 @@ def test_a_transaction_of_the_caller_decides(memories: MemoryStore) -> None:
         raise RuntimeError
 
     assert everything(memories) == before
-    assert [len(table) for table in before] == [1, 0, 0, 1, 1]
+    assert [len(table) for table in before] == [1, 0, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -426,7 +463,7 @@ def test_a_bad_memory_is_refused(memories: MemoryStore, arguments: dict[str, Any
     with pytest.raises(InvalidValueError) as refused:
         memories.add(**{"content": "a fact", **arguments})
     assert refused.value.target == field
-    assert everything(memories) == [[], [], [], [], []]
+    assert everything(memories) == [[] for _ in TABLES]
 
 
 def test_other_bad_values_are_refused(memories: MemoryStore) -> None:
@@ -437,6 +474,7 @@ def test_other_bad_values_are_refused(memories: MemoryStore) -> None:
         lambda: memories.get(""),
         lambda: memories.access(5),  # type: ignore[arg-type] # the test
         lambda: memories.record_outcome("m1", success=1),  # type: ignore[arg-type] # the test
+        lambda: memories.record_outcome("m1", success=True, event_key="a\0b"),
         lambda: memories.mark_red_line("m1", ""),
         lambda: memories.mark_red_line("m1", None),  # type: ignore[arg-type] # the test
         lambda: memories.lift_red_line("m1", "x" * 1001),
@@ -510,7 +548,7 @@ def test_any_text_and_number_is_stored_exactly_or_refused(memories: MemoryStore)
         try:
             memory = memories.add(content, memory_id=memory_id, importance=importance, metadata=metadata)
         except InvalidValueError:
-            assert everything(memories) == [[], [], [], [], []]
+            assert everything(memories) == [[] for _ in TABLES]
             return
         assert not any(unstorable(text) for text in texts)
         assert (memory.content, memory.id, memory.importance, memory.metadata) == (

@@ -29,6 +29,13 @@ CREATE TABLE memory_archive (
     archived_at TEXT NOT NULL
 , surprise REAL NOT NULL DEFAULT 0, stability REAL NOT NULL DEFAULT 0, success_count INTEGER NOT NULL DEFAULT 0, failure_count INTEGER NOT NULL DEFAULT 0, access_count INTEGER NOT NULL DEFAULT 0, red_line INTEGER NOT NULL DEFAULT 0, last_accessed_at TEXT, tier_changed_at TEXT);
 
+CREATE TABLE memory_outcomes (
+    event_key TEXT PRIMARY KEY,
+    memory_id TEXT NOT NULL,
+    success INTEGER NOT NULL CHECK (success IN (0, 1)),
+    recorded_at TEXT NOT NULL
+);
+
 CREATE TABLE red_line_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     memory_id TEXT NOT NULL,
@@ -65,6 +72,8 @@ CREATE INDEX idx_memories_strength ON memories(tier, strength, id);
 CREATE INDEX idx_memories_updated ON memories(tier, updated_at);
 
 CREATE INDEX idx_archive_archived ON memory_archive(archived_at);
+
+CREATE INDEX idx_memory_outcomes_recorded ON memory_outcomes(recorded_at);
 
 CREATE INDEX idx_red_line_events_memory ON red_line_events(memory_id, id);
 

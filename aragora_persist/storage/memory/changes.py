@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import ConflictError, NotFoundError
 from aragora_persist.storage.memory.moves import (
@@ -30,6 +31,20 @@ _ADD = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ADDED = "SELECT content, importance, metadata FROM memories WHERE id = ?"
+_FORGET_OUTCOMES = """
+    DELETE FROM memory_outcomes WHERE event_key IN (
+        SELECT event_key FROM memory_outcomes WHERE recorded_at < ? ORDER BY recorded_at LIMIT ?
+    )
+"""
+_OUTCOMES_KEPT = timedelta(days=30)
+
+
+class Outcome(NamedTuple):
+    """Whether a memory proved right; ``success`` is 0 or 1."""
+
+    memory_id: str
+    success: int
+    event_key: str | None
 
 
 def add(row: Row, tier: Tier, now: datetime, tx: Transaction) -> Memory:
@@ -54,18 +69,26 @@ def access(memory_id: str, now: datetime, tx: Transaction) -> Memory:
     return existing(tx, "memory.access", memory_id, now)
 
 
-def record_outcome(memory_id: str, success: bool, now: datetime, tx: Transaction) -> Memory:  # noqa: FBT001 - a partial's
-    """Count an outcome, learn from it, and move the memory where that is due."""
-    operation = "memory.record_outcome"
+def record_outcome(outcome: Outcome, now: datetime, tx: Transaction) -> Memory:
+    """Count an outcome, learn from it, and move the memory where that is due; one that has counted changes nothing."""
+    operation, memory_id = "memory.record_outcome", outcome.memory_id
     memory = existing(tx, operation, memory_id, now)
+    if outcome.event_key is not None and not _is_new(outcome, now, tx):
+        return memory
     tier = tier_named(memory.tier)
     counts = memory.success_count, memory.failure_count
+    success = outcome.success == 1
     surprise, stability = learned(tier, memory.surprise, memory.stability, counts, success=success)
     count = {"success_count": counts[0] + 1} if success else {"failure_count": counts[1] + 1}
     touch(tx, memory, now, surprise=surprise, stability=stability, **count)
     if due := next_tier(tier, surprise, stability, memory.tier_changed_at, now):
         move(tx, memory, *due, now)
     return existing(tx, operation, memory_id, now)
+
+
+def forget_outcomes(now: datetime, some: int, tx: Transaction) -> int:
+    """Forget so many old keys of outcomes, and return how many there were."""
+    return tx.execute(_FORGET_OUTCOMES, (to_text(now - _OUTCOMES_KEPT), some))
 
 
 def mark_red_line(memory_id: str, reason: str, now: datetime, tx: Transaction) -> Memory:
@@ -102,6 +125,20 @@ def delete(memory_id: str, reason: str | None, now: datetime, tx: Transaction) -
             tx.execute(f"DELETE FROM {table} WHERE id = ?", (memory_id,))  # noqa: S608 - as above
             return
     raise NotFoundError(operation, memory_id, "there is no such memory")
+
+
+def _is_new(outcome: Outcome, now: datetime, tx: Transaction) -> bool:
+    """Note the key of an outcome; False when it was noted before."""
+    stored = tx.one("SELECT memory_id, success FROM memory_outcomes WHERE event_key = ?", (outcome.event_key,))
+    if stored is None:
+        tx.execute(
+            "INSERT INTO memory_outcomes (event_key, memory_id, success, recorded_at) VALUES (?, ?, ?, ?)",
+            (outcome.event_key, outcome.memory_id, outcome.success, to_text(now)),
+        )
+    elif stored != outcome[:2]:
+        problem = f"was used for another outcome, of memory {stored[0]!s}"
+        raise ConflictError("memory.record_outcome", "event_key", problem, hint="give each outcome its own key")
+    return stored is None
 
 
 def _set_red_line(operation: str, memory_id: str, action: str, reason: str, now: datetime, tx: Transaction) -> Memory:
