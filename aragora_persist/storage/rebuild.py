@@ -99,7 +99,10 @@ class _Rebuild:
     def run(self, definition: str, copy: str | None) -> int:
         """Do it all and return the number of rows copied."""
         conn = self._conn
-        self._refuse_without_room()
+        path = next(row[2] for row in conn.execute("PRAGMA database_list") if row[1] == "main")
+        if path:
+            folder = Path(path).parent
+            _refuse_without_room(conn, self._table, folder, _free_bytes(folder))
         self._refuse_broken("is in a schema that is broken already: ", "mend it in a migration before")
         old = read_table(conn, self._table)
         companions, sequence = companions_of(conn, self._table), sequence_of(conn, self._table)
@@ -177,26 +180,26 @@ class _Rebuild:
             raise ConflictError(OPERATION, self._table, f"{problem}{error}", hint=hint) from error
         conn.execute(f"DROP TABLE {_PROBE}_renamed")
 
-    def _refuse_without_room(self) -> None:
-        conn = self._conn
-        path = next(row[2] for row in conn.execute("PRAGMA database_list") if row[1] == "main")
-        if not path:
-            return
-        state = os.statvfs(Path(path).parent)
-        free = state.f_bavail * state.f_frsize
-        pages, empty, page_size = (
-            conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+
+def _refuse_without_room(conn: sqlite3.Connection, table: str, folder: Path, free_bytes: int) -> None:
+    pages, empty, page_size = (
+        conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    if free_bytes >= _ROOM_IN_SIZES * (pages - empty) * page_size:
+        return  # room for all of the database: what the table has of it need not be counted
+    needed = _ROOM_IN_SIZES * size_bytes(conn, table)
+    if free_bytes < needed:
+        raise StorageError(
+            OPERATION,
+            table,
+            f"may take {size_text(needed)} in {folder}, which has {size_text(free_bytes)} free",
+            hint="free some space on this file system",
         )
-        if free >= _ROOM_IN_SIZES * (pages - empty) * page_size:
-            return  # room for all of the database: what the table has of it need not be counted
-        needed = _ROOM_IN_SIZES * size_bytes(conn, self._table)
-        if free < needed:
-            raise StorageError(
-                OPERATION,
-                self._table,
-                f"may take {size_text(needed)} in {Path(path).parent}, which has {size_text(free)} free",
-                hint="free some space on this file system",
-            )
+
+
+def _free_bytes(folder: Path) -> int:
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
 
 
 def _refused(table: str, companion: Companion, problem: str) -> ConflictError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import aragora_persist
 from aragora_persist import errors, storage
 from aragora_persist.databases import DATABASES
+from aragora_persist.storage import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,8 +89,10 @@ def reachable(lines: Iterable[str]) -> dict[str, list[str]]:
 
 
 def public_api() -> str:
-    """Return everything public: the package's names, the stores' methods, their records, the errors."""
+    """Return everything public: the names of package and connection API, the stores' methods, records, the errors."""
     sections = {"aragora_persist": sorted(aragora_persist.__all__)}
+    functions = [name for name in sorted(schema.__all__) if inspect.isfunction(getattr(schema, name))]
+    sections["storage.schema"] = [shown(name, getattr(schema, name)) for name in functions]
     for cls in stores():
         sections[cls.__name__] = methods(cls)
     sections |= dict(sorted(reachable(line for lines in sections.values() for line in lines).items()))

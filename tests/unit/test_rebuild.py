@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import ConflictError, InvalidValueError, MisuseError, NotFoundError, PersistError
+from aragora_persist.errors import (
+    ConflictError,
+    InvalidValueError,
+    MisuseError,
+    NotFoundError,
+    PersistError,
+    StorageError,
+)
 from aragora_persist.migrations.progress import step
+from aragora_persist.storage.rebuild import _refuse_without_room
 from aragora_persist.storage.schema import rebuild_table
 from tests.unit.workshop import Workshop
 
@@ -302,6 +310,18 @@ class TestRefused:
         with pytest.raises(MisuseError, match="foreign keys are on"):
             rebuild_table(conn, "users", USERS)
         assert state(conn) == before
+
+
+def test_room_is_asked_for_before(conn: sqlite3.Connection, tmp_path: Path) -> None:
+    """Three times what table and indexes take; where there is that much for the whole file, it is not counted."""
+    conn.execute("INSERT INTO log VALUES (zeroblob(1000000))")
+    (used,) = conn.execute("SELECT sum(pgsize) FROM dbstat").fetchone()
+    (needed,) = conn.execute("SELECT 3 * sum(pgsize) FROM dbstat WHERE name LIKE '%users%'").fetchone()
+    with pytest.raises(StorageError, match=f"may take .* in {tmp_path}, which has .* free"):
+        _refuse_without_room(conn, "users", tmp_path, needed - 1)
+    for enough in (needed, 3 * used):
+        _refuse_without_room(conn, "users", tmp_path, enough)
+    assert 0 < needed < used
 
 
 def test_progress_is_reported(conn: sqlite3.Connection) -> None:
