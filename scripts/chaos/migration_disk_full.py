@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING
 
 from migration_scenes import Scene, content_of, make_scenes, workplace
 from migration_trials import Trial, contents_between, fork, trial, was_killed
-from migration_unprotected import apply_without_transaction
+from migration_unprotected import without_transaction
 from power_loss_recorder import FULL, OK, Event, Recorder
 
 from aragora_persist.errors import PersistError
-from aragora_persist.migrations import runner
 from aragora_persist.migrations.folder import load
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def main() -> int:
         scenes.append(replace(scenes[0], name="dry run", dry_run=True))
         rig = Rig(root)
         if arguments.unprotected:
-            runner.apply_pending = apply_without_transaction
+            without_transaction()
         for scene in scenes:
             rig.run(scene, arguments.every)
     counts: Counter[str] = Counter(runs=rig.runs, refused=rig.refused, wrong=len(rig.wrong))

@@ -29,9 +29,7 @@ from typing import TYPE_CHECKING
 from migration_boundaries import Boundaries
 from migration_scenes import Scene, make_scenes, workplace
 from migration_trials import contents_between, fork, trial, was_killed
-from migration_unprotected import apply_without_transaction
-
-from aragora_persist.migrations import runner
+from migration_unprotected import without_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +120,7 @@ def run(root: Path, arguments: argparse.Namespace) -> Rig:
     every = [(one, boundary) for one in seen for boundary in range(1, len(one.boundaries) + 1)]
     count = len(every) if arguments.kills is None else min(arguments.kills, len(every))
     if arguments.without:
-        runner.apply_pending = apply_without_transaction
+        without_transaction()
     rig = Rig(root)
     for index in range(count):
         rig.kill_at(*every[index * len(every) // count])

@@ -84,8 +84,8 @@ _STEPS: tuple[tuple[str, str], ...] = (
             conn,
             "teams",
             "CREATE TABLE teams (id INTEGER PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0)",
-            "SELECT id, coalesce(name, 'team ' || id), (SELECT count(*) FROM members WHERE team_id = teams.id)"
-            " FROM teams",
+            "SELECT id, coalesce(name, 'team ' || id) AS name,"
+            " (SELECT count(*) FROM members WHERE team_id = teams.id) AS size FROM teams",
         )
         """,
         """

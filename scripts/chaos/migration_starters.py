@@ -21,10 +21,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from migration_scenes import Scene, content_of, nothing, steps_scene, workplace
-from migration_unprotected import apply_what_was_pending
+from migration_unprotected import without_lock
 from starters import race
-
-from aragora_persist.migrations import runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +79,7 @@ def main() -> int:
         scenes = [pending, replace(pending, name="fresh folder", template=nothing(root))]
         rigs = [Rig(scene, root / scene.name, arguments.processes) for scene in scenes]
         if arguments.unprotected:
-            runner.apply_pending = apply_what_was_pending
+            without_lock()
         for rig in rigs:
             rig.run(arguments.rounds)
     failures = [problem for rig in rigs for problem in rig.failures]

@@ -1,11 +1,13 @@
-"""Applying migrations with a protection taken out, to put in the place of the product's: a rig must fail then."""
+"""Puts an applying of migrations with a protection taken out in the place of the product's: a rig must fail then."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from aragora_persist.migrations import ledger, plan
+from aragora_persist.errors import MisuseError
+from aragora_persist.migrations import ledger, plan, runner
 from aragora_persist.migrations.apply import record
 from aragora_persist.migrations.folder import Body
 
@@ -16,47 +18,62 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.plan import Migration
 
 
-def apply_without_transaction(
-    connection: sqlite3.Connection,
-    migrations: Sequence[Migration],
-    target: object,
-    before: Callable[[], object],
-    *_: object,
-) -> tuple[Migration, ...]:
-    """Let every statement commit by itself, the ledger's row as the last."""
-    todo = plan.pending(migrations, ledger.read(connection), target)
-    if todo:
-        before()
-    connection.execute("PRAGMA foreign_keys=OFF")
-    _apply(connection, todo)
-    return todo
+def without_transaction() -> None:
+    """Let every statement of a body commit by itself, and the ledger's row after them."""
 
-
-def apply_what_was_pending(
-    connection: sqlite3.Connection,
-    migrations: Sequence[Migration],
-    target: object,
-    before: Callable[[], object],
-    *_: object,
-) -> tuple[Migration, ...]:
-    """Look at what is pending without the lock under which it is then applied."""
-    todo = plan.pending(migrations, ledger.read(connection), target)
-    connection.execute("PRAGMA foreign_keys=OFF")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    def apply(
+        connection: sqlite3.Connection,
+        migrations: Sequence[Migration],
+        target: object,
+        before: Callable[[], object],
+        *_: object,
+    ) -> tuple[Migration, ...]:
+        todo = plan.pending(migrations, ledger.read(connection), target)
         if todo:
             before()
+        connection.execute("PRAGMA foreign_keys=OFF")
         _apply(connection, todo)
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    return todo
+        return todo
+
+    runner.apply_pending = apply
+
+
+def without_lock() -> None:
+    """Take no turn, and look at what is pending without the lock under which it is then applied."""
+
+    def apply(
+        connection: sqlite3.Connection,
+        migrations: Sequence[Migration],
+        target: object,
+        before: Callable[[], object],
+        *_: object,
+    ) -> tuple[Migration, ...]:
+        todo = plan.pending(migrations, ledger.read(connection), target)
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if todo:
+                before()
+            _apply(connection, todo)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return todo
+
+    runner.apply_pending = apply
+    runner.turn = lambda _path, _timeout_s, progress: nullcontext(progress)
 
 
 def _apply(connection: sqlite3.Connection, todo: Sequence[Migration]) -> None:
     ledger.create(connection)
     for migration in todo:
         body, start = Body(migration), perf_counter()
-        body.step("upgrade")(connection)
+        upgrade = body.step("upgrade")
+        try:
+            upgrade(connection)
+        except MisuseError:  # it rebuilds a table, and asks for a transaction before anything else
+            with connection:
+                connection.execute("BEGIN")
+                upgrade(connection)
         record(connection, migration, body, start)

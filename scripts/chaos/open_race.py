@@ -21,16 +21,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from migration_unprotected import apply_what_was_pending
+from migration_unprotected import without_lock
 from starters import race
 
 from aragora_persist.databases import DATABASES, find_database
-from aragora_persist.migrations import runner
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
-
     from aragora_persist.storage.port import Transaction
 
 _LAST = "9999-12-31T00:00:00.000000Z"
@@ -57,7 +55,7 @@ def main() -> int:
     parser.add_argument("--unprotected", action="store_true")
     arguments = parser.parse_args()
     if arguments.unprotected:
-        runner.apply_pending = apply_what_was_pending
+        without_lock()
     failures: list[str] = []
     rows, start = 0, perf_counter()
     with tempfile.TemporaryDirectory() as folder:
