@@ -80,19 +80,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION, help="show the version and exit")
     parser.set_defaults(nomic_dir=None, verbose=False)
-    _add_shared(parser)
+    add_shared(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for add in (_status, _migrate, _backup, _backups, _restore, _import, _sync, _supabase, _doctor, _serve):
         add(verbs)
     return parser
 
 
-def _add_shared(parser: argparse.ArgumentParser) -> None:
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes."""
     # No defaults here: those of a verb's parser would overwrite what stood before the verb.
     parser.add_argument(
         "--nomic-dir",
         metavar="DIR",
-        type=_text,
+        type=some_text,
         default=argparse.SUPPRESS,
         help="database directory (default: NOMIC_DIR, or ~/.aragora)",
     )
@@ -104,7 +105,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 def _verb(verbs: Verbs, name: str, summary: str, *, module: str = "", json: bool = True) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(module=module or name)
-    _add_shared(parser)
+    add_shared(parser)
     if json:
         parser.add_argument("--json", action="store_true", help="answer in JSON")
     return parser
@@ -115,7 +116,7 @@ def _add_databases(parser: argparse.ArgumentParser) -> None:
         "--db",
         metavar="NAME",
         dest="databases",
-        type=_database,
+        type=database_name,
         action="append",
         help="only this database (repeatable)",
     )
@@ -126,10 +127,9 @@ def _status(verbs: Verbs) -> None:
 
 
 def _migrate(verbs: Verbs) -> None:
-    parser = _verb(verbs, "migrate", "bring databases to this release's schema")
-    parser.add_argument("--db", metavar="NAME", dest="database", type=_database, help="only this database")
-    parser.add_argument("--dry-run", action="store_true", help="rehearse on copies and show what would be done")
-    parser.add_argument("--no-backup", action="store_true", help="take no snapshot before a change")
+    from aragora_persist.migrations.command import add_options  # noqa: PLC0415 - it imports this module
+
+    add_options(_verb(verbs, "migrate", "bring databases to this release's schema"), required=False)
 
 
 def _backup(verbs: Verbs) -> None:
@@ -166,28 +166,28 @@ def _backups(verbs: Verbs) -> None:
 
 def _restore(verbs: Verbs) -> None:
     parser = _verb(verbs, "restore", "put a backup in the place of a database")
-    parser.add_argument("database", metavar="DB", type=_database, help="name of the database, such as users")
+    parser.add_argument("database", metavar="DB", type=database_name, help="name of the database, such as users")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--backup", metavar="ID", type=_text, help="this backup (default: the newest verified one)")
+    which.add_argument("--backup", metavar="ID", type=some_text, help="this backup (default: the newest verified one)")
     which.add_argument(
         "--at", metavar="TIME", type=_moment, help="the newest one taken at or before this ISO 8601 time"
     )
-    parser.add_argument("--to", metavar="PATH", type=_text, help="into this new file, not into the live database")
+    parser.add_argument("--to", metavar="PATH", type=some_text, help="into this new file, not into the live database")
 
 
 def _import(verbs: Verbs) -> None:
     parser = verbs.add_parser("import", help="bring existing records in", description="Bring existing records in.")
-    _add_shared(parser)
+    add_shared(parser)
     sources = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
     git = _verb(
         sources, "git", "turn each commit of a repository into a cycle, on its way to Supabase", module="import_git"
     )
-    git.add_argument("repository", metavar="REPO", type=_text, help="a git repository on this machine")
+    git.add_argument("repository", metavar="REPO", type=some_text, help="a git repository on this machine")
     git.add_argument(
-        "--ref", metavar="REVISION", type=_text, default="HEAD", help="import what this reaches (default: HEAD)"
+        "--ref", metavar="REVISION", type=some_text, default="HEAD", help="import what this reaches (default: HEAD)"
     )
     replay = _verb(sources, "replay", "store a debate's trace file as a replay", module="import_replay")
-    replay.add_argument("file", metavar="FILE", type=_text, help="a trace file (JSON)")
+    replay.add_argument("file", metavar="FILE", type=some_text, help="a trace file (JSON)")
     replay.add_argument("--accept-bad-checksum", action="store_true", help="take a file whose checksum is wrong")
 
 
@@ -207,7 +207,7 @@ def _supabase(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "supabase", help="bring the project's database to this release's schema", description="The project's database."
     )
-    _add_shared(parser)
+    add_shared(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     apply = _verb(actions, "apply", "apply the migrations that are pending", module="supabase")
     apply.add_argument("--dry-run", action="store_true", help="show what would be applied; change nothing")
@@ -231,20 +231,22 @@ def _serve(verbs: Verbs) -> None:
         help="listen on this port; 0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
-        "--backups", metavar="DIR", type=_text, help="show the backups in this folder (default: ARAGORA_BACKUP_DIR)"
+        "--backups", metavar="DIR", type=some_text, help="show the backups in this folder (default: ARAGORA_BACKUP_DIR)"
     )
     parser.add_argument(
         "--probe", action="store_true", help="ask a running service whether it is ready, and exit 0 or 1"
     )
 
 
-def _text(text: str) -> str:
+def some_text(text: str) -> str:
+    """Return an argument that may be anything but empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError("must not be empty")
     return text
 
 
-def _database(text: str) -> str:
+def database_name(text: str) -> str:
+    """Return an argument that is the name of a database."""
     from aragora_persist.databases import find_database  # noqa: PLC0415 - the help needs no registry
     from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
 

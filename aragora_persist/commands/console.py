@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import traceback
@@ -37,9 +38,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 class Progress:
-    """One line on stderr that counts up, where stderr is a terminal; nothing elsewhere. To be used in a ``with``."""
+    """One line on stderr, drawn anew, where stderr is a terminal; nothing elsewhere. To be used in a ``with``."""
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str = "") -> None:
         self._noun = noun
         self._shows = sys.stderr.isatty()
         self._drawn_at = 0.0
@@ -53,11 +54,15 @@ class Progress:
 
     def __call__(self, done: int, total: int) -> None:
         """Show how many are done, ten times a second at most."""
-        now = time.monotonic()
-        if self._shows and now - self._drawn_at > _REDRAW_S:
-            self._drawn_at = now
-            percent = 100 * done // max(total, 1)
-            print(f"\r\x1b[K{done:,} of {total:,} {self._noun} ({percent} %)", end="", file=sys.stderr, flush=True)
+        if time.monotonic() - self._drawn_at > _REDRAW_S:
+            self.tell(f"{done:,} of {total:,} {self._noun} ({100 * done // max(total, 1)} %)")
+
+    def tell(self, text: str) -> None:
+        """Show this now."""
+        if self._shows:
+            self._drawn_at = time.monotonic()
+            width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and stay
+            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
 
 def print_error(error: BaseException, *, subject: str = "", verbose: bool = False) -> None:

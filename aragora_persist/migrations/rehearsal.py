@@ -1,18 +1,76 @@
-"""Rehearsing on a copy what would be done to a database. The original is only read.
+"""Rehearsing migrations on a copy: what would run, how long it takes, which rows it touches, what the schema becomes.
 
-Leaves out: how the copy is made (``storage.sqlite.copying``).
+The original is only read. Leaves out: how the copy is made (``storage.sqlite.copying``), how it is told (``answers``).
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.storage.sqlite.copying import copy_committed
+from aragora_persist.backup.files import scratch_folder
+from aragora_persist.errors import MigrationError, PersistError
+from aragora_persist.migrations import ledger
+from aragora_persist.migrations.apply import apply_pending
+from aragora_persist.migrations.progress import no_progress
+from aragora_persist.migrations.recording import RecordingConnection, Statement
+from aragora_persist.migrations.schema import schema_diff, schema_text
+from aragora_persist.migrations.standing import Expected
+from aragora_persist.storage.sqlite.copying import copy_committed, no_room
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.files import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from aragora_persist.migrations.plan import Migration
+
+
+class Rehearsed(NamedTuple):
+    """One migration, as it went on the copy."""
+
+    migration: Migration
+    duration_ms: float
+    statements: tuple[Statement, ...]
+
+
+class Rehearsal(NamedTuple):
+    """What a run would do: the pending migrations, and a unified diff of the schema's text before and after."""
+
+    migrations: tuple[Rehearsed, ...]
+    diff: tuple[str, ...]
+
+
+def rehearse(
+    path: str | os.PathLike[str],
+    database: str,
+    *,
+    folder: Path | None = None,
+    progress: Callable[[str], None] = no_progress,
+) -> Rehearsal:
+    """Apply what is pending to a copy and tell what happened; the original is only read, a missing one is not made.
+
+    Raises:
+        MigrationError: the migrations would be refused or would fail; the problem names the statement.
+        SchemaTooNewError: the file is newer than this release.
+        StorageError: scratch space has no room for the copy or for the work on it.
+        DamagedError: the file is not a database.
+
+    """
+    place = resolve(path)
+    expected = Expected(place, database, folder)
+    latest = len(expected.migrations)
+    with scratch_copy(place) as copy, _opened(copy, place) as connection:
+        pending, before = expected.pending(connection), schema_text(connection)
+        connection.watch(pending)
+        for migration in pending:
+            _apply(connection, expected.migrations[: migration.version], place, _of_all(progress, latest))
+        names = f"version {latest - len(pending)}", f"version {latest}"
+        return Rehearsal(_rehearsed(connection, pending), schema_diff(before, schema_text(connection), *names))
 
 
 @contextmanager
@@ -27,9 +85,60 @@ def scratch_copy(path: Path) -> Iterator[Path]:
         BusyError: the original is being restored.
 
     """
-    import tempfile  # noqa: PLC0415 - brings `random` and more, which other parts of a migration do not need
-
-    with tempfile.TemporaryDirectory(prefix="aragora-rehearsal-") as scratch:
-        copy = Path(scratch, path.name)
+    with scratch_folder("aragora-rehearsal-") as scratch:
+        copy = scratch / path.name
         copy_committed(path, copy)
         yield copy
+
+
+@contextmanager
+def _opened(copy: Path, place: Path) -> Iterator[RecordingConnection]:
+    """Open the copy as a migration finds its database, but for the waits for the disk: nobody needs it afterwards."""
+    try:
+        with closing(sqlite3.connect(copy, isolation_level=None, factory=RecordingConnection)) as connection:
+            for pragma in ("journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+            yield connection
+    except DRIVER_ERRORS as error:
+        raise translate(error, "rehearse", place) from error
+
+
+def _apply(
+    connection: RecordingConnection, migrations: Sequence[Migration], place: Path, progress: Callable[[str], None]
+) -> None:
+    """Apply the last of these migrations; an error says which statement failed, or that scratch space is full.
+
+    One call for each: an error of several would tell of those that went well as if they had been applied for good.
+    """
+    try:
+        apply_pending(connection, migrations, place, lambda: None, progress)
+    except PersistError as error:
+        if any(_is_full(cause) for cause in _chain(error)):
+            folder = Path(connection.execute("PRAGMA database_list").fetchone()[2]).parent
+            raise no_room(folder, "is full") from error
+        statement = connection.failed_at(_chain(error))
+        if statement is None:
+            raise
+        problem = f"{error.problem}, at the statement {' '.join(statement.split())}"
+        raise MigrationError("rehearse", error.target, problem, hint=error.hint) from error
+
+
+def _of_all(progress: Callable[[str], None], count: int) -> Callable[[str], None]:
+    """Return what is told "003_accounts 3/3" and tells "rehearsing 003_accounts 3/7"."""
+    return lambda text: progress(f"rehearsing {re.sub(r'/[0-9]+', f'/{count}', text, count=1)}")
+
+
+def _rehearsed(connection: RecordingConnection, done: Sequence[Migration]) -> tuple[Rehearsed, ...]:
+    durations = {row.version: row.duration_ms for row in ledger.read(connection)}
+    return tuple(
+        Rehearsed(migration, durations[migration.version], connection.statements(migration)) for migration in done
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the error and its causes."""
+    return [error, *(_chain(error.__cause__) if error.__cause__ is not None else [])]
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

@@ -6,7 +6,12 @@ rehearsal (``rehearsal``), and databases of other programs (``adoption``).
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":
+    # Before all that its `--help` does not need is imported.
+    from aragora_persist.migrations.command import main
+
+    raise SystemExit(main())
+
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -202,9 +207,3 @@ def _bring_up_to_date(
     with turn(path, settings.db_timeout_s, progress) as told, kept(snapshot, connection):
         done = apply_pending(connection, expected.migrations, path, before, told)
     return Change(done, snapshot.path)
-
-
-if __name__ == "__main__":
-    from aragora_persist.migrations.command import main
-
-    sys.exit(main())

@@ -103,13 +103,14 @@ def repository(tmp_path: Path) -> Path:
 
 def test_migrate_makes_and_updates_databases(shell: Shell) -> None:
     """A dry run changes nothing; a run applies everything; the next one has nothing to do."""
+    shell.home.mkdir()
     rehearsed = shell("migrate", "--dry-run", "--db", "users")
-    made_by_rehearsal = shell.home.exists()
+    made_by_rehearsal = list(shell.home.iterdir())
     migrated = shell("migrate").splitlines()
     again = shell("migrate").splitlines()
 
     assert "users: would apply 001_initial, 002_add_lockout" in rehearsed
-    assert not made_by_rehearsal
+    assert made_by_rehearsal == []
     assert [line.split(":")[0] for line in migrated] == NAMES
     assert shell.sql("users", "SELECT max(version) FROM schema_version") == [(latest_version("users"),)]
     assert again == [f"{name}: nothing to do" for name in NAMES]

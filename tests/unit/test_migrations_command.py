@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from aragora_persist import cli
 from aragora_persist.databases import DATABASES
 from aragora_persist.migrations.command import main
 from aragora_persist.migrations.folder import folder_of, load
@@ -25,6 +28,7 @@ from tests.waiting import PATIENCE_S, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [database.name for database in DATABASES]
 MODULE = "aragora_persist.migrations.runner"
+COMMAND = [sys.executable, "-m", "aragora_persist"]
 STARTERS = 16
 ROUNDS = 2
 OF_USERS = [migration.name for migration in load(folder_of("users"))]
@@ -130,15 +134,42 @@ class TestChanges:
         """It says what would happen, and it has not."""
         path = outdated(place)
         capsys.readouterr()
+        before = path.read_bytes()
         assert main(["--dry-run", "--db", "users"]) == 0
-        assert capsys.readouterr().out == f"users: would apply {', '.join(OF_USERS[1:])}\n"
-        assert status(path, "users").version == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"users: would apply {', '.join(OF_USERS[1:])}"
+        assert re.fullmatch(r"  002_add_lockout: \d+\.\d\d ms", lines[1])
+        assert re.fullmatch(r" +\d+\.\d\d ms  ALTER TABLE users ADD COLUMN locked_until TEXT", lines[2])
+        assert f"    +++ version {len(OF_USERS)}" in lines
+        assert max(map(len, lines[: lines.index("  schema:")])) < 160
+        assert (path.read_bytes(), status(path, "users").version) == (before, 1)
+
+    def test_a_dry_run_answers_programs(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """With each statement whole, its time, rows and executions, and the schema's difference."""
+        path = outdated(place)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("INSERT INTO users (id, email, password_hash, password_salt) VALUES (1, 'a', '', '')")
+            connection.execute("INSERT INTO organizations (id, name, slug, owner_id) VALUES (1, 'a', 'a', 1)")
+        capsys.readouterr()
+        assert main(["--dry-run", "--db", "users", "--json"]) == 0
+        ((document),) = json.loads(capsys.readouterr().out)
+        assert list(document) == ["database", "would_apply", "migrations", "schema_diff"]
+        assert document["would_apply"] == [step["name"] for step in document["migrations"]] == OF_USERS[1:]
+        assert list(document["migrations"][0]) == ["name", "version", "duration_ms", "statements"]
+        statements = [one for step in document["migrations"] for one in step["statements"]]
+        assert all(list(one) == ["sql", "duration_ms", "rows", "times"] for one in statements)
+        (owners,) = [one for one in statements if "WHERE owner_id IS NOT NULL" in one["sql"]]
+        assert (owners["rows"], owners["times"], "\n" in owners["sql"]) == (1, 1, True)
+        assert document["schema_diff"][:2] == ["--- version 1", f"+++ version {len(OF_USERS)}"]
 
     def test_rolls_back(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """To any version; what cannot be undone is an error and exit code 1."""
         assert main(["--migrate", "--db", "users"]) == 0
-        assert main(["--rollback-to", "0", "--db", "users"]) == 0
-        assert f"undid {', '.join(reversed(OF_USERS))}" in capsys.readouterr().out
+        capsys.readouterr()
+        assert main(["--rollback-to", "0", "--db", "users", "--json"]) == 0
+        (document,) = json.loads(capsys.readouterr().out)
+        assert document["undid"] == OF_USERS[::-1]
+        assert Path(document["snapshot"]).parent == place / "backups"
         assert main(["--rollback", "--db", "users"]) == 1
         assert status(place / "aragora_users.db", "users").version == 0
 
@@ -184,12 +215,36 @@ class TestChanges:
 class TestUsage:
     """What is not understood is exit code 2 and touches nothing."""
 
-    def test_an_unknown_database_lists_those_that_are(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The message has every name."""
-        assert main(["--migrate", "--db", "user"]) == 2
-        err = capsys.readouterr().err
-        assert all(name in err for name in NAMES)
-        assert not place.exists()
+    @pytest.mark.parametrize("whole", [None, "aragora-persist"])
+    @pytest.mark.parametrize(
+        ("arguments", "listed"),
+        [
+            ("--migrate --db user", NAMES),
+            ("--rollback-to x --db users", ["'x'", "0 (before the first), 1 (001_initial)", OF_USERS[-2]]),
+            ("--rollback-to 99 --db users", ["'99'", OF_USERS[-2]]),
+            ("--rollback-to -1 --db users", ["'-1'", OF_USERS[-2]]),
+            (f"--rollback-to {len(OF_USERS)} --db users", [OF_USERS[-2]]),
+            ("--status --nomic-dir {place}/none/deeper", ["not a folder", "in {place} there is: aragora_users.db"]),
+            ("--dry-run --nomic-dir {place}/none", ["in {place} there is: aragora_users.db"]),
+            ("--rollback --db users --nomic-dir {place}/none", ["in {place} there is: aragora_users.db"]),
+            ("--create x --db users --dir {place}/none", ["in {place} there is: aragora_users.db"]),
+            ("--adopt --migrate --db users --from {place}/none.db", ["in {place} there is: aragora_users.db"]),
+        ],
+    )
+    def test_what_is_not_there_is_told_with_what_is(
+        self, place: Path, capsys: pytest.CaptureFixture[str], arguments: str, listed: list[str], whole: str | None
+    ) -> None:
+        """Both commands exit with 2, name what exists, and change nothing."""
+        assert main(["--migrate", "--db", "users"]) == 0
+        before = {path: path.read_bytes() for path in place.iterdir()}
+        capsys.readouterr()
+        given = arguments.format(place=place).split()
+        with pytest.raises(SystemExit) as refused:
+            main(given) if whole is None else cli.main(["migrate", *given])
+        captured = capsys.readouterr()
+        assert (refused.value.code, captured.out) == (2, "")
+        assert [text for text in listed if text.format(place=place) not in captured.err] == []
+        assert {path: path.read_bytes() for path in place.iterdir()} == before
 
     @pytest.mark.parametrize(
         "arguments",
@@ -198,12 +253,16 @@ class TestUsage:
             ["--migrate", "--status"],
             ["--create", "x"],
             ["--rollback"],
-            ["--rollback-to", "x", "--db", "users"],
+            ["--adopt", "--migrate"],
+            ["--adopt", "--status", "--db", "users"],
+            ["--migrate", "--db", "users", "--from", "users.db"],
+            ["--migrate", "--db", "users", "--dir", "."],
+            ["--migrate", "--exit-code"],
             ["-x"],
         ],
     )
     def test_wrong_arguments(self, place: Path, arguments: list[str]) -> None:
-        """No action, two actions, or a missing database."""
+        """No action, two actions, a missing database, or a modifier of another action."""
         with pytest.raises(SystemExit) as refused:
             main(arguments)
         assert refused.value.code == 2
@@ -212,8 +271,111 @@ class TestUsage:
     def test_a_wrong_setting_is_named(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The environment is usage too."""
         monkeypatch.setenv("DB_TIMEOUT", "soon")
-        assert main(["--migrate"]) == 2
+        with pytest.raises(SystemExit) as refused:
+            main(["--migrate"])
+        assert refused.value.code == 2
         assert not place.exists()
+
+    def test_a_folder_that_is_to_be_made_is_made(self, place: Path) -> None:
+        """To migrate makes the databases, and so their folder; that of the environment need not be there for others."""
+        assert main(["--migrate", "--db", "users", "--nomic-dir", str(place / "new")]) == 0
+        assert [path.name for path in place.iterdir()] == ["new"]
+        assert main(["--status"]) == 0
+
+
+class TestOneCommand:
+    """``aragora-persist migrate`` and the runner are one."""
+
+    def test_both_take_the_same_arguments(self) -> None:
+        """Every option of one is an option of the other, and means the same."""
+        runner = subprocess.run([sys.executable, "-m", MODULE, "--help"], capture_output=True, text=True, check=True)
+        verb = subprocess.run([*COMMAND, "migrate", "--help"], capture_output=True, text=True, check=True)
+        options = [set(re.findall(r"^  (?:-v, )?(--[a-z-]+)", page.stdout, re.MULTILINE)) for page in (runner, verb)]
+        assert options[0] == options[1]
+        assert len(options[0]) == 16
+
+    def test_without_an_action_it_migrates(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The verb alone does what its name says; with an action, it does that."""
+        assert cli.main(["migrate", "--db", "tokens"]) == 0
+        assert capsys.readouterr().out == "tokens: applied 001_initial\n"
+        assert cli.main(["migrate", "--status", "--db", "tokens", "-v"]) == 0
+        assert "\n  applied 001_initial at 2" in capsys.readouterr().out
+        assert cli.main(["migrate", "--rollback", "--db", "tokens", "--no-backup"]) == 0
+        assert status(place / "aragora_tokens.db", "tokens").version == 0
+
+    def test_their_help_loads_nothing_that_only_migrating_needs(self) -> None:
+        """Both explain themselves before SQLite, the settings or the migrations are imported."""
+        for command in (["-m", MODULE], ["-m", "aragora_persist", "migrate"]):
+            loaded = subprocess.run(
+                [sys.executable, "-X", "importtime", *command, "--help"], capture_output=True, text=True, check=True
+            ).stderr
+            names = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+            assert "aragora_persist.migrations.command" in names
+            assert names.isdisjoint({"sqlite3", "aragora_persist.settings", "dataclasses", "json", "typing"})
+
+
+class TestOthers:
+    """What other modules do, through the command line."""
+
+    def test_checks_the_migrations(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """This release's own have no finding; nothing is opened for that."""
+        assert main(["--check", "--db", "users", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == [{"database": "users", "findings": []}]
+        assert main(["--check", "--db", "users"]) == 0
+        assert capsys.readouterr().out == "users: nothing found\n"
+        assert not place.exists()
+
+    def test_adopts(self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A database that somebody made: refused without the word, rehearsed without a change, then taken over."""
+        made = tmp_path / "made.db"
+        with closing(sqlite3.connect(made)) as connection, connection:
+            connection.execute("CREATE TABLE token_blacklist (jti TEXT PRIMARY KEY, expires_at REAL, revoked_at REAL)")
+            connection.execute("INSERT INTO token_blacklist VALUES ('a', 4000000000.0, 1700000000.0)")
+        arguments = ["--adopt", "--db", "tokens", "--from", str(made)]
+        assert main(["--dry-run", *arguments]) == 0
+        assert "would adopt 1 row" in capsys.readouterr().out
+        assert not (place / "aragora_tokens.db").exists()
+        assert main(["--migrate", *arguments, "--json"]) == 0
+        (document,) = json.loads(capsys.readouterr().out)
+        assert (document["adoption"]["changed"], document["adoption"]["source"]) == (True, str(made))
+        assert status(place / "aragora_tokens.db", "tokens").state == "current"
+
+    def test_a_refused_database_shows_why(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Its state, the problem and the way out; looking at it is no failure, unless that was asked for."""
+        place.mkdir()
+        with closing(sqlite3.connect(place / "aragora_tokens.db")) as connection:
+            connection.execute("CREATE TABLE tokens (jti TEXT)")
+        assert main(["--status", "--db", "tokens"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith("tokens: foreign, version 0 of 1 (")
+        assert lines[1].startswith("  problem: has tables, and no ledger")
+        assert "--adopt" in lines[2]
+        assert main(["--status", "--db", "tokens", "--exit-code", "--json"]) == 1
+        assert "--adopt" in json.loads(capsys.readouterr().out)[0]["way_out"]
+
+    def test_writes_into_a_folder_of_ones_own(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """``--dir`` names it; the first file there has the first number."""
+        assert main(["--create", "Add notes", "--db", "users", "--dir", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == f"users: created {tmp_path / '001_add_notes.py'}\n"
+        assert [path.name for path in tmp_path.glob("*.py")] == ["001_add_notes.py"]
+
+
+def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
+    """On a terminal each migration is named as it begins, and the line is gone at the end; in a pipe there is none."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", MODULE, "--migrate", "--db", "users", "--nomic-dir"]
+    with subprocess.Popen([*command, str(tmp_path / "a")], stderr=theirs, stdout=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert [name for number, name in enumerate(OF_USERS, 1) if f"{name} {number}/".encode() not in shown] == []
+    assert shown.endswith(b"\r\x1b[K")
+    piped = subprocess.run([*command, str(tmp_path / "b")], capture_output=True, text=True, check=True)
+    assert (piped.stdout.count("\n"), piped.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
