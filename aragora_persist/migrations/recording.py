@@ -87,7 +87,7 @@ class RecordingConnection(sqlite3.Connection):
 
     def _calling_body(self) -> dict[str, Statement] | None:
         """Return the notes of the migration whose file is among the callers."""
-        frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - `inspect` wraps the same, and takes long to import
+        frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - inspect wraps the same, and takes long to import
         while frame is not None:
             body = self._bodies.get(frame.f_code.co_filename)
             if body is not None:

@@ -251,7 +251,7 @@ def _content(table: Table, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _is_of_both_databases() -> bool:
     """Whether the statement comes from a function that PostgreSQL has of its own."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - `inspect` wraps the same
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect wraps the same
     while frame is not None:
         if frame.f_globals.get("__name__") in _OF_BOTH_DATABASES:
             return True
