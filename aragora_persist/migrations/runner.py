@@ -21,7 +21,7 @@ from aragora_persist.migrations.apply import apply_pending, undo
 from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.snapshots import SnapshotBefore, kept
 from aragora_persist.migrations.standing import Expected, Refused
-from aragora_persist.migrations.turn import turn
+from aragora_persist.migrations.turn import clear_turn, turn
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import connect_reader, connect_writer
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
@@ -129,6 +129,7 @@ def migrate(
     make_ready(place)
     with closing(connect_reader(place, settings.db_timeout_s)) as connection:
         if not expected.pending(connection):
+            clear_turn(place)
             return Change((), None)
     with closing(connect_writer(place, settings.db_timeout_s)) as connection:
         return _bring_up_to_date(connection, place, expected, settings, progress, backup=backup)

@@ -99,6 +99,19 @@ def test_without_a_lock_file_everyone_goes_ahead(workshop: Workshop) -> None:
     assert place.is_dir()
 
 
+def test_what_a_killed_holder_left_is_cleared_away(workshop: Workshop) -> None:
+    """Also by a run that has nothing to do; but not from under a living holder."""
+    workshop.migrate()
+    holder = hold(workshop.path)
+    assert workshop.migrate().migrations == ()
+    assert names(workshop) == {"aragora_users.db", "aragora_users.db-migrating"}
+    holder.kill()
+    holder.communicate(timeout=PATIENCE_S)
+    assert names(workshop) == {"aragora_users.db", "aragora_users.db-migrating"}
+    assert workshop.migrate().migrations == ()
+    assert names(workshop) == {"aragora_users.db"}
+
+
 def test_threads_take_turns(workshop: Workshop) -> None:
     """The lock is not the process's but the run's: of four threads, one applies and takes the one snapshot."""
     changes = []
