@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +53,7 @@ def apply_pending(
     """
     done: list[Migration] = []
     bodies: dict[int, _Loaded] = {}
-    with _session(connection, target):
+    with _session(connection, "migrate", target) as session:
         todo = plan.pending(migrations, ledger.read(connection), target)
         while todo:
             with _transaction(connection):
@@ -63,6 +64,7 @@ def apply_pending(
                     before()
                     ledger.create(connection)
                 if todo:
+                    session.operation = f"migrate {todo[0].name}"
                     with step(progress, f"{todo[0].name} {todo[0].version}/{len(migrations)}"):
                         _upgrade(connection, bodies.get(todo[0].version) or _Loaded(todo[0], "upgrade"))
             done += todo[:1]
@@ -90,7 +92,7 @@ def undo(
 
     """
     done: list[Migration] = []
-    with _session(connection, target):
+    with _session(connection, "roll back", target) as session:
         todo = plan.to_undo(migrations, ledger.read(connection), to, target)
         goal = todo[-1].version - 1
         bodies = {migration.version: _Loaded(migration, "downgrade") for migration in todo}
@@ -102,6 +104,7 @@ def undo(
                 if todo and not done:
                     before()
                 if todo:
+                    session.operation = f"roll back {todo[0].name}"
                     with step(progress, f"{todo[0].name} {len(done) + 1}/{len(done) + len(todo)}"):
                         body = bodies.get(todo[0].version) or _Loaded(todo[0], "downgrade")
                         run_guarded(connection, body.migration, body.function)
@@ -182,8 +185,15 @@ def _check_restored(connection: sqlite3.Connection, migration: Migration, expect
     )
 
 
+@dataclass(slots=True)
+class _Session:
+    """What is being done, as an error that comes outside of a body (at a commit, on a full disk) says it."""
+
+    operation: str
+
+
 @contextmanager
-def _session(connection: sqlite3.Connection, target: object) -> Iterator[None]:
+def _session(connection: sqlite3.Connection, operation: str, target: object) -> Iterator[_Session]:
     """Set the connection up for migrations, and back."""
     foreign_keys, synchronous = (_pragma(connection, name) for name in ("foreign_keys", "synchronous"))
     # SQLite lets nobody switch foreign keys inside a transaction; on, a rebuild would empty other tables by a cascade.
@@ -191,10 +201,11 @@ def _session(connection: sqlite3.Connection, target: object) -> Iterator[None]:
     if synchronous == _NORMAL:  # "off" is a copy's that is thrown away
         connection.execute("PRAGMA synchronous=FULL")
     level, connection.isolation_level = connection.isolation_level, "DEFERRED"  # see `guard`
+    session = _Session(operation)
     try:
-        yield
+        yield session
     except DRIVER_ERRORS as error:
-        raise translate(error, "migrate", target) from error
+        raise translate(error, session.operation, target) from error
     finally:
         with suppress(sqlite3.ProgrammingError):  # a body has closed it
             connection.isolation_level = level
