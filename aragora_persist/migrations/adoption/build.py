@@ -93,6 +93,8 @@ class _Building:
         comparison = Comparing(self._database, theirs, ours, covered, len(migrations)).finish(
             self._reader, self._findings
         )
+        if not comparison.readable:
+            return Built(comparison.origin, (), self._findings)
         adopted = self._fill(comparison, migrations, base, versions[base - 1])
         with _transaction(self._writer):
             adopted += self._finish(comparison, theirs)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Tables = Mapping[str, Table]
 
-ROW_ID = "adopted_rowid"
+_ROW_ID = "adopted_rowid"
 _NO_PLACE = "move what it holds into a column that has a place, or into a table of its own, and drop it"
 
 
@@ -52,6 +52,8 @@ class Comparison:
     carried: tuple[tuple[Table, str], ...]
     """Tables of theirs that are none of ours, and the names that they get."""
     traces: bool
+    readable: bool
+    """Whether the tables have what every row must have: without it, each row would be a difference of its own."""
     origin: str
 
 
@@ -86,15 +88,16 @@ class Comparing:
     def finish(self, reader: sqlite3.Connection, findings: Findings) -> Comparison:
         """Return what is to be done, and note everything that cannot be."""
         origins = self._origins()
-        readings = [reading for origin in origins if (reading := self._reading(origin, findings)) is not None]
+        readings = [self._reading(origin, findings) for origin in origins]
         traces = self._database == "replay" and set(self._theirs) >= TRACES
         taken = {origin.table for origin in origins} | (set(TRACES) if traces else set())
         if not taken:
             self._refuse_strange(findings)
+        readable = not findings.count
         self._look_for_losses(origins, reader, findings)
         beside = {origin.table: self._beside(origin) for origin in origins if self._beside(origin)}
         carried = tuple(self._carried(taken, reader, findings))
-        return Comparison(tuple(readings), beside, carried, traces, self._made_by(origins, traces=traces))
+        return Comparison(tuple(readings), beside, carried, traces, readable, self._made_by(origins, traces=traces))
 
     def _origins(self) -> list[Origin]:
         """Return how each table of theirs that is one of ours is read."""
@@ -111,7 +114,7 @@ class Comparing:
         ]
         return [*found, *same]
 
-    def _reading(self, origin: Origin, findings: Findings) -> Reading | None:
+    def _reading(self, origin: Origin, findings: Findings) -> Reading:
         theirs, ours = self._theirs[origin.table], self._ours[origin.into]
         chosen: dict[str, str] = {}
         for name, column in ours.columns.items():
@@ -125,10 +128,10 @@ class Comparing:
         kept = tuple(name for name in origin.kept if name in theirs.columns)
         if kept:
             chosen.setdefault(origin.kept_in, "NULL")
-        key = theirs.key or (ROW_ID,)
+        key = theirs.key or (_ROW_ID,)
         kinds = tuple(self._kind(ours, name) for name in chosen)
         select = _select(origin, theirs, [*chosen.values(), *map(quoted, kept), *map(quoted, key)], self._theirs)
-        return Reading(origin, theirs, ours, tuple(chosen), kinds, kept, key, select)
+        return Reading(origin, theirs, ours, tuple(chosen), kinds, kept, theirs.key or ("rowid",), select)
 
     def _kind(self, ours: Table, column: str) -> Kind:
         if ours.name == "audit_log" and "position" in self._theirs["audit_log"].columns:
@@ -211,7 +214,7 @@ def _select(origin: Origin, theirs: Table, expressions: Sequence[str], tables: M
     """Return the statement that reads their rows; only the names of their tables and columns are not constants."""
     rows = origin.rows.format(table=quoted(theirs.name))
     if not theirs.key:
-        rows = rows.replace("SELECT *", f"SELECT *, rowid AS {ROW_ID}", 1)
+        rows = rows.replace("SELECT *", f"SELECT *, rowid AS {_ROW_ID}", 1)
     missing = "".join(f", NULL AS {quoted(name)}" for name in origin.uses if name not in theirs.columns)
     where = "0" if origin.among and origin.among not in tables else origin.where
     condition = f" WHERE {where}" if where else ""

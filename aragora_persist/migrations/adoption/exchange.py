@@ -71,15 +71,15 @@ def refuse_openers(target: Path) -> None:
 
     """
     state = target.stat()
-    for process in os.listdir(_PROCESSES) if _PROCESSES.is_dir() else ():
-        if process.isdigit() and _has_open(process, state):
-            problem = f"the process {process} has it open"
+    for process in _PROCESSES.iterdir() if _PROCESSES.is_dir() else ():
+        if process.name.isdigit() and _has_open(process, state):
+            problem = f"the process {process.name} has it open"
             raise BusyError(_OPERATION, target, problem, hint="stop it, and adopt the database again")
 
 
-def _has_open(process: str, state: os.stat_result) -> bool:
+def _has_open(process: Path, state: os.stat_result) -> bool:
     try:
-        files = list((_PROCESSES / process / "fd").iterdir())
+        files = list((process / "fd").iterdir())
     except OSError:  # it has ended by now, or is none of this user's
         return False
     return any(_is_open_as(path, state) for path in files)

@@ -27,7 +27,6 @@ _ROWS_AT_ONCE = 500
 _CORRECT = "correct it"
 _MERGE = "give one of them another email, or merge the two by hand: accounts are never merged"
 _TAKEN = re.compile(r"UNIQUE constraint failed: (.+)")
-_MISSING = re.compile(r"NOT NULL constraint failed: (?:\w+)\.(\w+)")
 
 
 class RowCopier:
@@ -80,11 +79,11 @@ class RowCopier:
 
     def _value(self, reading: Reading, insert: _Insert, name: str, kind: Kind, value: Value) -> Value:
         if value is None:
-            if kind is Kind.TEXT and name in reading.ours.key:
-                raise UnfitError("is missing")  # SQLite alone would let a key be NULL
+            if reading.ours.needs(reading.ours.columns[name]):
+                raise UnfitError("is missing")
             return insert.defaults.get(name)
         converted = convert(kind, value)
-        if kind is Kind.TEXT and name in reading.ours.key and not converted:
+        if kind is Kind.TEXT and (name,) == reading.ours.key and not converted:
             raise UnfitError("is empty")
         if converted != value:
             self._findings.convert(reading.ours.name, name)
@@ -139,9 +138,7 @@ class RowCopier:
         return True
 
     def _explain(self, reading: Reading, insert: _Insert, row: _Row, problem: str) -> None:
-        if missing := _MISSING.fullmatch(problem):
-            self._differ(reading, row.key, missing[1], "is missing")
-        elif taken := _TAKEN.fullmatch(problem):
+        if taken := _TAKEN.fullmatch(problem):
             names = [name.rpartition(".")[2] for name in taken[1].split(", ")]
             if names == ["email"] and reading.ours.name == "users":
                 self._explain_email(reading, insert, row)

@@ -56,7 +56,7 @@ class Table(NamedTuple):
         return "autoincrement" in self.sql.lower()
 
     def needs(self, column: Column) -> bool:
-        """Whether no row can be written without this column."""
+        """Whether no row can be written without this column (SQLite alone would let a key be NULL)."""
         numbers_itself = self.key == (column.name,) and column.type.upper() == "INTEGER"
         return (column.is_required or bool(column.place)) and column.default is None and not numbers_itself
 

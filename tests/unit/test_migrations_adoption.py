@@ -1,0 +1,297 @@
+"""Databases of users that were made by hand or by the public code: recognised, adopted, and then the stores' own."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
+from aragora_persist.migrations.adoption import adopt, is_foreign
+from aragora_persist.migrations.folder import latest_version
+from aragora_persist.migrations.runner import status
+from aragora_persist.settings import Settings
+from aragora_persist.storage.audit_store import AuditStore
+from aragora_persist.storage.organization_store import OrganizationStore
+from aragora_persist.storage.share_store import ShareLinkStore
+from aragora_persist.storage.usage_store import UsageStore
+from aragora_persist.storage.user_store import UserStore
+from tests.unit.foreign_databases import (
+    API_KEY,
+    DOCUMENTED,
+    DOCUMENTED_ROWS,
+    INVITATION,
+    LOCKOUT,
+    SHARE,
+    SHARED_SECRET,
+    execute,
+    make,
+    make_public_users,
+    rows_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def settings_of(path: Path, **variables: str) -> Settings:
+    """Return settings whose databases and backups are beside this one."""
+    return Settings.from_env({"NOMIC_DIR": str(path.parent), "DB_TIMEOUT": "5", **variables})
+
+
+def with_key(path: Path) -> Settings:
+    """Return settings with a key for secrets."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = path.parent / "keys"
+    key.write_text(base64.b64encode(bytes(32)).decode())
+    return settings_of(path, ARAGORA_ENCRYPTION_KEY_FILE=str(key))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the registry has the database of users."""
+    return tmp_path / "data" / "aragora_users.db"
+
+
+@pytest.mark.parametrize("lockout", ["", LOCKOUT], ids=["version 1", "version 2"])
+def test_a_database_made_from_the_documentation_is_adopted(path: Path, lockout: str) -> None:
+    """With the columns of the documented second migration and without; SQLite's times and all emails get our form."""
+    make(path, DOCUMENTED, lockout, DOCUMENTED_ROWS)
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert (report.origin, report.changed) == ("made by hand, from the documentation", True)
+    assert {table.name: table.rows for table in report.tables} == {
+        "users": 2,
+        "organizations": 1,
+        "audit_log": 2,
+        "usage_events": 2,
+    }
+    assert (report.converted["users.email"], report.converted["users.created_at"]) == (1, 2)
+    with UserStore(path) as users:
+        ann, bob = users.get_by_email("ann@example.com"), users.get_by_email("BOB@example.com")
+        assert ann is not None
+        assert bob is not None
+        assert (ann.id, bob.role) == ("ann", "member")
+        assert ann.created_at == bob.created_at == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+    found = status(path, "users")
+    assert (found.state, found.version) == ("current", latest_version("users"))
+
+
+def test_adopted_rows_are_rows_like_any_other(path: Path) -> None:
+    """Members of organizations, the hash tree over the audit log, and usage are as if the stores had written them."""
+    make(path, DOCUMENTED, LOCKOUT, DOCUMENTED_ROWS)
+    adopt(path, path, "users", settings=settings_of(path))
+
+    with OrganizationStore(path) as organizations, UsageStore(path) as usage, AuditStore(path) as audit:
+        acme = organizations.get_by_slug("acme-inc")
+        assert acme is not None
+        members = organizations.list_members("acme").items
+        assert {member.user_id: member.role for member in members} == {"ann": "owner", "bob": "member"}
+        assert usage.summary("acme", "2024-01").counts == {"debate": 5}
+        usage.aggregate()
+        assert usage.summary("acme", "2024-01").counts == {"debate": 5}
+        checked = audit.verify()
+        assert (checked.ok, checked.size) == (True, 2)
+        assert audit.log("login").id == 13
+        assert audit.verify().ok
+
+
+def test_a_dry_run_reports_the_same_and_changes_nothing(path: Path) -> None:
+    """Not a byte of the file, and nothing beside it."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    before = path.read_bytes()
+
+    rehearsed = adopt(path, path, "users", dry_run=True, settings=settings_of(path))
+
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+    assert (rehearsed.dry_run, rehearsed.changed, rehearsed.snapshot) == (True, False, None)
+    done = adopt(path, path, "users", settings=settings_of(path))
+    assert (done.tables, done.converted, done.notes) == (rehearsed.tables, rehearsed.converted, rehearsed.notes)
+
+
+def test_the_original_is_kept_twice(path: Path) -> None:
+    """As a snapshot among the backups, and as the file itself."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    before = path.read_bytes()
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert report.snapshot is not None
+    assert report.replaced is not None
+    assert report.snapshot.parent == path.parent / "backups"
+    assert report.replaced.read_bytes() == before
+    emails = "SELECT email FROM users ORDER BY id"
+    assert rows_of(report.snapshot, emails) == [(" Ann@Example.COM ",), ("bob@example.com",)]
+
+
+def test_what_is_adopted_is_left_as_it_is(path: Path) -> None:
+    """Adopting again says that there is nothing to do."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    adopt(path, path, "users", settings=settings_of(path))
+    before = path.read_bytes()
+
+    again = adopt(path, path, "users", settings=settings_of(path))
+
+    assert (again.changed, again.tables, str(again)) == (
+        False,
+        (),
+        "nothing to adopt: a database of this package",
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_file_from_elsewhere_is_adopted_and_stays(path: Path, tmp_path: Path) -> None:
+    """Into the registry's place, where nothing may be; the source is not touched."""
+    source = make(tmp_path / "elsewhere" / "users.db", DOCUMENTED, DOCUMENTED_ROWS)
+    before = source.read_bytes()
+
+    report = adopt(source, path, "users", settings=settings_of(path))
+
+    assert (report.snapshot, report.replaced) == (None, None)
+    assert (source.read_bytes(), [entry.name for entry in source.parent.iterdir()]) == (before, [source.name])
+    assert path.stat().st_mode & 0o777 == 0o600
+    with UserStore(path) as users:
+        assert users.get_by_email("ann@example.com") is not None
+    with pytest.raises(ConflictError, match="exists and is not overwritten"):
+        adopt(source, path, "users", settings=settings_of(path))
+
+
+def test_what_the_public_code_wrote_is_there_afterwards(path: Path) -> None:
+    """Accounts with keys, second factors and identities, invitations, links, and what has no column of its own."""
+    make_public_users(path)
+    settings = with_key(path)
+
+    report = adopt(path, path, "users", settings=settings)
+
+    assert report.origin == "made by the public code"
+    with UserStore(path, settings=settings) as users:
+        ann = users.get_by_api_key(API_KEY)
+        assert ann is not None
+        assert (ann.id, ann.failed_login_count, ann.token_version, ann.mfa_enabled) == ("ann", 6, 1, True)
+        assert ann.preferences == {"theme": "dark"}
+        assert ann.locked_until == datetime(2026, 1, 2, 3, 19, 5, 1, tzinfo=UTC)
+        assert users.get_by_oauth("google", "1234") == ann
+        secret = users.mfa_secret("ann")
+        assert secret is not None
+        assert secret.reveal() == SHARED_SECRET
+    with OrganizationStore(path) as organizations, ShareLinkStore(path) as links:
+        acme = organizations.get("acme")
+        assert acme is not None
+        assert acme.settings == {
+            "seats": 5,
+            "debates_used_this_month": 4,
+            "billing_cycle_start": "2026-01-02T03:04:05.678901+00:00",
+        }
+        invitation = organizations.get_invitation_by_token(INVITATION)
+        assert invitation is not None
+        assert (invitation.email, invitation.revoked_at) == ("cy@example.com", None)
+        assert links.resolve(SHARE).created_at == datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)
+    with AuditStore(path) as audit:
+        entry = audit.get(1)
+        assert entry is not None
+        assert entry.details == {"by": "api", "old_value": {"role": "member"}, "new_value": {"role": "owner"}}
+        assert audit.verify().ok
+
+
+def test_no_secret_is_in_plain_text_afterwards(path: Path) -> None:
+    """Not in any table: keys and tokens are hashes, the second factor is encrypted."""
+    make_public_users(path)
+
+    adopt(path, path, "users", settings=with_key(path))
+
+    content = path.read_bytes()
+    assert [secret for secret in (API_KEY, INVITATION, SHARE, SHARED_SECRET) if secret.encode() in content] == []
+
+
+def test_a_password_of_another_kind_opens_nothing_and_can_be_set_anew(path: Path) -> None:
+    """Its hash is kept, and the report says how many there are."""
+    make_public_users(path)
+
+    report = adopt(path, path, "users", settings=with_key(path))
+
+    (note,) = (note for note in report.notes if note.subject == "users.password_hash")
+    assert note.rows == 1
+    assert rows_of(path, "SELECT password_hash FROM users WHERE id = 'ann'") == [("bcrypt:$2b$12$abc",)]
+    with UserStore(path) as users:
+        users.unlock("ann")
+        assert users.authenticate("ann@example.com", "anything") is None
+        users.set_password("ann", "a new one")
+        assert users.authenticate("ann@example.com", "a new one") is not None
+
+
+def test_tables_of_others_come_along_as_they_are(path: Path) -> None:
+    """With their rows, indexes and counters; a view and the foreign ledger are left out, and the report says so."""
+    make_public_users(path)
+
+    report = adopt(path, path, "users", settings=with_key(path))
+
+    assert rows_of(path, "SELECT * FROM onboarding_flows") == [(1, "ann", "welcome")]
+    assert rows_of(path, "SELECT 1 FROM sqlite_master WHERE name = 'idx_onboarding'") == [(1,)]
+    left_out = {note.subject for note in report.notes if note.text.startswith("is left out")}
+    assert left_out == {"_schema_versions", "active_users", "users.mfa_backup_codes", "oauth_providers.email"}
+
+
+def test_an_own_database_that_lost_its_ledger_gets_it_back(path: Path) -> None:
+    """With every row as it was: the audit log has the same head."""
+    with UserStore(path) as users, OrganizationStore(path) as organizations, AuditStore(path) as audit:
+        ann = users.create("ann@example.com", "a password")
+        organizations.create("Acme", owner_id=ann.id)
+        for _ in range(5):
+            audit.log("login", user_id=ann.id)
+        head = audit.head(signed=False)
+    execute(path, "DROP TABLE schema_version")
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert (report.origin, report.converted) == ("a database of this package that has lost its ledger", {})
+    with UserStore(path) as users, AuditStore(path) as audit:
+        assert users.authenticate("ann@example.com", "a password") is not None
+        assert audit.verify(head).ok
+
+
+def test_a_foreign_database_is_told_apart(path: Path) -> None:
+    """From an own one, from one that is empty, and from one that has only a table of Litestream's."""
+    own = path.with_name("own.db")
+    UserStore(own).close()
+    empty = make(path.with_name("empty.db"), "CREATE TABLE _litestream_seq (id INTEGER)")
+    theirs = make(path, DOCUMENTED)
+    versioned = make(path.with_name("versioned.db"), "CREATE TABLE schema_version (version INTEGER)")
+
+    found = {}
+    for one in (own, empty, theirs, versioned):
+        with closing(sqlite3.connect(one)) as connection:
+            found[one.name] = is_foreign(connection)
+
+    assert found == {"own.db": False, "empty.db": False, path.name: True, "versioned.db": True}
+
+
+def test_nothing_is_adopted_from_nothing(path: Path) -> None:
+    """A missing file and an empty one are refused, and nothing is made."""
+    with pytest.raises(NotFoundError):
+        adopt(path, path, "users", settings=settings_of(path))
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(InvalidValueError, match="has no tables"):
+        adopt(path, path, "users", settings=settings_of(path))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_key_without_an_end_works_for_a_year_from_now(path: Path) -> None:
+    """A plain key is stored as its hash alone."""
+    make_public_users(path)
+    execute(path, "UPDATE users SET api_key = 'ara_plain', api_key_prefix = NULL WHERE id = 'bob'")
+
+    adopt(path, path, "users", settings=with_key(path))
+
+    with UserStore(path) as users:
+        bob = users.get_by_api_key("ara_plain")
+        assert bob is not None
+        (key,) = users.list_api_keys("bob").items
+        assert key.prefix == "ara_plain"
+        assert key.expires_at - datetime.now(UTC) > timedelta(days=364)

@@ -1,0 +1,133 @@
+"""The original's place is taken at once or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aragora_persist.backup.files import beside, partial
+from aragora_persist.errors import BusyError
+from aragora_persist.migrations.adoption import adopt, is_foreign
+from aragora_persist.migrations.adoption.exchange import exchange
+from aragora_persist.migrations.rehearsal import scratch_copy
+from aragora_persist.settings import Settings
+from aragora_persist.storage.sqlite.files import is_being_restored
+from aragora_persist.storage.user_store import UserStore
+from tests.unit.foreign_databases import DOCUMENTED, DOCUMENTED_ROWS, execute, make, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EMAILS = "SELECT email FROM users ORDER BY id"
+THEIRS, OURS = [(" Ann@Example.COM ",), ("bob@example.com",)], [("ann@example.com",), ("bob@example.com",)]
+STEPS = frozenset(("os.rename", "os.remove", "os.link", "open"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a database made by hand."""
+    return make(tmp_path / "data" / "aragora_users.db", DOCUMENTED, DOCUMENTED_ROWS)
+
+
+def settings_of(path: Path) -> Settings:
+    """Return settings that do not wait long."""
+    return Settings.from_env({"NOMIC_DIR": str(path.parent), "DB_TIMEOUT": "0.2"})
+
+
+def take(path: Path) -> None:
+    """Adopt it in its place."""
+    adopt(path, path, "users", settings=settings_of(path))
+
+
+def test_a_kill_at_any_step_leaves_one_of_the_two_whole(tmp_path: Path) -> None:
+    """A process is killed before each step that touches the folder; the next opener finds or completes one state."""
+    found, interrupted = set(), 0
+    for step in range(1_000):
+        path = make(tmp_path / str(step) / "aragora_users.db", DOCUMENTED, DOCUMENTED_ROWS)
+        if not _killed(path, step):
+            break
+        if is_being_restored(path):
+            interrupted += 1
+            UserStore(path).close()  # as any opener, it completes the exchange
+        assert not is_being_restored(path)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            adopted = not is_foreign(connection)
+        found.add(adopted)
+        assert rows_of(path, EMAILS) == (OURS if adopted else THEIRS)
+        if step % 8 == 0:
+            take(path)
+            assert rows_of(path, EMAILS) == OURS
+            assert [entry.name for entry in path.parent.iterdir() if "partial" in entry.name] == []
+    assert (found, interrupted > 1) == ({True, False}, True)
+
+
+def test_a_process_that_has_it_open_is_found(path: Path) -> None:
+    """An idle one too, in either journal mode; the database is the original, and nothing is left beside it."""
+    for mode in ("DELETE", "WAL"):
+        with closing(sqlite3.connect(path)) as holder:
+            holder.execute(f"PRAGMA journal_mode={mode}")
+            assert holder.execute("SELECT count(*) FROM users").fetchone() == (2,)
+            with pytest.raises(BusyError, match=f"the process {os.getpid()} has it open"):
+                take(path)
+            assert holder.execute(EMAILS).fetchall() == THEIRS
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_what_was_written_meanwhile_is_not_lost(path: Path) -> None:
+    """A database that differs from what was adopted is put back."""
+    settings = settings_of(path)
+    with scratch_copy(path) as copy:
+        execute(path, "UPDATE users SET name = 'Ann' WHERE id = 'ann'")
+        with pytest.raises(BusyError, match="was written to while it was adopted"):
+            _exchange(path, copy, settings)
+
+    assert rows_of(path, "SELECT name FROM users WHERE id = 'ann'") == [("Ann",)]
+    assert not is_being_restored(path)
+    take(path)
+    with UserStore(path) as users:
+        ann = users.get_by_email("ann@example.com")
+        assert ann is not None
+        assert ann.name == "Ann"
+
+
+def _exchange(path: Path, copy: Path, settings: Settings) -> None:
+    with partial(beside(path, ".adopted")) as new:
+        new.path.write_bytes(copy.read_bytes())
+        exchange(copy, path, new, "users", settings)
+
+
+def _killed(path: Path, step: int) -> bool:
+    """Adopt in a process that is killed before its step of this number in the folder; say whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        sys.addaudithook(_killer(path.parent, step))
+        try:
+            take(path)
+        finally:
+            os._exit(0)
+    _, state = os.waitpid(child, 0)
+    return os.WIFSIGNALED(state)
+
+
+def _killer(folder: Path, step: int) -> Callable[[str, tuple[object, ...]], None]:
+    steps = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal steps
+        touched = event in STEPS and str(folder) in str(arguments[0])
+        if touched and event == "open" and not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR):
+            return
+        if touched:
+            steps += 1
+            if steps > step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
