@@ -181,14 +181,21 @@ def refuse_installed(folder: Path) -> None:
 
     """
     place, package = folder.resolve(), Path(__file__).resolve().parents[1]
-    checkout = (package.parent / "pyproject.toml").is_file()
-    if {"site-packages", "dist-packages"} & set(place.parts) or (place.is_relative_to(package) and not checkout):
+    ours = place.is_relative_to(package) and not _is_checkout(package.parent)
+    if ours or {"site-packages", "dist-packages"} & set(place.parts):
         raise UnsupportedError(
             _CREATE,
             folder,
             "belongs to an installed package, and the next installation would take the file away",
             hint="call it in a checkout of the source, or name a folder of your own with --dir",
         )
+
+
+def _is_checkout(root: Path) -> bool:
+    try:
+        return 'name = "aragora-persist"' in (root / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _title(description: str) -> str:

@@ -248,6 +248,14 @@ FOUND: list[tuple[str, str, str, str | None]] = [
         f"rebuild_table(conn, 'people', '''CREATE TABLE people ({PEOPLE})''')",
     ),
     ("drop-trigger", "view names", sql("DROP VIEW names"), None),
+    (
+        "drop-trigger",
+        "trigger kept",
+        rebuild("log", "id INTEGER PRIMARY KEY, person_id TEXT REFERENCES people(id), text TEXT NOT NULL", "*")
+        + "\n"
+        + sql("CREATE INDEX log_person ON log(person_id)"),
+        None,
+    ),
     ("empty", "upgrade", NO_CHANGE, NO_CHANGE),
 ]
 
@@ -407,6 +415,16 @@ CLEAN: list[tuple[str, str, str, str]] = [
 ]
 
 
+# Made by the migration before the one in question: a view, and a table whose rows nobody may take away.
+GUARDED = sql(
+    "CREATE VIEW names AS SELECT name FROM people",
+    "CREATE TABLE log (id INTEGER PRIMARY KEY, person_id TEXT REFERENCES people(id), text TEXT NOT NULL)",
+    "CREATE INDEX log_person ON log(person_id)",
+    "CREATE TRIGGER kept BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'kept'); END",
+)
+UNGUARDED = sql("DROP TABLE log", "DROP VIEW names")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> LintFolder:
     """Return a folder whose first migration is without fault."""
@@ -418,7 +436,7 @@ def test_finds(folder: LintFolder, rule: str, subject: str, up: str, down: str |
     """What the rule is for, with its reason and the way out; where the downgrade is right, nothing else is found."""
     version = 2
     if rule == "drop-trigger":
-        folder.write(2, sql("CREATE VIEW names AS SELECT name FROM people"), sql("DROP VIEW names"))
+        folder.write(2, GUARDED, UNGUARDED, head='WAIVED = {"postgresql": "SQLite alone has them"}')
         version = 3
     folder.write(version, up, down, head=HELPERS)
     found = [finding for finding in folder.check() if finding.rule == rule]
@@ -432,6 +450,20 @@ def test_does_not_find(folder: LintFolder, rule: str, what: str, up: str, down: 
     """What only looks like it: neither this rule nor another has anything against it."""
     folder.write(2, up, down, head=HELPERS)
     assert folder.check() == [], f"{rule}: {what}"
+
+
+def test_does_not_find_triggers_that_come_back(folder: LintFolder) -> None:
+    """A rebuild by the helper makes them again; the samples come and go where a trigger forbids it."""
+    waived = 'WAIVED = {"postgresql": "SQLite alone has them"}'
+    folder.write(2, GUARDED, UNGUARDED, head=waived)
+    log = "CREATE TABLE log (id INTEGER PRIMARY KEY, person_id TEXT REFERENCES people(id), text TEXT NOT NULL"
+    folder.write(
+        3,
+        f"rebuild_table(conn, 'log', {log + ', more TEXT)'!r})",
+        f"rebuild_table(conn, 'log', {log + ')'!r}, copy='SELECT id, person_id, text FROM log')",
+        head=HELPERS,
+    )
+    assert folder.check() == []
 
 
 def test_every_rule_is_tried() -> None:

@@ -1,6 +1,6 @@
 """What a database looks like at one moment, as far as the rules of the lint compare it: schema and rows.
 
-Leaves out: judging differences (``rules``); the ledger and SQLite's own tables.
+Leaves out: judging differences (``rules``); the ledger, SQLite's own tables and virtual ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _TABLES = """
 SELECT name, sql FROM sqlite_master
-WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> ? ORDER BY name
+WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> ?
+AND name IN (SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table') ORDER BY name
 """
 _OTHERS = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('view', 'trigger') ORDER BY name"
 _TOKEN = re.compile(r"""(?:--[^\n]*|/\*.*?\*/)|('(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|[<>=!|]+|\S)""", re.DOTALL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import contextmanager, suppress
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,11 @@ def fill(connection: sqlite3.Connection) -> tuple[str, ...]:
     """Put new rows into every table in the place of all others; return the tables for which none was found."""
     clear(connection)
     picture = take(connection)
-    for name in _parents_first(picture):
-        for number in range(1, _ROWS + 1):
-            _insert(connection, picture, picture.tables[name], number)
-    _delete_dangling(connection)
+    with _no_triggers(connection):
+        for name in _parents_first(picture):
+            for number in range(1, _ROWS + 1):
+                _insert(connection, picture, picture.tables[name], number)
+        _delete_dangling(connection)
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
         connection.execute("UPDATE sqlite_sequence SET seq = seq + ?", (_GIVEN_AND_DELETED,))
     return tuple(name for name, table in take(connection).tables.items() if not table.rows)
@@ -42,8 +44,22 @@ def fill(connection: sqlite3.Connection) -> tuple[str, ...]:
 
 def clear(connection: sqlite3.Connection) -> None:
     """Empty every table."""
-    for name in take(connection).tables:
-        connection.execute(f"DELETE FROM {quoted(name)}")  # noqa: S608 - quoted
+    with _no_triggers(connection):
+        for name in take(connection).tables:
+            connection.execute(f"DELETE FROM {quoted(name)}")  # noqa: S608 - quoted
+
+
+@contextmanager
+def _no_triggers(connection: sqlite3.Connection) -> Iterator[None]:
+    """Take the triggers away for the block: one may forbid what is done in it, or do more."""
+    triggers = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid"
+    ).fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {quoted(name)}")
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)
 
 
 def insertion(table: str, columns: Collection[str]) -> str:
@@ -152,7 +168,8 @@ def _plain(column: Column, number: int, *, name: str = "") -> Value:
 
 def _delete_dangling(connection: sqlite3.Connection) -> None:
     """Take away rows that refer to one that could not be made, and then those that refer to them."""
-    while dangling := connection.execute("PRAGMA foreign_key_check").fetchall():
-        for table, rowid, _, _ in dangling:
-            where = "" if rowid is None else f" WHERE rowid = {rowid}"  # a table without rowids
-            connection.execute(f"DELETE FROM {quoted(table)}{where}")  # noqa: S608 - quoted
+    with suppress(sqlite3.OperationalError):  # references to what is not unique cannot even be checked
+        while dangling := connection.execute("PRAGMA foreign_key_check").fetchall():
+            for table, rowid, _, _ in dangling:
+                where = "" if rowid is None else f" WHERE rowid = {rowid}"  # a table without rowids
+                connection.execute(f"DELETE FROM {quoted(table)}{where}")  # noqa: S608 - quoted
