@@ -5,6 +5,7 @@ Leaves out: doing something about it (``runner``).
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aragora_persist.databases import DATABASES
@@ -17,7 +18,7 @@ from aragora_persist.storage.sqlite.files import MEMORY
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from aragora_persist.migrations.plan import Applied, Migration
@@ -49,6 +50,10 @@ class Expected:
             Refused: nothing may be applied or undone here.
 
         """
+        with _one_view(connection):
+            return self._judged(connection)
+
+    def _judged(self, connection: sqlite3.Connection) -> tuple[tuple[Applied, ...], tuple[Migration, ...]]:
         if is_foreign(connection):
             hint = f"take it over: aragora-persist migrate --adopt --db {self.database}"
             problem = "has tables, and no ledger that says which migrations made them"
@@ -86,3 +91,16 @@ class Expected:
             return None
         names = (database.name for database in DATABASES if database.name != self.database)
         return plan.owner(applied, {name: load(folder_of(name)) for name in names})
+
+
+@contextmanager
+def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read in one transaction: tables and ledger of a database that another process is just making come together."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
