@@ -118,11 +118,14 @@ class AsyncOrganizationStore(AsyncStore[OrganizationStore]):
         return await self._write(self.blocking.reopen_organization, org_id)
 
     async def delete(self, org_id: str) -> None:
-        """Delete an organization that never used anything, with its memberships, invitations and share links.
+        """Delete an organization that never used anything, with its memberships, invitations, share links and webhooks.
+
+        Without ``tx``, it is closed first and what is its own goes in batches, so that nobody else's write waits behind
+        all of it. When that is interrupted, the organization is closed; deleting it again goes on.
 
         Raises:
             NotFoundError: there is no such organization.
-            ConflictError: it has usage, or something else that refers to it and must not be lost.
+            ConflictError: it has usage.
 
         """
         await self._write(self.blocking.delete, org_id)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import ConflictError
 from aragora_persist.storage import checks
+from aragora_persist.storage.organizations.deletion import clear_some, prepare, remove
 from aragora_persist.storage.organizations.invitations import Invitations
-from aragora_persist.storage.organizations.memberships import join, no_such_organization, settle, touch
+from aragora_persist.storage.organizations.memberships import join, no_such_organization
 from aragora_persist.storage.organizations.records import (
     COLUMNS,
     TIERS,
@@ -183,28 +184,22 @@ class OrganizationStore(Invitations):
         return self._set_closed("organization.reopen_organization", org_id, tx, close=False)
 
     def delete(self, org_id: str, *, tx: Transaction | None = None) -> None:
-        """Delete an organization that never used anything, with its memberships, invitations and share links.
+        """Delete an organization that never used anything, with its memberships, invitations, share links and webhooks.
+
+        Without ``tx``, it is closed first and what is its own goes in batches, so that nobody else's write waits behind
+        all of it. When that is interrupted, the organization is closed; deleting it again goes on.
 
         Raises:
             NotFoundError: there is no such organization.
-            ConflictError: it has usage, or something else that refers to it and must not be lost.
+            ConflictError: it has usage.
 
         """
         operation = "organization.delete"
         org_id = checks.ident(operation, "org_id", org_id)
-        now = self._now()
-
-        def work(writing: Transaction) -> None:
-            touch(writing, operation, org_id, now)
-            for table in ("usage_events", "usage_monthly"):
-                if writing.one(f"SELECT 1 FROM {table} WHERE org_id = ? LIMIT 1", (org_id,)) is not None:  # noqa: S608 - ours
-                    raise ConflictError(operation, org_id, "has usage", hint="close_organization keeps it")
-            members = writing.all("SELECT user_id FROM memberships WHERE org_id = ?", (org_id,))
-            writing.execute("DELETE FROM memberships WHERE org_id = ?", (org_id,))
-            settle(writing, [str(user_id) for (user_id,) in members], now)
-            writing.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
-
-        self._write(operation, work, tx, context={"org_id": org_id})
+        now, context = self._now(), {"org_id": org_id}
+        self._write(operation, lambda writing: prepare(writing, operation, org_id, now), tx, context=context)
+        self._in_batches(operation, lambda writing: clear_some(writing, org_id), tx, context=context)
+        self._write(operation, lambda writing: remove(writing, operation, org_id, now), tx, context=context)
 
     def _find(self, operation: str, column: str, value: str, context: Context | None = None) -> Organization | None:
         row = self._database.read_one(operation, f"{_ORGANIZATIONS} WHERE {column} = ?", (value,), context)

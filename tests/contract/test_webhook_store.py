@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from aragora_persist.errors import ConflictError, InvalidValueError, MisuseError, NotFoundError
 from aragora_persist.json_text import unstorable
+from aragora_persist.storage.organization_store import OrganizationStore
 from aragora_persist.storage.user_store import UserStore
 from aragora_persist.storage.webhook_store import WebhookStore
 from aragora_persist.storage.webhooks.configs import MOST_WEBHOOKS
@@ -24,8 +27,9 @@ from aragora_persist.storage.webhooks.rules import MOST_PATTERNS
 from tests.webhook_rows import URL, count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
     from aragora_persist.settings import Settings
     from aragora_persist.testing import Clock
@@ -211,6 +215,53 @@ def test_a_deleted_organization_leaves_no_webhook(store: WebhookStore) -> None:
 
     tables = ("webhooks", "webhook_deliveries", "webhook_attempts")
     assert [count(store, table) for table in tables] == [0, 0, 0]
+
+
+def test_an_organization_goes_in_batches_and_goes_on_after_an_interrupt(
+    store: WebhookStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nobody waits behind all its deliveries; cut off after any batch it is closed, and another loses nothing."""
+    monkeypatch.setattr("aragora_persist.storage.organizations.deletion._BATCH", 2)
+    organizations = OrganizationStore(store.database)
+    for name in ("acme", "other"):
+        for _ in range(2):
+            store.create(name, URL, ["*"])
+        for _ in range(3):
+            store.enqueue(name, "debate.ended", {})
+    left = []
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt), cut_off("clear_some", 2):
+            organizations.delete("acme")
+        left.append(count(store, "webhook_deliveries"))
+        found = organizations.get("acme")
+        assert found is not None
+        assert found.closed_at is not None
+        with pytest.raises(ConflictError, match="closed"):
+            store.create("acme", URL, ["*"])
+    assert left == [10, 8, 6]
+    organizations.delete("acme")
+
+    assert organizations.get("acme") is None
+    assert [count(store, table) for table in ("webhooks", "webhook_deliveries")] == [2, 6]
+
+
+@contextmanager
+def cut_off(function: str, calls: int) -> Iterator[None]:
+    """Interrupt when a function is called the so many-th time."""
+    left = calls
+
+    def step(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        if event == "call" and frame.f_code.co_name == function:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+    sys.setprofile(step)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
 
 
 def test_an_organization_has_a_bounded_number_of_webhooks(store: WebhookStore) -> None:
