@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Self
 
 from aragora_persist.errors import PersistError
@@ -27,6 +25,8 @@ def read_settings(arguments: Namespace) -> Settings:
 
 def print_json(record: object) -> None:
     """Print one JSON document."""
+    import json  # noqa: PLC0415 - only who asks for it pays for it
+
     print(json.dumps(record, indent=2, ensure_ascii=False))
 
 
@@ -71,6 +71,8 @@ def print_error(error: BaseException, *, subject: str = "", verbose: bool = Fals
     ``subject`` says which of several it concerns.
     """
     if verbose:
+        import traceback  # noqa: PLC0415 - as above
+
         print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     hint = ""
     cause: BaseException | None = error

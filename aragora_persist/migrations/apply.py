@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
@@ -185,11 +184,11 @@ def _check_restored(connection: sqlite3.Connection, migration: Migration, expect
     )
 
 
-@dataclass(slots=True)
 class _Session:
     """What is being done, as an error that comes outside of a body (at a commit, on a full disk) says it."""
 
-    operation: str
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
 
 
 @contextmanager

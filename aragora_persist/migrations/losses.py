@@ -17,7 +17,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -33,17 +32,19 @@ _TABLES = "SELECT lower(name), sql FROM sqlite_master WHERE type = 'table' AND n
 _REFERENCES = "REFERENCES"
 
 
-@dataclass(slots=True)
 class Touched:
-    """The tables that a body's statements concern, in lower case, as SQLite told when it compiled them."""
+    """The tables that a body's statements concern, in lower case, as SQLite told when it compiled them.
 
-    named: set[str] = field(default_factory=set)
-    """Whose rows it changed, or that it made or dropped."""
-    by_triggers: set[str] = field(default_factory=set)
-    altered: set[str] = field(default_factory=set)
-    lost_index: set[str] = field(default_factory=set)
-    removes: bool = False
-    """Whether there may be fewer rows somewhere."""
+    ``named`` are those whose rows it changed, or that it made or dropped; ``removes`` says whether there may be fewer
+    rows somewhere.
+    """
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+        self.by_triggers: set[str] = set()
+        self.altered: set[str] = set()
+        self.lost_index: set[str] = set()
+        self.removes = False
 
 
 def definitions(connection: sqlite3.Connection) -> Definitions:

@@ -13,8 +13,7 @@ if __name__ == "__main__":
     raise SystemExit(main())
 
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import NotFoundError
 from aragora_persist.migrations.apply import apply_pending, undo
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """How one database stands to the migrations of this release."""
 
     database: str
@@ -59,8 +57,7 @@ class Status:
         return len(self.applied)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a run did: the migrations applied or undone, in that order, and the snapshot taken before."""
 
     migrations: tuple[Migration, ...]
