@@ -138,6 +138,8 @@ FOUND: list[tuple[str, str, str, str | None]] = [
         ),
         None,
     ),
+    ("tighter", "people", people("age >= 0", "age > 0"), None),
+    ("tighter", "people", people("age >= 0", "age >= 0 AND age < 150"), None),
     (
         "tighter",
         "people",
@@ -157,6 +159,7 @@ FOUND: list[tuple[str, str, str, str | None]] = [
         ),
         None,
     ),
+    ("lost-data", "people.boss_id", sql("UPDATE people SET boss_id = NULL WHERE id = 'id 3'"), None),
     ("lost-data", "tags", rebuild("tags", TAGS, "* FROM tags WHERE tag <> 'tag 2' --"), None),
     (
         "lost-data",
@@ -240,6 +243,12 @@ FOUND: list[tuple[str, str, str, str | None]] = [
     ("type", "pets.name", *table("id TEXT PRIMARY KEY, name VARCHAR(20)")),
     ("type", "pets.name", *table("id TEXT PRIMARY KEY, name")),
     ("postgresql", "CREATE TABLE pets", *table("id TEXT PRIMARY KEY, name TEXT COLLATE NOCASE")),
+    (
+        "postgresql",
+        "pets(nest_id)",
+        table("nest_id TEXT PRIMARY KEY REFERENCES nests(id)")[0],
+        sql("DROP TABLE pets"),
+    ),
     ("postgresql", "PRAGMA user_version", "conn.execute('PRAGMA user_version')\n" + ADD, TAKE),
     (
         "postgresql",
@@ -320,6 +329,12 @@ CLEAN: list[tuple[str, str, str, str]] = [
         "a CHECK of the new column",
         sql("ALTER TABLE people ADD COLUMN phone TEXT CHECK (length(phone) < 20)"),
         TAKE,
+    ),
+    (
+        "tighter",
+        "a CHECK that allows more",
+        f"rebuild_table(conn, 'people', '''CREATE TABLE people ({PEOPLE.replace('>= 0', '>= -1.5')})''')",
+        f"rebuild_table(conn, 'people', '''CREATE TABLE people ({PEOPLE})''')",
     ),
     (
         "lost-data",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.migrations.lint import catalog
 from aragora_persist.migrations.lint.catalog import RULES
+from aragora_persist.migrations.lint.conditions import is_tighter, names
 from aragora_persist.migrations.lint.observing import paired
-from aragora_persist.migrations.lint.picture import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 def differences(seen: Observation) -> Iterator[Finding]:
     """Yield what the previous release cannot live with."""
     name, refused = seen.migration.name, dict(seen.refused)
+    gone = seen.before.tables.keys() - seen.after.tables.keys()
     for table in seen.before.tables.values():
         if table.name not in seen.after.tables:
             yield _gone(name, table, seen.before, seen.after)
             continue
-        changes = list(_changed(name, table, seen.after.tables[table.name]))
+        changes = list(_changed(name, table, seen.after.tables[table.name], gone))
         yield from changes
         if table.name in refused and not any(RULES[change.rule].breaks_readers for change in changes):
             detail = f"an INSERT that was right before is refused: {refused[table.name]}"
@@ -51,7 +52,7 @@ def _same_rows(old: Table, new: Table) -> bool:
     return bool(old.rows) and old.rows == tuple({column: row[column] for column in old.columns} for row in new.rows)
 
 
-def _changed(name: str, old: Table, new: Table) -> Iterator[Finding]:
+def _changed(name: str, old: Table, new: Table, gone: set[str]) -> Iterator[Finding]:
     renamed = dict(_renamed(old, new))
     for column in old.columns:
         if column in renamed:
@@ -62,7 +63,14 @@ def _changed(name: str, old: Table, new: Table) -> Iterator[Finding]:
         if added.name not in old.columns and added.name not in renamed.values() and added.needs_a_value:
             yield catalog.NOT_NULL.found(name, f"{old.name}.{added.name}")
     yield from _indexes_gone(name, old, new)
-    yield from _tighter(name, old, new, old.columns.keys() | set(renamed.values()))
+    fresh = new.columns.keys() - old.columns.keys() - set(renamed.values())
+    for subject, detail in (
+        *_tighter_columns(old, new),
+        *_tighter_indexes(old, new, fresh),
+        *_tighter_checks(old, new, fresh),
+        *_tighter_keys(old, new, fresh, gone),
+    ):
+        yield catalog.TIGHTER.found(name, subject, detail)
 
 
 def _renamed(old: Table, new: Table) -> Iterator[tuple[str, str]]:
@@ -102,17 +110,6 @@ def _reads_as(other: Index, index: Index) -> bool:
     return other.columns[: len(index.columns)] == index.columns and other.where in {None, index.where}
 
 
-def _tighter(name: str, old: Table, new: Table, known: set[str]) -> Iterator[Finding]:
-    """Yield what is asked of columns that the previous release writes, and was not before."""
-    fresh = {column.name for column in new.columns.values() if column.name not in known}
-    for subject, detail in (
-        *_tighter_columns(old, new),
-        *_tighter_indexes(old, new, fresh),
-        *_tighter_constraints(old, new, fresh),
-    ):
-        yield catalog.TIGHTER.found(name, subject, detail)
-
-
 def _tighter_columns(old: Table, new: Table) -> Iterator[tuple[str, str]]:
     for before in old.columns.values():
         after = new.columns.get(before.name)
@@ -139,11 +136,15 @@ def _tighter_indexes(old: Table, new: Table, fresh: set[str]) -> Iterator[tuple[
             yield f"{index.name} of {old.name}", f"{columns} need not have been unique"
 
 
-def _tighter_constraints(old: Table, new: Table, fresh: set[str]) -> Iterator[tuple[str, str]]:
+def _tighter_checks(old: Table, new: Table, fresh: set[str]) -> Iterator[tuple[str, str]]:
     for check in sorted(new.checks - old.checks):
-        if not fresh & {word.strip('"') for word in words(check)}:
+        if not fresh & names(check, new.columns) and is_tighter(check, old.checks, new.columns):
             yield old.name, f"CHECK ({check}) was not asked before"
-    referred = {(key.columns, key.parent) for key in old.foreign_keys}
+
+
+def _tighter_keys(old: Table, new: Table, fresh: set[str], gone: set[str]) -> Iterator[tuple[str, str]]:
     for key in new.foreign_keys:
-        if (key.columns, key.parent) not in referred and not fresh & {*key.columns}:
+        same = (one for one in old.foreign_keys if one.columns == key.columns)
+        # What referred to a table that is gone follows its new name.
+        if not fresh & {*key.columns} and not any(one.parent in {key.parent, *gone} for one in same):
             yield f"{old.name}.{', '.join(key.columns)}", f"it did not have to refer to {key.parent}"

@@ -218,18 +218,20 @@ def _unfilled(connection: _Connection) -> frozenset[str]:
         return frozenset(fill(copy))
 
 
-def lost_values(before: Picture, after: Picture, *, among: Picture) -> Iterator[str]:
+def lost_values(before: Picture, later: Picture, *, among: Picture) -> Iterator[str]:
     """Say which rows and values of the tables and columns of ``among`` were there before and are not any more."""
-    for name in among.tables.keys() & before.tables.keys() & after.tables.keys():
-        old, new, known = before.tables[name], after.tables[name], among.tables[name]
+    for name in sorted(among.tables.keys() & before.tables.keys() & later.tables.keys()):
+        old, new, known = before.tables[name], later.tables[name], among.tables[name]
         if len(new.rows) < min(len(old.rows), len(known.rows)):
             yield f"{name}: {len(old.rows)} sample rows before, {len(new.rows)} after"
             continue
         pairs = paired(old, new)
-        for column in old.columns.keys() & new.columns.keys() & known.columns.keys():
+        for column in sorted(old.columns.keys() & new.columns.keys() & known.columns.keys()):
             first, last = ({pair[side][column] for pair in pairs} for side in (0, 1))
             if len(last) == 1 and first - last and last <= {None, new.columns[column].fallback}:
                 yield f"{name}.{column}: every row has {last.pop()!r} in it"
+            elif any(row[column] is not None and after[column] is None for row, after in pairs):
+                yield f"{name}.{column}: a row that had a value in it has NULL"
         if old.counter is not None and (new.counter or 0) < old.counter:
             yield f"{name}: its AUTOINCREMENT would give ids a second time"
 

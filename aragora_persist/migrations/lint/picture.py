@@ -19,7 +19,7 @@ WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> ?
 AND name IN (SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table') ORDER BY name
 """
 _OTHERS = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('view', 'trigger') ORDER BY name"
-_TOKEN = re.compile(r"""(?:--[^\n]*|/\*.*?\*/)|('(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|[<>=!|]+|\S)""", re.DOTALL)
+_TOKEN = re.compile(r"""(?:--[^\n]*|/\*.*?\*/)|('(?:[^']|'')*'|"(?:[^"]|"")*"|\d+\.\d+|\w+|[<>=!|]+|\S)""", re.DOTALL)
 _WHERE = re.compile(r"\bWHERE\b(.*)", re.IGNORECASE | re.DOTALL)
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -125,6 +125,17 @@ def quoted(name: str) -> str:
 def words(sql: str) -> list[str]:
     """Return the tokens of SQL, without spaces and comments."""
     return [match[1] for match in _TOKEN.finditer(sql) if match[1]]
+
+
+def literals(sql: str) -> list[str | float]:
+    """Return the texts and numbers in SQL, in their order."""
+    found: list[str | float] = []
+    for token in words(sql):
+        if token.startswith("'"):
+            found.append(token[1:-1].replace("''", "'"))
+        elif _NUMBER.fullmatch(token):
+            found.append(float(token) if "." in token else int(token))
+    return found
 
 
 def _table(connection: sqlite3.Connection, name: str, sql: str) -> Table:

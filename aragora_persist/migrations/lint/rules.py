@@ -87,6 +87,10 @@ def _made(seen: Observation) -> Iterator[Finding]:
                 yield from _column(name, table.name, column)
         found_before = {key.columns for key in old.foreign_keys if not key.found} if old else set()
         for key in table.foreign_keys:
+            if key.parent not in seen.after.tables:
+                yield catalog.POSTGRESQL.found(
+                    name, f"{table.name}({', '.join(key.columns)})", f"no table {key.parent}"
+                )
             if not key.found and key.columns not in found_before:
                 yield catalog.UNINDEXED_KEY.found(name, f"{table.name}({', '.join(key.columns)}) to {key.parent}")
 

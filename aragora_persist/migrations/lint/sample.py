@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from aragora_persist.migrations.lint.picture import Row, Value, quoted, take, words
+from aragora_persist.migrations.lint.conditions import names
+from aragora_persist.migrations.lint.picture import Row, Value, literals, quoted, take
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -24,7 +25,6 @@ _WITH_NULLS = 2
 _MOST_ATTEMPTS = 2000
 _LONGEST_TEXT = 200
 _GIVEN_AND_DELETED = 100  # ids that AUTOINCREMENT gave to rows that are gone
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TIME = re.compile(r".*_(?:at|until)|timestamp")
 
 
@@ -107,8 +107,8 @@ def _referred(connection: sqlite3.Connection, picture: Picture, table: Table, nu
             continue
         parents = _rows(connection, key.parent)
         row = parents[(number - 1) % len(parents)] if parents else {}
-        named = [name for name in key.parent_columns if name] or picture.tables[key.parent].key
-        for column, of_parent in zip(key.columns, named, strict=True):
+        referred = [name for name in key.parent_columns if name] or picture.tables[key.parent].key
+        for column, of_parent in zip(key.columns, referred, strict=True):
             # Of its own table, or of one that comes later, the row is not there yet: it will have this value.
             value = row.get(of_parent, _plain(table.columns[column], number, name=of_parent))
             values[column] = [value]
@@ -136,18 +136,11 @@ def _candidates(table: Table, column: Column, number: int) -> list[Value]:
 def _hints(table: Table, column: Column) -> Iterator[Value]:
     """Yield what the CHECKs that name a column compare with: texts, numbers, and texts as long as the numbers say."""
     for check in table.checks:
-        tokens = words(check)
-        if not any(token.strip('"').lower() == column.name.lower() for token in tokens):
+        if column.name not in names(check, table.columns):
             continue
-        for token in tokens:
-            if token.startswith("'"):
-                yield token[1:-1].replace("''", "'")
-            elif _NUMBER.fullmatch(token):
-                value = float(token)
-                if column.kind.upper() == "TEXT":
-                    yield "x" * int(min(value, _LONGEST_TEXT))
-                else:
-                    yield int(value) if value.is_integer() else value
+        for value in literals(check):
+            lengths = column.kind.upper() == "TEXT" and not isinstance(value, str)
+            yield "x" * int(min(float(value), _LONGEST_TEXT)) if lengths else value
 
 
 def _plain(column: Column, number: int, *, name: str = "") -> Value:
