@@ -95,7 +95,7 @@ def undo(
         todo = plan.to_undo(migrations, ledger.read(connection), to, target)
         goal = todo[-1].version - 1
         bodies = {migration.version: _Loaded(migration, "downgrade") for migration in todo}
-        schemas = expected_schemas(migrations[: todo[0].version], first=goal)
+        schemas = expected_schemas(migrations, first=goal)
         while todo:
             with _transaction(connection):
                 applied = ledger.read(connection)
@@ -120,7 +120,7 @@ def expected_schema(migrations: Sequence[Migration]) -> list[tuple[str, str]]:
 
 
 def expected_schemas(migrations: Sequence[Migration], *, first: int) -> dict[int, list[tuple[str, str]]]:
-    """Return the schema of each version from ``first`` to the last of these migrations."""
+    """Return the schema of each version from ``first`` on."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         ledger.create(connection)
@@ -207,9 +207,11 @@ def _session(connection: sqlite3.Connection, operation: str, target: object) -> 
         raise translate(error, session.operation, target) from error
     finally:
         with suppress(sqlite3.ProgrammingError):  # a body has closed it
-            connection.isolation_level = level
-            connection.execute(f"PRAGMA synchronous={synchronous}")
-            connection.execute(f"PRAGMA foreign_keys={foreign_keys}")
+            # An interrupt can come in a rollback: then the level would commit. Closing the connection rolls back.
+            if not connection.in_transaction:
+                connection.isolation_level = level
+                connection.execute(f"PRAGMA synchronous={synchronous}")
+                connection.execute(f"PRAGMA foreign_keys={foreign_keys}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

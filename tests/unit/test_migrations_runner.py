@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,15 @@ KEPT = r"users_\d{8}_\d{6}_\d{6}_before_migration\.db"
 
 def _exit(_signal: int, _frame: object) -> None:
     sys.exit(0)
+
+
+class _InterruptedTwice(sqlite3.Connection):
+    """A connection to whose user the second Ctrl-C comes just before the rollback of a migration."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as sqlite3 declares it
+        if sql == "ROLLBACK" and self.total_changes:
+            raise KeyboardInterrupt
+        return super().execute(sql, parameters)
 
 
 @pytest.fixture
@@ -153,6 +163,17 @@ class TestMigrate:
         finally:
             signal.signal(signal.SIGTERM, previous)
         assert workshop.content() == after
+
+    def test_an_interrupt_of_the_rollback_commits_nothing(self, workshop: Workshop) -> None:
+        """Whoever presses Ctrl-C twice has the second one land where the first one's work is being taken back."""
+        before = workshop.content()
+        workshop.write(2, 'conn.execute("DELETE FROM children")\nraise KeyboardInterrupt')
+        with (
+            closing(sqlite3.connect(workshop.path, isolation_level=None, factory=_InterruptedTwice)) as connection,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            migrate_connection(connection, workshop.path, "users", folder=workshop.folder, settings=workshop.settings)
+        assert workshop.content() == before
 
     def test_tells_how_far_it_is(self, workshop: Workshop) -> None:
         """Each migration as it begins, and what is reported inside of it."""
