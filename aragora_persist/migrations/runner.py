@@ -1,7 +1,8 @@
 """Migrations of database files: status, migrating, rolling back.
 
 ``python -m aragora_persist.migrations.runner`` is the documented command line over it (``command``). Leaves out: the
-rehearsal (``rehearsal``), and databases of other programs (``adoption``).
+rehearsal (``rehearsal``), and databases of other programs (``adoption``). What only a change needs is imported when
+there is one: a status is asked for every few seconds, and mostly nothing is pending.
 """
 
 from __future__ import annotations
@@ -16,11 +17,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import NotFoundError
-from aragora_persist.migrations.apply import apply_pending, undo
 from aragora_persist.migrations.progress import no_progress
-from aragora_persist.migrations.snapshots import SnapshotBefore, kept
 from aragora_persist.migrations.standing import Expected, Refused
-from aragora_persist.migrations.turn import clear_turn, turn
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import connect_reader, connect_writer
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
@@ -126,6 +124,8 @@ def migrate(
     make_ready(place)
     with closing(connect_reader(place, settings.db_timeout_s)) as connection:
         if not expected.pending(connection):
+            from aragora_persist.migrations.turn import clear_turn  # noqa: PLC0415 - see the module's docstring
+
             clear_turn(place)
             return Change((), None)
     with closing(connect_writer(place, settings.db_timeout_s)) as connection:
@@ -145,6 +145,8 @@ def migrate_connection(
     if not expected.pending(connection):
         return Change((), None)
     if path is None:
+        from aragora_persist.migrations.apply import apply_pending  # noqa: PLC0415 - as above
+
         return Change(apply_pending(connection, expected.migrations, MEMORY, lambda: None), None)
     return _bring_up_to_date(connection, path, expected, settings, no_progress, backup=True)
 
@@ -168,7 +170,10 @@ def rollback(
             nothing was changed. Afterwards, which takes data that came meanwhile: those undone before it stay undone.
 
     """
-    from aragora_persist.migrations.undoing import rehearse_undo  # noqa: PLC0415 - opening a database never needs it
+    from aragora_persist.migrations.apply import undo  # noqa: PLC0415 - as above
+    from aragora_persist.migrations.snapshots import SnapshotBefore, kept  # noqa: PLC0415 - as above
+    from aragora_persist.migrations.turn import turn  # noqa: PLC0415 - as above
+    from aragora_persist.migrations.undoing import rehearse_undo  # noqa: PLC0415 - as above
 
     settings = settings or Settings.from_env()
     place = resolve(path)
@@ -195,6 +200,10 @@ def _bring_up_to_date(
     backup: bool,
 ) -> Change:
     """Apply what is pending when the turn has come; by then it may be nothing."""
+    from aragora_persist.migrations.apply import apply_pending  # noqa: PLC0415 - as above
+    from aragora_persist.migrations.snapshots import SnapshotBefore, kept  # noqa: PLC0415 - as above
+    from aragora_persist.migrations.turn import turn  # noqa: PLC0415 - as above
+
     snapshot = SnapshotBefore(path, expected.database, settings.backup_dir, settings.db_timeout_s)
 
     def before() -> None:
