@@ -20,8 +20,10 @@ from aragora_persist.storage.sqlite.files import sync_folder
 from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from aragora_persist.migrations.plan import Applied
 
 _OPERATION = "snapshot"
 _ENDING = "before_migration.db"
@@ -59,7 +61,8 @@ class SnapshotBefore:
             with partial(target) as copy:
                 copy_into(self._source, copy.path, timeout_s=self._timeout_s)
                 version = _examined(copy.path, self._source)
-                if target.exists() and _version(target) != version:
+                found = _ledger(target) if target.exists() else None
+                if found is not None and len(found) != version:
                     self._keep(target)  # of a run that was killed, and had changed something
                 copy.replace(target)
         except OSError as error:
@@ -68,8 +71,8 @@ class SnapshotBefore:
         self.path, self._version = target, version
 
     def settle(self, version: int | None) -> None:
-        """Give the snapshot a name for good if the database has another ``version`` by now."""
-        if self.path is not None and version != self._version:
+        """Give the snapshot a name for good if the database has another ``version`` by now; None is not known."""
+        if self.path is not None and version not in {None, self._version}:
             with suppress(OSError):  # then it stays where it is, and the next run finds that it must be kept
                 self.path = self._keep(self.path)
 
@@ -97,10 +100,11 @@ def kept(snapshot: SnapshotBefore, connection: sqlite3.Connection) -> Iterator[N
     snapshot.settle(_standing(connection))
 
 
-def find_snapshot(folder: Path, database: str, version: int) -> Path | None:
-    """Return the newest snapshot of this database at this version, or None."""
-    for path in sorted(folder.glob(f"{database}_*{_ENDING}"), reverse=True):
-        if _version(path) == version:
+def find_snapshot(folder: Path, database: str, applied: Sequence[Applied]) -> Path | None:
+    """Return the newest snapshot of the very database that had just these migrations applied, or None."""
+    for path in sorted(folder.glob(f"{database}_*{_ENDING}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        # The times when they were applied are in it: another file's, which may lie in the same folder, has others.
+        if _ledger(path) == tuple(applied):
             return path
     return None
 
@@ -131,9 +135,10 @@ def _standing(connection: sqlite3.Connection) -> int | None:
     return None
 
 
-def _version(path: Path) -> int | None:
-    with suppress(*DRIVER_ERRORS), closing(_open(path)) as connection:
-        return _standing(connection)
+def _ledger(path: Path) -> tuple[Applied, ...] | None:
+    """Return the ledger of a snapshot; None where it is none."""
+    with suppress(*DRIVER_ERRORS, MigrationError), closing(_open(path)) as connection:
+        return ledger.read(connection)
     return None
 
 

@@ -45,12 +45,12 @@ def rehearse_undo(
     with scratch_copy(path) as copy, closing(connect_writer(copy, settings.db_timeout_s)) as connection:
         connection.execute("PRAGMA synchronous=OFF")  # nobody needs the copy afterwards
         expected.pending(connection)
-        version = len(ledger.read(connection))
-        goal = version - 1 if to is None else to
+        applied = ledger.read(connection)
+        goal = len(applied) - 1 if to is None else to
         try:
             undo(connection, expected.migrations, to, path, lambda: None, lambda text: progress(f"rehearsing {text}"))
         except MigrationError as error:
-            snapshot = find_snapshot(settings.backup_dir, expected.database, goal)
+            snapshot = find_snapshot(settings.backup_dir, expected.database, applied[:goal])
             instead = snapshot or "a backup from before it (aragora-persist backups)"
             hint = f"nothing was changed; write the downgrade, or restore {instead}"
             raise MigrationError(error.operation, error.target, error.problem, hint=hint) from error
