@@ -113,9 +113,11 @@ def _apply(
     try:
         apply_pending(connection, migrations, place, lambda: None, progress)
     except PersistError as error:
+        folder = Path(connection.execute("PRAGMA database_list").fetchone()[2]).parent
         if any(_is_full(cause) for cause in _chain(error)):
-            folder = Path(connection.execute("PRAGMA database_list").fetchone()[2]).parent
             raise no_room(folder, "is full") from error
+        if str(folder) in error.problem:  # a rebuild asks for its room before it begins
+            raise no_room(folder, error.problem) from error
         statement = connection.failed_at(_chain(error))
         if statement is None:
             raise

@@ -181,13 +181,20 @@ class TestFailures:
         assert Path(refused.value.target).parent == scratch
         assert "TMPDIR" in refused.value.hint
 
-    def test_of_room_in_the_middle_name_scratch_space(self, workshop: Workshop, scratch: Path) -> None:
-        """What SQLite says of a full disk is said of the disk that is full, which is not the database's."""
-        workshop.write(
-            2,
+    @pytest.mark.parametrize(
+        "body",
+        [
             'small = sqlite3.connect(":memory:")\nsmall.execute("PRAGMA max_page_count = 2")\n'
             'try:\n    small.execute("CREATE TABLE large AS SELECT randomblob(100000)")\nfinally:\n    small.close()',
-        )
+            "from pathlib import Path\nfrom aragora_persist.errors import StorageError\n"
+            'folder = Path(conn.execute("PRAGMA database_list").fetchone()[2]).parent\n'
+            'raise StorageError("rebuild table", "parents", f"may take 9 GiB in {folder}, which is full")',
+        ],
+        ids=["full", "asked for before"],
+    )
+    def test_of_room_in_the_middle_name_scratch_space(self, workshop: Workshop, scratch: Path, body: str) -> None:
+        """What is said of a full disk is said of the one that is full, which is not the database's."""
+        workshop.write(2, body)
         with pytest.raises(StorageError, match="is full") as refused:
             rehearsed(workshop)
         assert Path(refused.value.target).parent == scratch
