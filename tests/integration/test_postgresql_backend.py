@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from aragora_persist.errors import (
@@ -453,6 +454,24 @@ class TestWrites:
                 other.write("put", lambda tx: put(tx, "b"))
         other.write("put", lambda tx: put(tx, "c"))
         assert one(database, COUNT) == 2
+
+    @pytest.mark.parametrize("held", ["SELECT 1 FROM {} FOR UPDATE", "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"])
+    def test_waits_for_a_lock_that_no_store_took_no_longer_than_said(
+        self, other: PostgresqlDatabase, postgresql: PostgresqlServer, schema: str, held: str
+    ) -> None:
+        """A row or a table that somebody's own statement holds: it is told as busy, in a read too, and passes."""
+        other.write("put", lambda tx: put(tx, "a", "before"))
+        change = "UPDATE token_blacklist SET user_id = 'after'"
+        with psycopg.connect(postgresql.address) as somebody:
+            somebody.execute(held.format(f"{schema}.token_blacklist").encode())
+            with pytest.raises(BusyError, match="lock timeout"):
+                other.write("change", lambda tx: tx.execute(change))
+            if "TABLE" in held:
+                with pytest.raises(BusyError, match="lock timeout"):
+                    one(other, COUNT)
+            somebody.rollback()
+            assert one(other, "SELECT user_id FROM token_blacklist") == "before"
+            assert other.write("change", lambda tx: tx.execute(change)) == 1
 
     def test_waits_for_another_thread_no_longer_than_said(self, other: PostgresqlDatabase) -> None:
         """Threads of a process take turns."""
