@@ -184,11 +184,15 @@ class TestFailures:
     @pytest.mark.parametrize(
         "body",
         [
-            'small = sqlite3.connect(":memory:")\nsmall.execute("PRAGMA max_page_count = 2")\n'
-            'try:\n    small.execute("CREATE TABLE large AS SELECT randomblob(100000)")\nfinally:\n    small.close()',
-            "from pathlib import Path\nfrom aragora_persist.errors import StorageError\n"
-            'folder = Path(conn.execute("PRAGMA database_list").fetchone()[2]).parent\n'
-            'raise StorageError("rebuild table", "parents", f"may take 9 GiB in {folder}, which is full")',
+            (
+                'small = sqlite3.connect(":memory:")\nsmall.execute("PRAGMA max_page_count = 2")\n'
+                'try:\n    small.execute("CREATE TABLE large AS SELECT randomblob(100000)")\nfinally:\n    small.close()'
+            ),
+            (
+                "from pathlib import Path\nfrom aragora_persist.errors import StorageError\n"
+                'folder = Path(conn.execute("PRAGMA database_list").fetchone()[2]).parent\n'
+                'raise StorageError("rebuild table", "parents", f"may take 9 GiB in {folder}, which is full")'
+            ),
         ],
         ids=["full", "asked for before"],
     )
