@@ -2,7 +2,8 @@
 
 The write lock comes first, then the question what is pending, and it comes anew for each migration: so of many
 starters one works and the others find nothing to do. A body and its row of the ledger are one transaction: a failure in
-the third migration leaves two, and so does a process that is killed in it. What was committed survives a loss of power.
+the third migration leaves two, and so does a process that is killed in it; only a new database is one transaction from
+nothing to the newest version. What was committed survives a loss of power.
 Leaves out: what a body may do (``guard``), files and snapshots (``runner``).
 """
 
@@ -56,18 +57,21 @@ def apply_pending(
         todo = plan.pending(migrations, ledger.read(connection), target)
         while todo:
             with _transaction(connection):
-                todo = plan.pending(migrations, ledger.read(connection), target)
+                applied = ledger.read(connection)
+                todo = plan.pending(migrations, applied, target)
                 if todo and not bodies:
                     # All of them first: what cannot even be loaded is found while nothing has changed.
                     bodies = {migration.version: _Loaded(migration, "upgrade") for migration in todo}
                     before()
                     ledger.create(connection)
-                if todo:
-                    session.operation = f"migrate {todo[0].name}"
-                    with step(progress, f"{todo[0].name} {todo[0].version}/{len(migrations)}"):
-                        _upgrade(connection, bodies.get(todo[0].version) or _Loaded(todo[0], "upgrade"))
-            done += todo[:1]
-            todo = todo[1:]
+                # A new database is made whole or not at all: who opens one half-made would take it for an old one.
+                together = todo[:1] if applied else todo
+                for migration in together:
+                    session.operation = f"migrate {migration.name}"
+                    with step(progress, f"{migration.name} {migration.version}/{len(migrations)}"):
+                        _upgrade(connection, bodies.get(migration.version) or _Loaded(migration, "upgrade"))
+            done += together
+            todo = todo[len(together) :]
     return tuple(done)
 
 
