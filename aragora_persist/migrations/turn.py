@@ -58,18 +58,6 @@ def turn(path: Path, timeout_s: float, progress: Progress) -> Iterator[Progress]
         os.close(lock)
 
 
-def clear(path: Path) -> None:
-    """Take away the lock file of a process that was killed after all was done; one that is held stays."""
-    place = beside(path, _ENDING)
-    with suppress(OSError):
-        lock = os.open(place, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            if try_lock(lock) and is_same_file(lock, place):
-                place.unlink()
-        finally:
-            os.close(lock)
-
-
 def clear_turn(path: Path) -> None:
     """Take away the lock file that a killed process left, where nobody has the turn and nobody needs it."""
     place = beside(path, _ENDING)
