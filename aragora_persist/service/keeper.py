@@ -39,7 +39,7 @@ class Keeper:
         self._rounds = 0
         self._stopping = threading.Event()
         self._failed = False
-        # A daemon: a long migration must not hold up the end of the process. It is one transaction, so killing it
+        # A daemon: a long migration must not hold up the end of the process. Each is one transaction, so killing it
         # leaves nothing half done.
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
