@@ -105,13 +105,20 @@ class TestFolder:
         code = (
             "import sys; from pathlib import Path; from aragora_persist.migrations.folder import create;"
             "from aragora_persist.times import utc_now;"
-            "sys.stdin.read(); [create(Path(sys.argv[1]), 'Same', utc_now()) for _ in range(10)]"
+            "print('ready', flush=True); sys.stdin.read();"
+            "[create(Path(sys.argv[1]), 'Same', utc_now()) for _ in range(10)]"
         )
         command = [sys.executable, "-c", code, str(tmp_path)]
-        workers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+        pipe = subprocess.PIPE
+        workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(3)]
         for worker in workers:
-            worker.communicate(timeout=60)
-        assert [worker.returncode for worker in workers] == [0, 0, 0]
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            worker.stdout.close()
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.close()  # which they all wait for
+        assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
         assert [migration.version for migration in load(tmp_path)] == list(range(1, 31))
 
     def test_the_remains_of_a_killed_one_are_no_migration(self, tmp_path: Path) -> None:

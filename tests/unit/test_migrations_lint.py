@@ -56,6 +56,12 @@ def table(columns: str) -> tuple[str, str]:
 FOUND: list[tuple[str, str, str, str | None]] = [
     ("drop-table", "table tags", sql("DROP TABLE tags"), None),
     ("drop-table", "table tags", "for name in ('tags',):\n    conn.execute(f'DROP TABLE {name}')", None),
+    (
+        "drop-table",
+        "table tags",
+        sql(f"CREATE TABLE labels ({TAGS})", "INSERT INTO labels SELECT id, 'new' FROM notes", "DROP TABLE tags"),
+        None,
+    ),
     ("drop-column", "people.name", sql("DROP INDEX idx_people_name", "ALTER TABLE people DROP COLUMN name"), None),
     (
         "drop-column",
@@ -223,6 +229,14 @@ FOUND: list[tuple[str, str, str, str | None]] = [
         "people",
         "safe_add_column(conn, 'people', 'hits', 'INTEGER', '0')\n" + sql("UPDATE people SET hits = hits + 1"),
         sql("ALTER TABLE people DROP COLUMN hits"),
+    ),
+    (
+        "repeat",
+        "people",
+        table("id TEXT PRIMARY KEY")[0]
+        + "\n"
+        + sql("INSERT INTO pets VALUES ('rex')", "UPDATE people SET age = age + 1"),
+        sql("UPDATE people SET age = age - 1", "DROP TABLE pets"),
     ),
     ("fails", "upgrade", sql("ALTER TABLE people ADD COLUMN phone TEXT NOT NULL"), TAKE),
     ("fails", "upgrade", sql("SELECT nothing FROM nowhere"), None),
