@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _PROBE = "aragora_rebuild_probe"
 _COUNTER = "aragora_rebuild_count"
 _REPORTED_ROWS = 50_000  # fewer are copied before anybody could read how far they are
-_STEPS_BETWEEN_REPORTS = 1_000_000  # of SQLite's machine: some tens of milliseconds
+_STEPS_BETWEEN_REPORTS = 250_000  # of the machine that SQLite runs statements on: some milliseconds
 # The new table in the log, the old one's pages in it, zeroed (where SQLite deletes securely), and the file's growth.
 _ROOM_IN_SIZES = 3
 

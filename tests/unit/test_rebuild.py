@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aragora_persist.errors import (
     ConflictError,
@@ -359,3 +364,72 @@ def test_in_a_migration(tmp_path: Path) -> None:
     assert "NOTNULL" in str(workshop.content()[0])
     workshop.rollback()
     assert workshop.content() == before
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+from aragora_persist.migrations.progress import step
+from aragora_persist.storage.schema import rebuild_table
+
+def die(text):
+    if sys.argv[2] in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+conn = sqlite3.connect(sys.argv[1], isolation_level=None)
+conn.execute("BEGIN IMMEDIATE")
+with step(die, "002"):
+    rebuild_table(conn, "log", "CREATE TABLE log (text TEXT NOT NULL)")
+"""
+
+
+@pytest.mark.parametrize("moment", ["rows", "index idx_log_second"])
+def test_a_killed_process_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    """In the middle of the copy, and when the old table is gone: the next one finds all as it was."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript("CREATE TABLE log (text TEXT); CREATE INDEX idx_log_first ON log(text);")
+        connection.execute("CREATE INDEX idx_log_second ON log(text DESC)")
+        connection.executemany("INSERT INTO log VALUES (?)", ((f"line {n}",) for n in range(60_000)))
+        connection.commit()
+        before = state(connection)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), moment], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as connection:
+        assert state(connection) == before
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(st.characters(codec="utf-8")),
+    st.binary(),
+)
+KINDS = ("", "TEXT", "INTEGER", "REAL", "NUMERIC", "BLOB", "TEXT COLLATE NOCASE")
+
+
+@settings(max_examples=30)
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=4),
+    form=st.sampled_from(["", "k INTEGER PRIMARY KEY, ", "k TEXT PRIMARY KEY, ", "k BLOB PRIMARY KEY, "]),
+    rows=st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.lists(VALUES, min_size=4, max_size=4), max_size=8),
+    data=st.data(),
+)
+def test_whatever_the_rows_are_they_stay(
+    kinds: list[str], form: str, rows: dict[int, list[object]], data: st.DataObject
+) -> None:
+    """Every value with its type, under its rowid, whatever the order of the columns becomes."""
+    columns = [f'"c {n}" {kind}' for n, kind in enumerate(kinds)]
+    shuffled = data.draw(st.permutations(columns))
+    names = ", ".join(f'"c {n}"' for n in range(len(kinds)))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute(f"CREATE TABLE t ({form}{', '.join(columns)})")
+        for rowid, values in rows.items():
+            marks = ", ".join("?" * len(kinds))
+            connection.execute(f"INSERT INTO t (rowid, {names}) VALUES (?, {marks})", (rowid, *values[: len(kinds)]))
+        connection.execute("BEGIN")
+        question = f"SELECT rowid, {names}, {', '.join(f'typeof({name})' for name in names.split(', '))} FROM t"
+        before = sorted(connection.execute(question).fetchall(), key=repr)
+        assert rebuild_table(connection, "t", f"CREATE TABLE t ({form}{', '.join(shuffled)})") == len(rows)
+        assert sorted(connection.execute(question).fetchall(), key=repr) == before
