@@ -186,7 +186,7 @@ class TestFailures:
         [
             (
                 'small = sqlite3.connect(":memory:")\nsmall.execute("PRAGMA max_page_count = 2")\n'
-                'try:\n    small.execute("CREATE TABLE large AS SELECT randomblob(100000)")\nfinally:\n    small.close()'
+                'try:\n    small.execute("CREATE TABLE large AS SELECT randomblob(99999)")\nfinally:\n    small.close()'
             ),
             (
                 "from pathlib import Path\nfrom aragora_persist.errors import StorageError\n"
