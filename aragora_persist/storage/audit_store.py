@@ -15,7 +15,7 @@ from aragora_persist.errors import InvalidValueError
 from aragora_persist.settings import Settings
 from aragora_persist.storage import checks, pages
 from aragora_persist.storage.audit import erasure, export, retention, tree
-from aragora_persist.storage.audit.append import LastSeen, append, append_one, read_state
+from aragora_persist.storage.audit.append import LastSeen, append, read_state
 from aragora_persist.storage.audit.entries import AuditEntry, NewEntry, draft, entry_of, new_entry
 from aragora_persist.storage.audit.heads import TreeHead
 from aragora_persist.storage.audit.leaf import COLUMNS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import TextIO
 
+    from aragora_persist.storage.audit.entries import Draft
     from aragora_persist.storage.pages import Page
     from aragora_persist.storage.port import Backend, Transaction
 
@@ -120,7 +121,7 @@ class AuditStore(Store):
             event_key,
         )
         checked = draft("audit.log", new, self._clock())
-        return self._write("audit.log", lambda writing: append_one(writing, "audit.log", checked, self._last_seen), tx)
+        return self._write_together("audit.log", checked, self._append, tx)
 
     def log_many(self, entries: Sequence[NewEntry], *, tx: Transaction | None = None) -> list[AuditEntry]:
         """Log entries in their order, all or none, and return them; see ``log``. At most ``MOST_AT_ONCE``."""
@@ -269,6 +270,9 @@ class AuditStore(Store):
         ident = checks.whole(operation, "entry_id", entry_id)
         with self._database.read(operation, {"entry_id": ident}) as view:
             return prove(view, ident, size)
+
+    def _append(self, tx: Transaction, drafts: Sequence[Draft]) -> list[AuditEntry]:
+        return append(tx, "audit.log", drafts, self._last_seen)
 
     def _signing_key(self) -> SigningKey | None:
         path = self._settings.audit_signing_key_file

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 class Reader(Protocol):
@@ -111,6 +112,24 @@ class Backend(Protocol):
         Raises:
             BusyError: the turn or the write lock was not had within the timeout; nothing was written.
 
+        """
+        ...
+
+    def write_together(
+        self,
+        operation: str,
+        item: Item,
+        work: Callable[[Transaction, Sequence[Item]], Sequence[Result]],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Do ``work`` to ``item``, as ``write`` would, and return its result.
+
+        For what is less work for many items at once: ``work`` takes some, and returns a result for each. A backend may
+        hand it those of several callers whose ``operation`` and ``work`` are equal, in the order in which they came.
+        When it raises then, what it wrote is taken back and every item is tried by itself: so an exception fails only
+        the caller whose item it is about.
         """
         ...
 

@@ -14,11 +14,11 @@ from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import to_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Backend, Context, Result, Transaction
+    from aragora_persist.storage.port import Backend, Context, Item, Result, Transaction
 
 
 class Store:
@@ -83,6 +83,18 @@ class Store:
         if not tx.belongs_to(self._database):
             raise MisuseError(operation, self._database.target, "tx is a transaction of another database")
         return tx.nested(work)
+
+    def _write_together(
+        self,
+        operation: str,
+        item: Item,
+        work: Callable[[Transaction, Sequence[Item]], Sequence[Result]],
+        tx: Transaction | None = None,
+    ) -> Result:
+        """As ``_write``, of work that is done to several callers' items at once where they come at the same time."""
+        if tx is None:
+            return self._database.write_together(operation, item, work)
+        return self._write(operation, lambda writing: work(writing, (item,))[0], tx)
 
     def _in_batches(
         self,

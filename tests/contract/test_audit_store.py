@@ -200,6 +200,29 @@ class TestLogging:
         report = audit.verify()
         assert (report.ok, report.size) == (True, THREADS * 10)
 
+    def test_a_conflict_among_many_is_its_caller_s(self, audit: AuditStore) -> None:
+        """Those who log at the same time are written, and the one whose key is another event's is not."""
+        audit.log("first", event_key="taken")
+        together, refused = threading.Barrier(THREADS), []
+
+        def work(name: int) -> None:
+            together.wait()
+            try:
+                audit.log("work", user_id=f"t{name}", event_key="taken" if name % 2 else f"key {name}")
+            except ConflictError:
+                refused.append(name)
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(refused) == list(range(1, THREADS, 2))
+        logged = [entry.user_id for entry in audit.iter_entries(action="work")]
+        assert sorted(map(str, logged)) == [f"t{name}" for name in range(0, THREADS, 2)]
+        report = audit.verify()
+        assert (report.ok, report.size) == (True, 1 + len(logged))
+
 
 class TestBadInput:
     """A typed error that names the field; nothing is written."""

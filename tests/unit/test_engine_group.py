@@ -20,7 +20,7 @@ from tests.unit.tokens import COUNT, INSERT, add, count, settings
 from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from aragora_persist.storage.port import Transaction
@@ -252,6 +252,110 @@ class TestOutcomes:
             engine.writer.give()
             together(engine, insert("a"), lambda tx: tx.one("SELECT pause(0.7)"), insert("b"))
         assert [record.getMessage().split(": ")[1].split(" (")[0] for record in caplog.records] == ["test"]
+
+
+class ItemCaller(Caller):
+    """A thread that has work done to one item."""
+
+    def __init__(self, engine: Engine, item: str, work: Callable[[Transaction, Sequence[str]], Sequence[str]]) -> None:
+        self.item, self.to_items = item, work
+        super().__init__(engine, insert("unused"))
+
+    def run(self) -> None:
+        """Write."""
+        try:
+            self.result = self.engine.write_together("test", self.item, self.to_items)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.error = error
+
+
+class AddAll:
+    """Work that adds tokens, remembers with how many others, and refuses some after it has written them."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.calls: list[list[str]] = []
+
+    def __call__(self, tx: Transaction, jtis: Sequence[str]) -> list[str]:
+        """Add."""
+        self.calls.append(list(jtis))
+        tx.execute_many(INSERT, [(jti,) for jti in jtis])
+        if refused := set(jtis) & {*self.refused}:
+            raise ValueError(*refused)
+        return [jti.upper() for jti in jtis]
+
+
+def items_together(engine: Engine, work: AddAll, *items: str | Work) -> list[Caller]:
+    """Have work done to items in one group, and among them other work; wait for the end of all."""
+    done: list[Caller] = []
+    with held(engine):
+        for item in items:
+            before = in_line(engine)
+            done.append(ItemCaller(engine, item, work) if isinstance(item, str) else Caller(engine, item))
+            wait_until(lambda before=before: in_line(engine) > before, "a caller in the line", every_s=0.001)  # type: ignore[misc] # as above
+    for caller in done:
+        caller.join(PATIENCE_S)
+        assert not caller.is_alive()
+    return done
+
+
+class TestItems:
+    """Work that can be done to several callers' items at once."""
+
+    def test_neighbours_have_it_done_at_once(self, patient: Engine) -> None:
+        """One call in one transaction, and each has what came of its own item."""
+        work = AddAll()
+        with commits(patient) as seen:
+            done = items_together(patient, work, "a", "b", "c")
+        assert (work.calls, seen) == ([["a", "b", "c"]], ["BEGIN IMMEDIATE", "COMMIT"])
+        assert [caller.result for caller in done] == ["A", "B", "C"]
+        assert tokens(patient) == ["a", "b", "c"]
+
+    def test_other_work_stays_in_its_order(self, patient: Engine) -> None:
+        """What was asked for in between is done in between."""
+        work, counted = AddAll(), lambda tx: tx.one(COUNT)[0]
+        done = items_together(patient, work, counted, "a", "b", counted, "c", counted)
+        assert work.calls == [["a", "b"], ["c"]]
+        assert [caller.result for caller in done] == [0, "A", "B", 2, "C", 3]
+
+    @pytest.mark.parametrize("first", [[], [insert("z")]])
+    @pytest.mark.parametrize("position", [0, 1, 2])
+    def test_a_failure_fails_only_the_one_it_is_about(self, patient: Engine, position: int, first: list[Work]) -> None:
+        """What was written for all is taken back, and each is tried by itself: nothing twice, nothing half."""
+        items = ["a", "b"]
+        items.insert(position, "bad")
+        done = items_together(patient, work := AddAll("bad"), *first, *items)[len(first) :]
+        leads = position == 0 and not first  # then its turn ends with its own failure, and the next one leads
+        assert work.calls == [items, *([["bad"], ["a", "b"]] if leads else [[item] for item in items])]
+        assert isinstance(done.pop(position).error, ValueError)
+        assert [(caller.result, caller.error) for caller in done] == [("A", None), ("B", None)]
+        assert tokens(patient) == ["a", "b", *("z" for _ in first)]
+
+    def test_a_failure_of_all_is_each_ones_own(self, patient: Engine) -> None:
+        """Nothing stays, and the database goes on."""
+        done = items_together(patient, AddAll("a", "b"), "a", "b")
+        assert [str(caller.error) for caller in done] == ["a", "b"]
+        assert patient.write_together("test", "c", AddAll()) == "C"
+        assert tokens(patient) == ["c"]
+
+    def test_a_failing_commit_fails_all(self, tmp_path: Path) -> None:
+        """None of them was written, and each has an error of its own."""
+
+        def orphan(tx: Transaction, events: Sequence[str]) -> list[str]:
+            tx.execute("PRAGMA defer_foreign_keys = ON")
+            insert = "INSERT INTO usage_events (org_id, event_type) VALUES ('nobody', ?)"
+            tx.execute_many(insert, [(event,) for event in events])
+            return list(events)
+
+        with open_engine(tmp_path / "users.db", "users") as engine:
+            with held(engine):
+                done = [ItemCaller(engine, event, orphan) for event in "ab"]
+                wait_until(lambda: in_line(engine) > len(done), "both in the line", every_s=0.001)
+            for caller in done:
+                caller.join(PATIENCE_S)
+            assert [type(caller.error) for caller in done] == [ConflictError, ConflictError]
+            assert done[0].error is not done[1].error
+            assert engine.read_one("look", "SELECT count(*) FROM usage_events") == (0,)
 
 
 class TestWaiting:

@@ -7,6 +7,7 @@ is a guess: the statement that relies on it compares it with the database.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import ConflictError, DamagedError
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Reader, Row, Transaction, Value
 
-_INSERT = f"INSERT INTO audit_log ({COLUMNS}) VALUES ({', '.join('?' * len(AuditRow._fields))})"  # noqa: S608 - constants of this package
-_BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - as above
+_BY_KEY = f"SELECT {COLUMNS} FROM audit_log WHERE event_key = ?"  # noqa: S608 - constants of this package
 _MOVE = "UPDATE audit_tree SET size = ?, edge = ?, last_id = ? WHERE id = 1"
 _MOVE_FROM = f"{_MOVE} AND size = ? AND edge = ? AND last_id = ? AND last_id = (SELECT MAX(id) FROM audit_log)"  # noqa: S608 - as above
+_BEGIN = "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)"
 _HIGHEST_ID = "(SELECT MAX(id) FROM audit_log)"
+_ROWS_AT_ONCE = 32
+_ROW = f"({', '.join('?' * len(AuditRow._fields))})"
 _STATE = f"SELECT size, edge, last_id, removed, removed_edge, retention_id, {_HIGHEST_ID} FROM audit_tree WHERE id = 1"  # noqa: S608 - as above
+
+
+Seen = tuple[int, bytes, int]
+"""Size, edge and last id."""
 
 
 class TreeState(NamedTuple):
@@ -75,29 +82,11 @@ class LastSeen:
     __slots__ = ("values",)
 
     def __init__(self) -> None:
-        self.values: tuple[int, bytes, int] | None = None
+        self.values: Seen | None = None
 
 
 def _damaged(problem: str) -> DamagedError:
     return DamagedError("read", "audit_tree", f"the state of the tree {problem}", hint="run verify; restore a backup")
-
-
-def append_one(tx: Transaction, operation: str, draft: Draft, last_seen: LastSeen) -> AuditEntry:
-    """Append one entry, as ``append``; the state is only read where it is not the one that was seen last."""
-    seen = last_seen.values
-    if seen is not None:
-        known = _logged_before(tx, operation, draft, {})
-        if known is not None:
-            return known
-        edge, ident = RightEdge(seen[0], seen[1]), seen[2] + 1
-        nodes = edge.append(leaf_of(ident, seen[0], draft.content))
-        moved = (edge.size, edge.stored, ident)
-        # Where size, edge and last id are those, reading them would have led to the same.
-        if tx.execute(_MOVE_FROM, (*moved, *seen)):
-            tx.execute(_INSERT, draft.stored(ident, seen[0], nodes))
-            last_seen.values = moved
-            return draft.entry(ident)
-    return append(tx, operation, [draft], last_seen)[0]
 
 
 def append(
@@ -105,58 +94,69 @@ def append(
 ) -> list[AuditEntry]:
     """Append entries in their order and return them; one whose event key was used is the entry that is there.
 
+    The state is read only where it is not the one that was seen last.
+
     Raises:
         ConflictError: an event key was used for another event.
 
     """
-    state = read_state(tx)
-    edge = RightEdge(state.size, state.edge)
-    next_id = 1 + max(state.last_id, state.highest_id or 0)
-    entries: list[AuditEntry] = []
-    rows: list[Row] = []
-    keys: dict[Value, AuditEntry] = {}
-    for draft in drafts:
-        known = _logged_before(tx, operation, draft, keys)
-        if known is not None:
-            entries.append(known)
-            continue
-        position = edge.size
-        nodes = edge.append(leaf_of(next_id, position, draft.content))
-        rows.append(draft.stored(next_id, position, nodes))
-        entries.append(draft.entry(next_id))
-        if draft.row.event_key is not None:
-            keys[draft.row.event_key] = entries[-1]
-        next_id += 1
-    if rows:
-        tx.execute_many(_INSERT, rows)
-        _write_edge(tx, edge, next_id - 1)
-        if last_seen is not None:
-            last_seen.values = (edge.size, edge.stored, next_id - 1)
+    logged = _logged_before(tx, drafts)
+    seen = None if last_seen is None else last_seen.values
+    if seen is not None:
+        entries, rows, now = _grown(operation, drafts, logged, seen)
+    # Where size, edge and last id are those, reading them would have led to the same.
+    if seen is None or (rows and not tx.execute(_MOVE_FROM, (*now, *seen))):
+        state = read_state(tx)
+        seen = (state.size, state.edge, max(state.last_id, state.highest_id or 0))
+        entries, rows, now = _grown(operation, drafts, logged, seen)
+        if rows and not tx.execute(_MOVE, now):
+            tx.execute(_BEGIN, (*now, b""))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[start : start + _ROWS_AT_ONCE]
+        tx.execute(_insert(len(some)), [value for row in some for value in row])
+    if rows and last_seen is not None:
+        last_seen.values = now
     return entries
 
 
-def _logged_before(tx: Transaction, operation: str, draft: Draft, keys: dict[Value, AuditEntry]) -> AuditEntry | None:
+@cache
+def _insert(count: int) -> str:
+    """Return the statement that inserts so many rows: with one for each, threads would change after every row."""
+    return f"INSERT INTO audit_log ({COLUMNS}) VALUES {', '.join([_ROW] * count)}"  # noqa: S608 - constants of this package
+
+
+def _grown(
+    operation: str, drafts: Sequence[Draft], logged: dict[Value, AuditEntry], seen: Seen
+) -> tuple[list[AuditEntry], list[Row], Seen]:
+    """Return the entries, the rows of those that are new, and size, edge and last id behind them."""
+    edge, last_id = RightEdge(seen[0], seen[1]), seen[2]
+    entries, rows, known = [], [], dict(logged)
+    for draft in drafts:
+        key, position = draft.row.event_key, edge.size
+        if key in known:
+            entries.append(_same_event(operation, draft, known[key]))
+            continue
+        last_id += 1
+        nodes = edge.append(leaf_of(last_id, position, draft.content))
+        rows.append(draft.stored(last_id, position, nodes))
+        entries.append(draft.entry(last_id))
+        if key is not None:
+            known[key] = entries[-1]
+    return entries, rows, (edge.size, edge.stored, last_id)
+
+
+def _logged_before(tx: Transaction, drafts: Sequence[Draft]) -> dict[Value, AuditEntry]:
+    """Return the entries that have event keys of these drafts, by their keys."""
+    keys = [draft.row.event_key for draft in drafts if draft.row.event_key is not None]
+    found = [(key, tx.one(_BY_KEY, (key,))) for key in keys]
+    return {key: entry_of(row) for key, row in found if row is not None}
+
+
+def _same_event(operation: str, draft: Draft, known: AuditEntry) -> AuditEntry:
     """Return the entry that has the draft's event key; what an erasure or a later retry changes is not compared."""
     row = draft.row
-    if row.event_key is None:
-        return None
-    known = keys.get(row.event_key)
-    if known is None:
-        found = tx.one(_BY_KEY, (row.event_key,))
-        if found is None:
-            return None
-        known = entry_of(found)
     if (row.action, row.org_id, row.resource_type) != (known.action, known.org_id, known.resource_type):
         raise ConflictError(
             operation, "event_key", f"was used for entry {known.id}, another event", hint="give each event its own key"
         )
     return known
-
-
-def _write_edge(tx: Transaction, edge: RightEdge, last_id: int) -> None:
-    values = (edge.size, edge.stored, last_id)
-    if not tx.execute(_MOVE, values):
-        tx.execute(
-            "INSERT INTO audit_tree (id, size, edge, last_id, removed, removed_edge) VALUES (1, ?, ?, ?, 0, ?)",
-            (*values, b""),
-        )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
     from aragora_persist.settings import Secret, Settings
-    from aragora_persist.storage.port import Context, Result, Row, Transaction, Value
+    from aragora_persist.storage.port import Context, Item, Result, Row, Transaction, Value
     from aragora_persist.storage.postgresql.connecting import Connection
 
 _SYNCHRONOUS = {Durability.DURABLE: "on", Durability.COMMITTED: "off"}
@@ -110,6 +110,18 @@ class PostgresqlDatabase:
         """
         with Block(WriteTransaction(self, operation, durability, context)) as transaction:
             return work(transaction)
+
+    def write_together(
+        self,
+        operation: str,
+        item: Item,
+        work: Callable[[Transaction, Sequence[Item]], Sequence[Result]],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Do ``work`` to ``item`` and return its result: here, by itself. See ``port.Backend``."""
+        return self.write(operation, lambda tx: work(tx, (item,))[0], durability=durability, context=context)
 
     def transaction(
         self, operation: str = "transaction", *, durability: Durability | None = None

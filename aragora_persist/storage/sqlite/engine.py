@@ -20,7 +20,7 @@ from aragora_persist.storage.sqlite.checkpointer import Checkpointer
 from aragora_persist.storage.sqlite.connecting import connect_memory, connect_writer
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
 from aragora_persist.storage.sqlite.forks import pause, watch
-from aragora_persist.storage.sqlite.group import write
+from aragora_persist.storage.sqlite.group import Member, write
 from aragora_persist.storage.sqlite.opening import require_schema
 from aragora_persist.storage.sqlite.readers import ReaderPool, SharedConnection
 from aragora_persist.storage.sqlite.sessions import View
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aragora_persist.settings import Durability
-    from aragora_persist.storage.port import Context, Result, Row, Transaction, Value
+    from aragora_persist.storage.port import Context, Item, Result, Row, Transaction, Value
 
 
 def open_engine(
@@ -111,7 +111,25 @@ class Engine:
         """Run ``work`` in a write transaction and return its result. See ``port.Backend``."""
         if self._closed:
             raise self._used_after_close(operation)
-        return write(self._shared.writer, operation, work, durability, context)
+        writer = self._shared.writer
+        result: Result = write(writer, Member(writer, operation, work, durability, context))
+        return result
+
+    def write_together(
+        self,
+        operation: str,
+        item: Item,
+        work: Callable[[Transaction, Sequence[Item]], Sequence[Result]],
+        *,
+        durability: Durability | None = None,
+        context: Context | None = None,
+    ) -> Result:
+        """Do ``work`` to ``item`` and return its result. See ``port.Backend``."""
+        if self._closed:
+            raise self._used_after_close(operation)
+        writer = self._shared.writer
+        result: Result = write(writer, Member(writer, operation, work, durability, context, item))
+        return result
 
     def transaction(
         self, operation: str = "transaction", *, durability: Durability | None = None

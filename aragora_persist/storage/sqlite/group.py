@@ -1,9 +1,10 @@
 """Several callers' work in one transaction: one commit, one wait for the disk, for all who write at the same time.
 
 Whoever has the writer's turn does the work of those who wait behind it too, each in a savepoint of its own, commits,
-and tells each its outcome; then the next in the line has the turn. No thread of its own: nothing to start, to stop, or
-to lose in a fork. The main thread works for itself alone: there a handler of a signal raises whatever it likes, which
-in another's work could not be told from a failure of that. Leaves out: the line itself (``turns``).
+and tells each its outcome; then the next in the line has the turn. Neighbours that do the same to items of their own
+have it done at once. No thread of its own: nothing to start, to stop, or to lose in a fork. The main thread works for
+itself alone: there a handler of a signal raises whatever it likes, which in another's work could not be told from a
+failure of that. Leaves out: the line itself (``turns``).
 """
 
 from __future__ import annotations
@@ -20,28 +21,23 @@ from aragora_persist.storage.sqlite.transactions import Writing
 from aragora_persist.storage.sqlite.turns import Place, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from aragora_persist.storage.port import Context, Result, Transaction
+    from aragora_persist.storage.port import Context
     from aragora_persist.storage.sqlite.writer import Writer
 
 _LARGEST = 128
 """For how many others one caller works at most before it has its own result."""
+NOTHING = object()
+"""The item of a caller whose work is not done to one."""
 
 
-def write(
-    writer: Writer,
-    operation: str,
-    work: Callable[[Transaction], Result],
-    durability: Durability | None,
-    context: Context | None,
-) -> Result:
-    """Run ``work`` in a write transaction, alone or with others'. See ``port.Backend.write``."""
-    member = Member(writer, operation, work, durability or writer.durability, context)
+def write(writer: Writer, member: Member) -> Any:  # noqa: ANN401 - whatever its work returns
+    """Do a caller's work in a write transaction, alone or with others'. See ``port.Backend.write``."""
     place = Place(member)
     try:
         try:
-            writer.line_up(operation, place)
+            writer.line_up(member.operation, place)
             if place.state is State.HAD:
                 _lead(writer, member)
         finally:
@@ -52,33 +48,35 @@ def write(
                     _end_turn(writer, member)
                     raise
         member.report()
-        result: Result = member.outcome()
+        return member.outcome()
     except BaseException as error:
         if member.committed or (place.state is State.DONE and member.error is None):
-            error.add_note(f"{operation} was written before this")
+            error.add_note(f"{member.operation} was written before this")
         member.error = None  # or error, traceback and this frame would keep each other alive
         raise
-    return result
 
 
 class Member(Writing):
-    """One caller's work and what became of it."""
+    """One caller's work and what became of it; with an item, the work takes those of several callers."""
 
-    __slots__ = ("_result", "_work", "deadline", "error", "level", "operation")
+    __slots__ = ("_result", "_work", "deadline", "error", "item", "joined", "level", "operation")
 
     def __init__(
         self,
         writer: Writer,
         operation: str,
-        work: Callable[[Transaction], object],
-        level: Durability,
+        work: Callable[..., Any],
+        durability: Durability | None,
         context: Context | None,
+        item: object = NOTHING,
     ) -> None:
         super().__init__(writer, operation, context)
         self.operation = operation
-        self.level = level
+        self.item = item
+        self.level = durability or writer.durability
         self.deadline = monotonic() + writer.timeout_s
         self.error: BaseException | None = None
+        self.joined: Sequence[Member] = ()  # whose work is done with its own
         self._work = work
         self._result: object = None
 
@@ -87,7 +85,7 @@ class Member(Writing):
         self._connection = connection
         self._source.present = self
         try:
-            self._result = self._work(self)
+            self._do()
             if isinstance(self._connection, Ended):  # rolled back by a failure, or inherited by a forked child
                 raise self._connection.refusal()
         finally:
@@ -104,6 +102,9 @@ class Member(Writing):
         except BaseException as error:
             if not self._source.owns(connection):  # in a forked child, which leaves its parent's transaction by this
                 raise
+            if self.joined:
+                self._source.rollback()
+                return False
             self.error = self._translated(error) if isinstance(error, sqlite3.Error) else error
             return _taken_back(connection)
         return True
@@ -124,14 +125,35 @@ class Member(Writing):
             raise self.error
         return self._result
 
+    def joins(self, other: Member) -> bool:
+        """Whether its work is that of another, for an item of its own."""
+        return self.item is not NOTHING and self._work == other._work and self.operation == other.operation
+
+    def take(self, result: object, spent_s: float) -> None:
+        """Keep what came of its item in the hands of another."""
+        self.error = None
+        self._result = result
+        self._spent_s = spent_s
+
+    def _do(self) -> None:
+        if self.item is NOTHING:
+            self._result = self._work(self)
+            return
+        together = [self, *self.joined]
+        results = self._work(self, [member.item for member in together])
+        for member, result in zip(together, results, strict=True):
+            member.take(result, self._spent_s)
+
 
 def _lead(writer: Writer, own: Member) -> None:
     """Do own work, and that of those who wait, in one transaction.
 
-    A failure of one of the others can take it all back; then the rest runs again without that one.
+    A failure of one of the others can take it all back, and one of joined work does; then the rest runs again, without
+    that one, and each by itself.
     """
     own.error = None  # of a run for another leader, which was taken back
     alone = threading.current_thread() is threading.main_thread()
+    join = not alone
     others: list[Member] | None = None
     while others is None:
         level = own.level
@@ -139,8 +161,8 @@ def _lead(writer: Writer, own: Member) -> None:
         if weak and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
             level = Durability.DURABLE
         connection = writer.begin(own.operation, level, own.deadline)
-        own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
-        others = [] if alone else _run_others(writer, connection, level)
+        others = _Group(writer, level, join=join).run(own, connection, alone=alone)
+        join = False
     start = perf_counter()
     try:
         writer.commit(own.operation, own)
@@ -154,19 +176,55 @@ def _lead(writer: Writer, own: Member) -> None:
         member.share_commit(took_s)
 
 
-def _run_others(writer: Writer, connection: sqlite3.Connection, level: Durability) -> list[Member] | None:
-    """Do the work of those who wait and return them; None when a failure has taken back everything, own work too."""
-    others: list[Member] = []
-    while len(others) < _LARGEST:
-        place = writer.turns.next_job(len(others), lambda job: level is Durability.DURABLE or job.level is level)
-        if place is None or place.job is None:
-            break
-        if not place.job.run_nested(connection):
-            writer.turns.done_alone(len(others))
-            writer.turns.put_back()
+class _Group:
+    """Those whose work is done in one transaction besides the leader's."""
+
+    def __init__(self, writer: Writer, level: Durability, *, join: bool) -> None:
+        self._writer = writer
+        self._level = level
+        self._join = join
+        self._others: list[Member] = []
+
+    def run(self, own: Member, connection: sqlite3.Connection, *, alone: bool) -> list[Member] | None:
+        """Do own work and that of those who wait, and return them; None when a failure has taken back everything."""
+        self._add_neighbours(own)
+        try:
+            own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
+        except Exception:
+            if not own.joined or not self._writer.owns(connection):
+                raise
+            self._writer.rollback()
+            self._writer.turns.put_back()
             return None
-        others.append(place.job)
-    return others
+        while not alone and (member := self._add_next()) is not None:
+            self._add_neighbours(member)
+            if not member.run_nested(connection):
+                if not member.joined:
+                    self._writer.turns.done_alone(len(self._others) - 1)
+                self._writer.turns.put_back()
+                return None
+        return self._others
+
+    def _add_next(self, like: Member | None = None) -> Member | None:
+        """Take up the work of the next who waits, if it can be done now."""
+
+        def fits(job: Member) -> bool:
+            level = self._level is Durability.DURABLE or job.level is self._level
+            return level and (like is None or job.joins(like))
+
+        place = self._writer.turns.next_job(len(self._others), fits) if len(self._others) < _LARGEST else None
+        if place is None or place.job is None:
+            return None
+        self._others.append(place.job)
+        return place.job
+
+    def _add_neighbours(self, member: Member) -> None:
+        """Take up the work of those right behind a member that is the same."""
+        first = len(self._others)
+        if self._join and member.item is not NOTHING:
+            while self._add_next(member) is not None:
+                pass
+        member.joined = self._others[first:]
 
 
 def _end_turn(writer: Writer, own: Member) -> None:

@@ -84,6 +84,8 @@ class ReadOnlyDatabase:
             operation, self.target, "is open for reading only", hint="open the store by its path to write"
         )
 
+    write_together = write
+
     def transaction(self, operation: str = "transaction", **_: object) -> Never:
         """Refuse. See ``write``."""
         self.write(operation)
