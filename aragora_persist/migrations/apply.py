@@ -3,8 +3,8 @@
 The write lock comes first, then the question what is pending, and it comes anew for each migration: so of many
 starters one works and the others find nothing to do. A body and its row of the ledger are one transaction: a failure in
 the third migration leaves two, and so does a process that is killed in it; only a new database is one transaction from
-nothing to the newest version. What was committed survives a loss of power.
-Leaves out: what a body may do (``guard``), files and snapshots (``runner``).
+nothing to the newest version. What was committed survives a loss of power. Leaves out: what a body may do (``guard``),
+files and snapshots (``runner``).
 """
 
 from __future__ import annotations

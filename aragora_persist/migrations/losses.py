@@ -8,8 +8,8 @@ Both are looked for where they can be, so that a small migration of a large data
   Rows that referred to nothing before the migration are no fault of its, and it may leave them: refused is a migration
   after which there are more of them.
 
-The state before is still there while the transaction is open: for another connection. A database in memory has none;
-whatever it holds, this process made.
+The state before is still there while the transaction is open: for another connection. A database in memory, or a new
+one that is made whole in this transaction, has none; whatever it holds, this process made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aragora_persist.errors import MigrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 Definitions: TypeAlias = dict[str, str]
 """Each table's definition, by its name in lower case."""
@@ -68,11 +68,11 @@ def check_losses(connection: sqlite3.Connection, name: str, touched: Touched, be
         _check_references(connection, name, sorted(_concerned(connection, after, changed)))
 
 
-def _check_rows(connection: sqlite3.Connection, name: str, tables: Iterable[str]) -> None:
+def _check_rows(connection: sqlite3.Connection, name: str, tables: set[str]) -> None:
     with _committed(connection) as other:
         if other is None:
             return
-        for table in sorted(tables):
+        for table in sorted(tables & definitions(other).keys()):  # of a new database, nothing is committed yet
             had, has = _count(other, table), _count(connection, table)
             if has < had:
                 problem = f"table {table}, which it does not name, had {had} rows and has {has}"
@@ -143,13 +143,13 @@ def _dangling(connection: sqlite3.Connection, tables: list[str]) -> Counter[tupl
 
 @contextmanager
 def _committed(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection | None]:
-    """Give a connection that sees the database as it was before the open transaction; None for one in memory."""
+    """Give a connection that sees the database as it was before the open transaction; None where it was empty."""
     file = next(row[2] for row in connection.execute("PRAGMA database_list").fetchall() if row[1] == "main")
     if not file:
         yield None
         return
     with closing(sqlite3.connect(f"{Path(file).as_uri()}?mode=ro", uri=True, isolation_level=None)) as other:
-        yield other
+        yield other if definitions(other) else None
 
 
 def _quoted(name: str) -> str:

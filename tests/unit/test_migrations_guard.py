@@ -149,6 +149,18 @@ class TestLosses:
             assert connection.execute("SELECT * FROM parents").fetchall() == [(1, "one"), (2, "two")]
             assert connection.execute("SELECT count(*) FROM children").fetchone() == (3,)
 
+    def test_a_new_database_is_looked_at_as_well(self, tmp_path: Path) -> None:
+        """It is made in one transaction, before which there was nothing to compare with; references are checked."""
+        workshop = Workshop(tmp_path)
+        workshop.write(1, 'conn.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, a REFERENCES a(id))")')
+        workshop.write(2, 'conn.execute("CREATE TABLE b (c)")\nconn.execute("INSERT INTO b VALUES (1)")')
+        last = workshop.write(3, 'conn.execute("DELETE FROM b")\nconn.execute("INSERT INTO a VALUES (1, 2)")')
+        with pytest.raises(MigrationError, match="a row of a refers to no row of a"):
+            workshop.migrate()
+        assert workshop.content() == ([], {})
+        last.write_text(last.read_text().replace("(1, 2)", "(1, 1)"))
+        assert [step.version for step in workshop.migrate().migrations] == [1, 2, 3]
+
     def test_a_trigger_may_not_empty_a_table_that_is_not_named(self, workshop: Workshop) -> None:
         """It may add rows, as an audit log's does; what it takes away, the migration must say itself."""
         workshop.write(
