@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from migration_scenes import Scene, content_of, first_of, version_of
 
 from aragora_persist.migrations.folder import load
-from aragora_persist.migrations.turn import clear
+from aragora_persist.migrations.turn import clear_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ class Trial:
             if scene.undo_to is None or version_of(path) > scene.undo_to:
                 scene.act(self.place)
             else:  # there is nothing to undo: the next run, whatever it does, takes the lock file away
-                clear(path)
+                clear_turn(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what a rig looks for
             return [f"the rerun failed: {type(error).__name__}: {error}"]
         wrong = [] if content_of(path) == self.allowed[-1] else ["the result is not that of an undisturbed run"]
@@ -109,12 +109,14 @@ def contents_between(scene: Scene, place: Path) -> list[Content]:
     """Return the content before, after each single migration, and so at the end; ``place`` and its like are used up."""
     scene.set_up(place)
     path = scene.path(place)
-    if scene.dry_run:
-        scene.act(place)
-        return [content_of(path)]
     begin = version_of(path)
     contents = [content_of(path)]
-    if scene.undo_to is None:
+    if scene.dry_run:
+        scene.act(place)
+    elif begin == 0:  # a new database is made whole or not at all
+        scene.act(place)
+        contents.append(content_of(path))
+    elif scene.undo_to is None:
         for version in range(begin + 1, len(load(scene.folder)) + 1):
             folder = first_of(scene.folder, version, place.with_name(f"{place.name}-{version}"))
             replace(scene, folder=folder).act(place)

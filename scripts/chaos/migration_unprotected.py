@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MisuseError
-from aragora_persist.migrations import ledger, plan, runner
-from aragora_persist.migrations.apply import record
+from aragora_persist.migrations import apply as product
+from aragora_persist.migrations import ledger, plan, turn
 from aragora_persist.migrations.folder import Body
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def without_transaction() -> None:
         _apply(connection, todo)
         return todo
 
-    runner.apply_pending = apply
+    product.apply_pending = apply
 
 
 def without_lock() -> None:
@@ -61,8 +61,8 @@ def without_lock() -> None:
                 connection.execute("ROLLBACK")
         return todo
 
-    runner.apply_pending = apply
-    runner.turn = lambda _path, _timeout_s, progress: nullcontext(progress)
+    product.apply_pending = apply
+    turn.turn = lambda _path, _timeout_s, progress: nullcontext(progress)
 
 
 def _apply(connection: sqlite3.Connection, todo: Sequence[Migration]) -> None:
@@ -76,4 +76,4 @@ def _apply(connection: sqlite3.Connection, todo: Sequence[Migration]) -> None:
             with connection:
                 connection.execute("BEGIN")
                 upgrade(connection)
-        record(connection, migration, body, start)
+        product.record(connection, migration, body, start)
