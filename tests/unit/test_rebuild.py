@@ -276,6 +276,7 @@ class TestRefused:
 
     def test_a_view_or_trigger_that_would_break(self, conn: sqlite3.Connection) -> None:
         """Views and triggers, those of other tables too, must find all that they name; dropped before, all is well."""
+        conn.execute("PRAGMA legacy_alter_table=ON")  # with which SQLite itself would not look
         conn.execute("DROP INDEX idx_users_name")
         conn.execute("DROP INDEX idx_users_lower")
         conn.execute("DROP INDEX idx_users_chief")
@@ -288,6 +289,13 @@ class TestRefused:
             assert state(conn) == before
             conn.execute(f"DROP {kind} {name}")
         assert rebuild_table(conn, "users", new, copy) == 3
+
+    def test_an_index_on_a_quoted_column(self, conn: sqlite3.Connection) -> None:
+        """SQLite would take the name of a column that is gone for a text, and index that."""
+        conn.execute('CREATE INDEX idx_quoted ON log("text")')
+        with pytest.raises(ConflictError, match="idx_quoted: is on text, which would be gone"):
+            rebuild_table(conn, "log", "CREATE TABLE log (line TEXT)", "SELECT text AS line FROM log")
+        assert "idx_quoted" in names(conn, "index")
 
     def test_a_schema_that_is_broken_already(self, conn: sqlite3.Connection) -> None:
         """It cannot be told then what the rebuild would break."""
