@@ -125,10 +125,11 @@ class AuditStore(Store):
 
     def log_many(self, entries: Sequence[NewEntry], *, tx: Transaction | None = None) -> list[AuditEntry]:
         """Log entries in their order, all or none, and return them; see ``log``. At most ``MOST_AT_ONCE``."""
-        checks.whole("audit.log_many", "entries", len(entries), least=0, most=MOST_AT_ONCE)
-        now = self._clock()
-        drafts, seen = [draft("audit.log_many", new, now) for new in entries], self._last_seen
-        return self._write("audit.log_many", lambda writing: append(writing, "audit.log_many", drafts, seen), tx)
+        operation, now, seen = "audit.log_many", self._clock(), self._last_seen
+        several = list(checks.several(operation, "entries", entries))
+        checks.whole(operation, "entries", len(several), least=0, most=MOST_AT_ONCE)
+        drafts = [draft(operation, checks.instance(operation, "entries", new, NewEntry), now) for new in several]
+        return self._write(operation, lambda writing: append(writing, operation, drafts, seen), tx)
 
     def get(self, entry_id: int) -> AuditEntry | None:
         """Return the entry with this id, or None."""
@@ -252,9 +253,12 @@ class AuditStore(Store):
         ``earlier`` heads narrow down where a rewritten log departs. With ``public_keys`` (PEM; the present one and
         those before it), heads, removals and erasures count only when one of these keys signed them.
         """
-        keys = PublicKeys(public_keys) if public_keys else None
-        heads = [*earlier] if head is None else [*earlier, head]
-        with self._database.read("audit.verify") as view:
+        operation = "audit.verify"
+        keys = PublicKeys(checks.several(operation, "public_keys", public_keys)) if public_keys else None
+        heads = [*checks.several(operation, "earlier", earlier), *([] if head is None else [head])]
+        for one in heads:
+            checks.instance(operation, "head, earlier", one, TreeHead)
+        with self._database.read(operation) as view:
             return verify_log(view, heads, keys)
 
     def prove(self, entry_id: int, size: int | None = None) -> InclusionProof:

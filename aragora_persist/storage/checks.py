@@ -118,6 +118,13 @@ def several(operation: str, field: str, values: Iterable[_Item]) -> Iterable[_It
     return values
 
 
+def instance(operation: str, field: str, value: object, kind: type[_Item]) -> _Item:
+    """Return what is of this kind."""
+    if not isinstance(value, kind):
+        raise InvalidValueError(operation, field, f"is a {type(value).__name__}, not a {kind.__name__}")
+    return value
+
+
 def json_object(operation: str, field: str, value: object, *, longest: int = LONGEST_TEXT) -> str:
     """Return a dict as JSON text of at most ``longest`` characters."""
     if not isinstance(value, dict):

@@ -121,6 +121,7 @@ class MemoryStore(Store):
 
         """
         checks.ident("memory.access", "memory_id", memory_id)
+        checks.instance("memory.access", "durability", durability, Durability)
         return self._write(
             "memory.access", partial(memory_changes.access, memory_id, self._clock()), tx, durability=durability
         )

@@ -99,7 +99,10 @@ class ReplayStore(Store):
         checks.ident(operation, "trace_id", trace_id)
         if position is not None:
             checks.whole(operation, "position", position, least=0)
-        rows = [to_event_row(operation, event, f"events[{place}]") for place, event in enumerate(events)]
+        rows = [
+            to_event_row(operation, event, f"events[{place}]")
+            for place, event in enumerate(checks.several(operation, "events", events))
+        ]
         if len({row.event_id for row in rows}) < len(rows):
             raise InvalidValueError(operation, "events", "has an event_id twice")
         work = partial(replay_writing.append, trace_id=trace_id, events=rows, position=position)

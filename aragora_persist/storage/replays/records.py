@@ -72,8 +72,7 @@ def to_event_row(operation: str, event: TraceEvent, field: str) -> EventRow:
         InvalidValueError: a part of it is too long, or no database can store it.
 
     """
-    if not isinstance(event, TraceEvent):
-        raise InvalidValueError(operation, field, f"is a {type(event).__name__}, not a TraceEvent")
+    checks.instance(operation, field, event, TraceEvent)
     return EventRow(
         checks.ident(operation, f"{field}.event_id", event.event_id),
         checks.text(operation, f"{field}.event_type", event.event_type, longest=checks.LONGEST_NAME),
@@ -93,6 +92,7 @@ def header_columns(operation: str, trace: Trace) -> dict[str, Value]:
         InvalidValueError: a part of it is too long, or no database can store it.
 
     """
+    checks.instance(operation, "trace", trace, Trace)
     return {
         "trace_id": checks.ident(operation, "trace_id", trace.trace_id),
         "debate_id": checks.ident(operation, "debate_id", trace.debate_id),
