@@ -1,0 +1,103 @@
+"""Every command on the page of migrations is run and answers what stands there; every migration on it is applied."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aragora_persist.migrations import lint
+from aragora_persist.migrations.folder import folder_of
+from aragora_persist.migrations.runner import migrate, rollback, status
+from aragora_persist.settings import Settings
+from tests.waiting import PATIENCE_S
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "migrations.md").read_text()
+CONSOLE = "\n".join(re.findall(r"^```console\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+COMMANDS = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", CONSOLE, re.MULTILINE)
+MIGRATIONS = dict(re.findall(r"^<!-- migration: (\S+) -->\n```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+
+
+def plain(answer: str) -> str:
+    """Return an answer without what is another one each time: numbers, and how wide they make a column."""
+    return re.sub(r" +", " ", re.sub(r"\d+", "0", answer)).strip()
+
+
+def pattern(wanted: str) -> str:
+    """Return what matches the answer on the page, in which ``...`` stands for anything, alone for any lines."""
+    lines = plain(wanted).split("\n")
+    return "".join(
+        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n" for line in lines
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a fresh home with a copy of the source in it."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "aragora_persist", tmp_path / "aragora_persist", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_commands_answer_what_the_page_says(home: Path) -> None:
+    """One after the other in one home, as a reader would give them."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {"HOME": str(home), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
+    for command, wanted in COMMANDS:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        answer = plain(done.stdout.replace(str(home), "/home/ada"))
+        assert re.fullmatch(pattern(wanted), f"{answer}\n"), f"{command}\n{done.stdout}"
+    assert len(COMMANDS) >= 10
+
+
+def test_every_action_is_on_the_page() -> None:
+    """None of the command line's actions and modifiers is left out."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "aragora_persist.migrations.runner", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    options = set(re.findall(r"--[a-z-]+", shown)) - {"--help", "--verbose"}
+    assert len(options) > 10
+    assert [option for option in sorted(options) if option not in PAGE] == []
+
+
+def test_its_migrations_are_sound(tmp_path: Path) -> None:
+    """They pass the lint, run on rows, make what the page says of them, and can be undone."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    shutil.copy(folder_of("tokens") / "001_initial.py", folder)
+    settings, path = Settings.from_env({"NOMIC_DIR": str(tmp_path)}), tmp_path / "tokens.db"
+    migrate(path, "tokens", folder=folder, settings=settings)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES ('a', '2', '1')")
+    for name, source in MIGRATIONS.items():
+        head = f'"""\nMigration {name[:3]}: As the page says\n\nCreated: 2026-01-01T00:00:00\n"""\n\n'
+        (folder / name).write_text(head + source)
+    assert lint.check("tokens", folder) == ()
+    change = migrate(path, "tokens", folder=folder, settings=settings)
+    assert [f"{step.name}.py" for step in change.migrations] == list(MIGRATIONS) == sorted(MIGRATIONS)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT jti, device FROM token_blacklist").fetchall() == [("a", "unknown")]
+        assert "device TEXT NOT NULL" in str(connection.execute("SELECT sql FROM sqlite_master").fetchall())
+    rollback(path, "tokens", to=1, folder=folder, settings=settings)
+    assert status(path, "tokens", folder=folder).version == 1
