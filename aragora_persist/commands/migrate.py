@@ -109,7 +109,7 @@ class _Actions:
 
         return answers.of_findings(lint.check(database.name))
 
-    def _adopt(self, database: Database, _progress: Callable[[str], None]) -> Answer:
+    def _adopt(self, database: Database, progress: Callable[[str], None]) -> Answer:
         from aragora_persist.migrations import adoption  # noqa: PLC0415 - only an adoption needs it
 
         path = self._path(database)
@@ -119,6 +119,7 @@ class _Actions:
             database.name,
             dry_run=self._arguments.dry_run,
             settings=self._settings,
+            progress=progress,
         )
         return answers.Answer(str(report), {"adoption": report.document()})
 

@@ -295,3 +295,63 @@ def test_a_key_without_an_end_works_for_a_year_from_now(path: Path) -> None:
         (key,) = users.list_api_keys("bob").items
         assert key.prefix == "ara_plain"
         assert key.expires_at - datetime.now(UTC) > timedelta(days=364)
+
+
+def test_every_form_of_table_comes_over(path: Path) -> None:
+    """Text in UTF-16, names in other cases, computed columns, tables without row ids; what is code is left out."""
+    make(
+        path,
+        "PRAGMA encoding = 'UTF-16'",
+        "CREATE TABLE Users (ID TEXT PRIMARY KEY, Email TEXT, password_hash TEXT, password_salt TEXT, "
+        "shout TEXT GENERATED ALWAYS AS (upper(Email)) VIRTUAL)",
+        "CREATE TABLE log (said TEXT, twice TEXT GENERATED ALWAYS AS (said || said) STORED)",
+        "CREATE TABLE words (word TEXT PRIMARY KEY) WITHOUT ROWID",
+        "CREATE TRIGGER on_log AFTER INSERT ON log BEGIN SELECT 1; END",
+        "CREATE TABLE schema_version (version INTEGER)",
+        "INSERT INTO schema_version VALUES (3)",
+        "INSERT INTO Users VALUES ('\u00e9', '\u00c9@Example.com', '', '')",
+        "INSERT INTO log VALUES ('\u00e9')",
+        "INSERT INTO words VALUES ('word')",
+    )
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert report.origin == "made by hand"
+    assert rows_of(path, "SELECT id, email, created_at IS NULL FROM users") == [("\u00e9", "\u00e9@example.com", 0)]
+    assert rows_of(path, "SELECT * FROM log") == [("\u00e9", "\u00e9\u00e9")]
+    assert rows_of(path, "SELECT * FROM words") == [("word",)]
+    assert {note.subject for note in report.notes} == {"schema_version", "on_log"}
+
+
+def test_what_is_being_done_is_told(path: Path) -> None:
+    """Table by table, with the rows so far."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    told: list[str] = []
+
+    adopt(path, path, "users", settings=settings_of(path), progress=told.append)
+
+    assert [text for text in told if text.startswith("rows of users")] == ["rows of users", "rows of users: 2"]
+    assert "checking the new database" in told
+
+
+def test_a_report_reads_well(path: Path) -> None:
+    """As text; as a document it holds the same."""
+    make(
+        path, DOCUMENTED, "INSERT INTO users (id, email, password_hash, password_salt) VALUES ('a', 'A@x.com', 'x', '')"
+    )
+    execute(path, "UPDATE users SET created_at = '2024-01-02T03:04:05.000000Z', updated_at = created_at")
+    execute(path, "UPDATE users SET updated_at = created_at")
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert str(report).splitlines() == [
+        f"adopted 1 row of {path}: made by hand, from the documentation",
+        "  1 row of users",
+        "  1 value of users.email in our form",
+        ("  note: users.password_hash (1 row): hashes of another kind are kept and open nothing: "
+        "let these users set a new password"),
+        f"  the original: {report.snapshot}",
+        f"  the original: {report.replaced}",
+    ]
+    assert report.document()["converted"] == {"users.email": 1}
+    assert report.document()["snapshot"] == str(report.snapshot)

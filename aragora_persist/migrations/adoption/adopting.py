@@ -16,6 +16,7 @@ from aragora_persist.migrations.adoption import is_foreign
 from aragora_persist.migrations.adoption.build import Built, build
 from aragora_persist.migrations.adoption.exchange import exchange, refuse_openers
 from aragora_persist.migrations.adoption.report import Report
+from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.rehearsal import scratch_copy
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.files import refuse_network, resolve
@@ -24,6 +25,8 @@ from aragora_persist.storage.sqlite.readonly import open_readonly
 if TYPE_CHECKING:
     import os
     from pathlib import Path
+
+    from aragora_persist.migrations.progress import Progress
 
 _OPERATION = "adopt"
 
@@ -35,12 +38,13 @@ def adopt(
     *,
     dry_run: bool = False,
     settings: Settings | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Make the database at ``path`` of the one at ``source``; the two may be the same file.
 
     Then the original is kept, as a snapshot among the backups and as the file itself, moved aside; otherwise the
     source stays as it is, and nothing may be at ``path``. ``dry_run`` changes nothing and reports the same. A database
-    of this package is left as it is.
+    of this package is left as it is. ``progress`` is told what is being done.
 
     Raises:
         NotAdoptableError: the source differs from what it would have to be; the error lists every difference.
@@ -58,30 +62,30 @@ def adopt(
     if not place.is_file():
         raise NotFoundError(_OPERATION, place, "is not there")
     if dry_run:
-        return _rehearse(place, target, database, settings)
+        return _rehearse(place, target, database, settings, progress)
     try:
         make_directory(target.parent)
         refuse_network(target)
         finish_interrupted_restore(target, timeout_s=settings.db_timeout_s)
         with locked(target.parent, timeout_s=settings.db_timeout_s, operation=_OPERATION):
             clean_partials(target.parent)
-            return _adopt(place, target, database, settings)
+            return _adopt(place, target, database, settings, progress)
     except OSError as error:
         raise StorageError(_OPERATION, target, f"cannot be written: {error.strerror or error}") from error
 
 
-def _rehearse(place: Path, target: Path, database: str, settings: Settings) -> Report:
+def _rehearse(place: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Report:
     """Build in scratch space, where it is removed."""
     _refuse_taken(place, target)
     with scratch_copy(place) as copy:
         if not _needs_adoption(copy, place):
             return _nothing_to_do(place, target, database, dry_run=True)
-        built = build(copy, copy.with_name(f"{copy.name}.adopted"), database, settings)
+        built = build(copy, copy.with_name(f"{copy.name}.adopted"), database, settings, progress)
         built.findings.refuse(place)
     return _report(built, place, target, database, dry_run=True)
 
 
-def _adopt(place: Path, target: Path, database: str, settings: Settings) -> Report:
+def _adopt(place: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Report:
     _refuse_taken(place, target)
     with scratch_copy(place) as copy:
         if not _needs_adoption(copy, place):
@@ -89,7 +93,7 @@ def _adopt(place: Path, target: Path, database: str, settings: Settings) -> Repo
         if place == target:
             refuse_openers(target)  # once more before the exchange: here it spares the work
         with partial(beside(target, ".adopted")) as new:
-            built = build(copy, new.path, database, settings)
+            built = build(copy, new.path, database, settings, progress)
             built.findings.refuse(place)
             if place == target:
                 kept = exchange(copy, target, new, database, settings)

@@ -24,6 +24,7 @@ from aragora_persist.migrations.adoption.tables import quoted, read_tables
 from aragora_persist.migrations.adoption.traces import adopt_traces
 from aragora_persist.migrations.apply import apply_pending
 from aragora_persist.migrations.folder import folder_of, load
+from aragora_persist.migrations.progress import step
 from aragora_persist.storage.encryption import Keyring
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.times import to_text, utc_now
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.adoption.comparison import Comparison, Reading
     from aragora_persist.migrations.adoption.tables import Table
     from aragora_persist.migrations.plan import Migration
+    from aragora_persist.migrations.progress import Progress
     from aragora_persist.settings import Settings
 
 _FIRST_WITH_ALL_COLUMNS = {"users": 3}
@@ -49,7 +51,7 @@ class Built(NamedTuple):
     findings: Findings
 
 
-def build(source: Path, target: Path, database: str, settings: Settings) -> Built:
+def build(source: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Built:
     """Make the file ``target`` of the database ``source``, a private copy that nobody else has open.
 
     Raises:
@@ -60,7 +62,7 @@ def build(source: Path, target: Path, database: str, settings: Settings) -> Buil
     """
     try:
         with closing(_open_source(source)) as reader, closing(_open_target(target)) as writer:
-            return _Building(reader, writer, database, settings, source).run()
+            return _Building(reader, writer, database, settings, source).run(progress)
     except DRIVER_ERRORS as error:
         raise translate(error, "adopt", source) from error
 
@@ -82,8 +84,9 @@ class _Building:
         now = utc_now()
         self._times = {"now": to_text(now), "in_a_year": to_text(now + timedelta(days=365))}
 
-    def run(self) -> Built:
-        refuse_unsound(self._reader, self._source)
+    def run(self, progress: Progress) -> Built:
+        with step(progress, "checking the original"):
+            _refuse_unsound(self._reader, self._source)
         migrations = load(folder_of(self._database))
         versions = tables_of_versions(migrations)
         theirs = read_tables(self._reader)
@@ -95,33 +98,41 @@ class _Building:
         )
         if not comparison.readable:
             return Built(comparison.origin, (), self._findings)
-        adopted = self._fill(comparison, migrations, base, versions[base - 1])
-        with _transaction(self._writer):
+        apply_pending(self._writer, migrations[:base], self._source, lambda: None)
+        adopted = self._fill(comparison, migrations, versions[base - 1], progress)
+        with _transaction(self._writer), step(progress, "what is no row of ours"):
             adopted += self._finish(comparison, theirs)
-        refuse_unsound(self._writer, "the adopted database")
+        with step(progress, "checking the new database"):
+            _refuse_unsound(self._writer, "the adopted database")
         return Built(comparison.origin, tuple(adopted), self._findings)
 
     def _fill(
-        self, comparison: Comparison, migrations: Sequence[Migration], base: int, early: Mapping[str, Table]
+        self,
+        comparison: Comparison,
+        migrations: Sequence[Migration],
+        early: Mapping[str, Table],
+        progress: Progress,
     ) -> list[AdoptedTable]:
-        """Bring the rows in, before and after the migrations that make more of them."""
-        apply_pending(self._writer, migrations[:base], self._source, lambda: None)
+        """Bring the rows in, before and after the migrations that make more of them; those make ``early`` first."""
         first = [one for one in comparison.readings if one.origin.into in early]
+        rest = [one for one in comparison.readings if one.origin.into not in early]
         for table in {one.origin.into for one in first}:
             self._writer.execute(f"DELETE FROM {table}")  # noqa: S608 - ours; the row that a migration begins it with
-        adopted = self._copy(first)
-        apply_pending(self._writer, migrations, self._source, lambda: None)
-        return adopted + self._copy([one for one in comparison.readings if one.origin.into not in early])
+        adopted = self._copy(first, progress)
+        apply_pending(self._writer, migrations, self._source, lambda: None, progress)
+        return adopted + self._copy(rest, progress)
 
-    def _copy(self, readings: Sequence[Reading]) -> list[AdoptedTable]:
-        adopted = []
+    def _copy(self, readings: Sequence[Reading], progress: Progress) -> list[AdoptedTable]:
+        copied: dict[tuple[str, str], int] = {}
         with _transaction(self._writer):
             for reading in readings:
-                rows = self._copier.copy(reading, self._times)
+                names = reading.ours.name, reading.theirs.name
+                with step(progress, f"rows of {reading.theirs.name}"):
+                    rows = self._copier.copy(reading, self._times)
                 self._note_unplaced(reading, rows)
-                adopted.append(AdoptedTable(reading.ours.name, reading.theirs.name, rows))
+                copied[names] = copied.get(names, 0) + rows
             take_out_orphans(self._writer, self._findings, self._copier.left_out)
-        return adopted
+        return [AdoptedTable(*names, rows) for names, rows in copied.items()]
 
     def _note_unplaced(self, reading: Reading, rows: int) -> None:
         """Note the rows that have no place in ours, as their origin says."""
@@ -158,7 +169,7 @@ def tables_of_versions(migrations: Sequence[Migration]) -> list[dict[str, Table]
     return found
 
 
-def refuse_unsound(connection: sqlite3.Connection, target: object) -> None:
+def _refuse_unsound(connection: sqlite3.Connection, target: object) -> None:
     """Raise unless SQLite finds nothing wrong.
 
     Raises:

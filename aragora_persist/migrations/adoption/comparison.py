@@ -185,6 +185,8 @@ class Comparing:
                 findings.differ(table.name, "", "", "is a virtual table, which cannot be carried over", way_out)
             elif table.kind == "table" and name not in taken:
                 carried.append((table, f"adopted_{table.name}" if name in self._ours else table.name))
+        for (name,) in reader.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name"):
+            findings.note(name, "is left out: a trigger of another program")
         return carried
 
     def _refuse_strange(self, findings: Findings) -> None:

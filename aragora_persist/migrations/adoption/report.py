@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MigrationError
+from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +44,7 @@ class NotAdoptableError(MigrationError):
     def __init__(self, target: object, differences: tuple[Difference, ...], count: int) -> None:
         listed = "".join(f"\n  {difference}" for difference in differences)
         more = f"\n  and {count - len(differences):,} more" if count > len(differences) else ""
-        noun = "difference" if count == 1 else "differences"
-        problem = f"cannot be adopted as it is, for {count:,} {noun}:{listed}{more}\n"
+        problem = f"cannot be adopted as it is, for {count_text(count, 'difference')}:{listed}{more}\n"
         super().__init__("adopt", target, problem, hint="correct them in a copy, and adopt that")
         self.differences = differences
         self.count = count
@@ -106,10 +106,10 @@ class Report:
         if not self.tables:
             return f"nothing to adopt: {self.origin}"
         done = "would adopt" if self.dry_run else "adopted"
-        lines = [f"{done} {self.rows:,} rows of {self.source}: {self.origin}"]
-        lines += [f"  {table.rows:,} rows of {_of(table)}" for table in self.tables]
-        lines += [f"  {count:,} values of {column} in the one form" for column, count in self.converted.items()]
-        lines += [f"  note: {note.subject} ({note.rows:,} rows): {note.text}" for note in self.notes]
+        lines = [f"{done} {count_text(self.rows, 'row')} of {self.source}: {self.origin}"]
+        lines += [f"  {count_text(table.rows, 'row')} of {_of(table)}" for table in self.tables if table.rows]
+        lines += [f"  {count_text(count, 'value')} of {column} in our form" for column, count in self.converted.items()]
+        lines += [f"  note: {note.subject} ({count_text(note.rows, 'row')}): {note.text}" for note in self.notes]
         lines += [f"  the original: {path}" for path in (self.snapshot, self.replaced) if path is not None]
         return "\n".join(lines)
 

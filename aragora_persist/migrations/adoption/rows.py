@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.migrations.adoption.columns import Kind
 from aragora_persist.migrations.adoption.tables import quoted
 from aragora_persist.migrations.adoption.values import UnfitError, convert, parsed
+from aragora_persist.migrations.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ class RowCopier:
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             converted = [one for row in rows if (one := self._converted(reading, insert, row)) is not None]
             copied += self._insert(reading, insert, converted)
+            report(f"{copied:,}")
         return copied
 
     def _defaults(self, reading: Reading) -> dict[str, Value]:
