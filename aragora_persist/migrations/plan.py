@@ -48,8 +48,10 @@ def check_sequence(migrations: Sequence[Migration], folder: object) -> None:
     """
     for expected, migration in enumerate(migrations, start=1):
         if migration.version != expected:
-            wrong = "is there twice" if migration.version < expected else "is missing"
             version = min(migration.version, expected)
+            wrong = (
+                "is missing" if version == expected else "is there twice" if version else "is not one: 001 is the first"
+            )
             raise MigrationError(
                 "read migrations", folder, f"version {version:03d} {wrong}", hint=f"see {migration.name}.py"
             )
