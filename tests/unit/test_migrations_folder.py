@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import InvalidValueError, MigrationError, StorageError, UnsupportedError
-from aragora_persist.migrations.folder import create, folder_of, load
+from aragora_persist.migrations.folder import Body, create, folder_of, load
 from aragora_persist.migrations.schema_files import generate, schema_file, stale
 from aragora_persist.times import from_text, utc_now
 from aragora_persist.version import VERSION
@@ -84,6 +88,23 @@ class TestFolder:
             done = subprocess.run(placed, cwd=ROOT, input=text, check=False, capture_output=True)
             assert done.returncode == 0, done.stdout.decode()
         assert [migration.name for migration in load(tmp_path)] == [path.stem]
+
+    @given(st.text(max_size=98) | st.text(max_size=98).map("x {}".format))
+    @example("\udce9x")
+    def test_any_description_makes_a_whole_file_or_none(self, description: str) -> None:
+        """One that loads and has the documented docstring, with one line of title; nothing else is left."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            try:
+                path = create(folder, description, MOMENT)
+            except InvalidValueError:
+                assert list(folder.iterdir()) == []
+                return
+            (migration,) = load(folder)
+            assert [migration.path] == list(folder.iterdir()) == [path]
+            assert path.name.isascii()
+            text = Body(migration).constant("__doc__")
+            assert re.fullmatch(r"\nMigration 001: (\S.*)\n\nCreated: 2024-01-03T12:00:00\n", str(text))
 
     def test_refuses_a_title_that_fills_more_than_a_line(self, tmp_path: Path) -> None:
         """It would fail the project's own checks; a wide sign takes two columns. Nothing is written."""

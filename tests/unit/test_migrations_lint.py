@@ -259,7 +259,7 @@ FOUND: list[tuple[str, str, str, str | None]] = [
     ("postgresql", "CREATE TABLE pets", *table("id TEXT PRIMARY KEY, name TEXT COLLATE NOCASE")),
     (
         "postgresql",
-        "pets(nest_id)",
+        "pets(nest_id) to nests",
         table("nest_id TEXT PRIMARY KEY REFERENCES nests(id)")[0],
         sql("DROP TABLE pets"),
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.migrations.lint import catalog
 from aragora_persist.migrations.lint.catalog import RULES
 from aragora_persist.migrations.lint.conditions import is_tighter, names
-from aragora_persist.migrations.lint.observing import paired
+from aragora_persist.migrations.lint.rows import paired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

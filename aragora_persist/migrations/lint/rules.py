@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MigrationError, UnsupportedError
 from aragora_persist.migrations.lint import catalog
-from aragora_persist.migrations.lint.observing import lost_values
+from aragora_persist.migrations.lint.rows import lost_values
 from aragora_persist.storage.postgresql.translation import translated
 from aragora_persist.version import VERSION
 
@@ -85,14 +85,15 @@ def _made(seen: Observation) -> Iterator[Finding]:
         for column in table.columns.values():
             if columns.get(column.name) != column:
                 yield from _column(name, table.name, column)
-        found_before = {key.columns for key in old.foreign_keys if not key.found} if old else set()
+        keys = {key.columns: key for key in old.foreign_keys} if old else {}
         for key in table.foreign_keys:
+            if keys.get(key.columns) == key:
+                continue
+            subject = f"{table.name}({', '.join(key.columns)}) to {key.parent}"
+            if not key.found:
+                yield catalog.UNINDEXED_KEY.found(name, subject)
             if key.parent not in seen.after.tables:
-                yield catalog.POSTGRESQL.found(
-                    name, f"{table.name}({', '.join(key.columns)})", f"no table {key.parent}"
-                )
-            if not key.found and key.columns not in found_before:
-                yield catalog.UNINDEXED_KEY.found(name, f"{table.name}({', '.join(key.columns)}) to {key.parent}")
+                yield catalog.POSTGRESQL.found(name, subject, "there is no such table")
 
 
 def _column(name: str, table: str, column: Column) -> Iterator[Finding]:
