@@ -113,7 +113,7 @@ def test_the_commands_of_migrations(run: Run, tmp_path: Path) -> None:
     output = run("migrations.run")
 
     assert f"users: missing, version 0 of {latest_version('users')}" in output
-    assert "users: would apply 001_initial" in output
+    assert "users: would apply 001_initial, 002_add_lockout" in output
     assert "users: applied 001_initial" in output
     assert output.splitlines()[-1] == "users: nothing to do"
     assert (tmp_path / ".aragora" / "aragora_users.db").exists()
