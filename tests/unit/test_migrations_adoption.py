@@ -25,6 +25,7 @@ from tests.unit.foreign_databases import (
     DOCUMENTED,
     DOCUMENTED_ROWS,
     INVITATION,
+    LEDGER,
     LOCKOUT,
     SHARE,
     SHARED_SECRET,
@@ -199,6 +200,45 @@ def test_what_the_public_code_wrote_is_there_afterwards(path: Path) -> None:
         assert audit.verify().ok
 
 
+def test_what_the_migrations_of_the_public_code_made_is_adopted(path: Path) -> None:
+    """The documented tables with some of its own, in which columns have other names than those of its stores."""
+    make(
+        path,
+        DOCUMENTED,
+        LOCKOUT,
+        DOCUMENTED_ROWS,
+        LEDGER,
+        """
+        CREATE TABLE oauth_providers (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, user_id TEXT NOT NULL, provider TEXT NOT NULL,
+            provider_user_id TEXT NOT NULL, email TEXT, access_token TEXT, refresh_token TEXT,
+            created_at TEXT DEFAULT CURRENT_TIMESTAMP
+        );
+        CREATE TABLE org_invitations (
+            id TEXT PRIMARY KEY, org_id TEXT NOT NULL, email TEXT NOT NULL, role TEXT DEFAULT 'member',
+            token TEXT UNIQUE NOT NULL, invited_by TEXT, created_at TEXT, expires_at TEXT, accepted_at TEXT
+        );
+        INSERT INTO oauth_providers (user_id, provider, provider_user_id, access_token) VALUES
+            ('bob', 'gh', '7', 'tok-1');
+        INSERT INTO org_invitations (id, org_id, email, token, created_at) VALUES
+            ('i1', 'acme', 'cy@example.com', 'inv', '2024-01-01');
+        """,
+    )
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert report.origin == "made by the public code"
+    with UserStore(path) as users, OrganizationStore(path) as organizations:
+        bob = users.get_by_oauth("gh", "7")
+        assert bob is not None
+        assert bob.id == "bob"
+        invitation = organizations.get_invitation_by_token("inv")
+        assert invitation is not None
+        assert invitation.expires_at == invitation.revoked_at == datetime(2024, 1, 1, tzinfo=UTC)
+    assert b"tok-1" not in path.read_bytes()
+    assert ("oauth_providers.access_token", 1) in {(note.subject, note.rows) for note in report.notes}
+
+
 def test_no_secret_is_in_plain_text_afterwards(path: Path) -> None:
     """Not in any table: keys and tokens are hashes, the second factor is encrypted."""
     make_public_users(path)
@@ -348,8 +388,10 @@ def test_a_report_reads_well(path: Path) -> None:
         f"adopted 1 row of {path}: made by hand, from the documentation",
         "  1 row of users",
         "  1 value of users.email in our form",
-        ("  note: users.password_hash (1 row): hashes of another kind are kept and open nothing: "
-        "let these users set a new password"),
+        (
+            "  note: users.password_hash (1 row): hashes of another kind are kept and open nothing: "
+            "let these users set a new password"
+        ),
         f"  the original: {report.snapshot}",
         f"  the original: {report.replaced}",
     ]

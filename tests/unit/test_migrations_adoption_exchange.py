@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.backup.files import beside, partial
-from aragora_persist.errors import BusyError
+from aragora_persist.errors import BusyError, StorageError
 from aragora_persist.migrations.adoption import adopt, is_foreign
 from aragora_persist.migrations.adoption.exchange import exchange
 from aragora_persist.migrations.rehearsal import scratch_copy
@@ -96,6 +97,27 @@ def test_what_was_written_meanwhile_is_not_lost(path: Path) -> None:
         ann = users.get_by_email("ann@example.com")
         assert ann is not None
         assert ann.name == "Ann"
+
+
+@pytest.mark.parametrize("limit", [8_192, 65_536])
+def test_a_disk_that_fills_leaves_the_original(path: Path, limit: int) -> None:
+    """While the original is copied, and while the new file is written; a later run succeeds."""
+    before = path.read_bytes()
+    child = os.fork()
+    if child == 0:
+        outcome = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            take(path)
+        except StorageError:
+            outcome = 0
+        finally:
+            os._exit(outcome)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (path.read_bytes(), [entry.name for entry in path.parent.iterdir()]) == (before, [path.name])
+    take(path)
+    assert rows_of(path, EMAILS) == OURS
 
 
 def _exchange(path: Path, copy: Path, settings: Settings) -> None:

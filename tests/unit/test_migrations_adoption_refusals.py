@@ -69,6 +69,23 @@ def test_emails_that_differ_in_case_alone_are_listed_and_never_merged(path: Path
     ]
 
 
+def test_emails_are_compared_in_a_table_without_any_key_too(path: Path) -> None:
+    """By the ids that are in it; an id that is a number stays the same."""
+    make(path, LOOSE_USERS)
+    for ident, email in ((5, "Ann@x.com"), (6, "ann@x.com")):
+        execute(
+            path, "INSERT INTO users (id, email, password_hash, password_salt) VALUES (?, ?, '', '')", (ident, email)
+        )
+
+    (difference,) = refused(path)
+    assert difference.startswith(
+        "users.email, id '6': 'ann@x.com' is the email of id '5' too, which is spelt 'Ann@x.com' there; "
+    )
+    execute(path, "DELETE FROM users WHERE id = 6")
+    adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))
+    assert rows_of(path, "SELECT id, email FROM users") == [("5", "ann@x.com")]
+
+
 def test_every_difference_is_listed_at_once(path: Path) -> None:
     """Values without a form, missing ones, keys that are there twice; each with its row, and without the value."""
     make(path, LOOSE_USERS)

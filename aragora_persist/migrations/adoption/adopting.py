@@ -12,6 +12,7 @@ from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, loc
 from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError, StorageError
+from aragora_persist.migrations import ledger
 from aragora_persist.migrations.adoption import is_foreign
 from aragora_persist.migrations.adoption.build import Built, build
 from aragora_persist.migrations.adoption.exchange import exchange, refuse_openers
@@ -118,11 +119,10 @@ def _needs_adoption(copy: Path, place: Path) -> bool:
 
     """
     with open_readonly(copy) as connection:
-        if is_foreign(connection):
-            return True
-        if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+        foreign = is_foreign(connection)
+        if not foreign and not ledger.read(connection):
             raise InvalidValueError(_OPERATION, place, "has no tables", hint="name the file that has them")
-    return False
+    return foreign
 
 
 def _nothing_to_do(place: Path, target: Path, database: str, *, dry_run: bool) -> Report:

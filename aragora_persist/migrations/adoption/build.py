@@ -7,13 +7,13 @@ source comes from, and where the new file goes (``exchange``).
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import DamagedError
+from aragora_persist.migrations.adoption.columns import Kind
 from aragora_persist.migrations.adoption.comparison import Comparing, covered_version
 from aragora_persist.migrations.adoption.extras import carry_over, finish_memories, keep_beside, keep_counting
 from aragora_persist.migrations.adoption.references import take_out_orphans
@@ -22,9 +22,11 @@ from aragora_persist.migrations.adoption.rows import RowCopier
 from aragora_persist.migrations.adoption.secrets import Secrets
 from aragora_persist.migrations.adoption.tables import quoted, read_tables
 from aragora_persist.migrations.adoption.traces import adopt_traces
+from aragora_persist.migrations.adoption.values import UnfitError, convert
 from aragora_persist.migrations.apply import apply_pending
 from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.progress import step
+from aragora_persist.storage.bearer_tokens import token_hash
 from aragora_persist.storage.encryption import Keyring
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.times import to_text, utc_now
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.plan import Migration
     from aragora_persist.migrations.progress import Progress
     from aragora_persist.settings import Settings
+    from aragora_persist.storage.port import Value
 
 _FIRST_WITH_ALL_COLUMNS = {"users": 3}
 """Where rows go in at the least: later migrations make more of them. Elsewhere that is the newest version."""
@@ -194,6 +197,7 @@ def _open_source(source: Path) -> sqlite3.Connection:
     # Text that is not UTF-8 (SQLite does not check) must be found row by row, and not end everything.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     connection.create_function("sha256", 1, _sha256, deterministic=True)
+    connection.create_function("moment", 1, _moment, deterministic=True)
     return connection
 
 
@@ -205,8 +209,15 @@ def _open_target(target: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sha256(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()
+def _sha256(token: Value) -> str | None:
+    return None if token is None else token_hash(str(token))
+
+
+def _moment(value: Value) -> Value:
+    try:
+        return convert(Kind.TIME, value)
+    except UnfitError:
+        return None
 
 
 def _count(connection: sqlite3.Connection, reading: Reading) -> int:

@@ -29,8 +29,9 @@ class Origin:
     marks: frozenset[str] = frozenset()
     """Columns that tell their table from another one of this name."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """SQL over their columns for ours; a column that is missing here is theirs of the same name. ``:now`` and
-    ``:in_a_year`` are times."""
+    """SQL over their columns for ours; a column that is missing here is theirs of the same name.
+
+    ``:now`` and ``:in_a_year`` are times; ``moment`` gives a time our form, ``sha256`` a token that of its hash."""
     uses: tuple[str, ...] = ()
     """Every column of theirs that the SQL names; where their table lacks one, it is NULL."""
     rows: str = "SELECT * FROM {table}"
@@ -133,8 +134,8 @@ _USERS = (
             # An invitation whose time is over opens nothing any more; as pending it would keep a new one out.
             "revoked_at": (
                 "CASE WHEN accepted_at IS NOT NULL OR status = 'accepted' THEN NULL "
-                "WHEN COALESCE(status, 'pending') <> 'pending' THEN MIN(COALESCE(expires_at, :now), :now) "
-                "WHEN expires_at < :now THEN expires_at END"
+                "WHEN COALESCE(status, 'pending') <> 'pending' THEN MIN(COALESCE(moment(expires_at), :now), :now) "
+                "WHEN moment(COALESCE(expires_at, created_at)) < :now THEN COALESCE(expires_at, created_at) END"
             ),
         },
         uses=("token", "role", "status", "created_at", "expires_at", "accepted_at"),

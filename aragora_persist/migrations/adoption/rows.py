@@ -151,12 +151,13 @@ class RowCopier:
 
     def _explain_email(self, reading: Reading, insert: _Insert, row: _Row) -> None:
         """Show two accounts with one email, as they are written; nothing else of anybody is ever shown."""
-        email = row.values[insert.place("email")]
-        other = self._writer.execute("SELECT id FROM users WHERE email = ?", (email,)).fetchone()[0]
+        mine = row.values[insert.place("id")]
+        find = "SELECT id FROM users WHERE email = ?"
+        (other,) = self._writer.execute(find, (row.values[insert.place("email")],)).fetchone()
         spelt = "SELECT email FROM users WHERE CAST(id AS TEXT) = ?"
-        ((mine,), (others,)) = (self._reader.execute(spelt, (str(one),)).fetchone() for one in (row.key[0], other))
-        problem = f"{mine!r} is the email of id {other!r} too, which is spelt {others!r} there"
-        self._findings.differ(reading.theirs.name, "email", _named(reading.key, row.key), problem, _MERGE)
+        here, there = (self._reader.execute(spelt, (str(one),)).fetchone() for one in (mine, other))
+        problem = f"{here[0]!r} is the email of id {other!r} too, which is spelt {there[0]!r} there"
+        self._findings.differ(reading.theirs.name, "email", f"id {mine!r}", problem, _MERGE)
 
     def _differ(self, reading: Reading, key: Sequence[Value], column: str, problem: str) -> None:
         self._findings.differ(reading.theirs.name, column, _named(reading.key, key), problem, _CORRECT)

@@ -74,6 +74,9 @@ def _look_for_more(reader: sqlite3.Connection, trace: Trace, findings: Findings)
 
 
 def _look_for_strays(reader: sqlite3.Connection, findings: Findings) -> None:
-    strays = "SELECT event_id FROM trace_events WHERE trace_id IS NULL OR trace_id NOT IN (SELECT trace_id FROM traces)"
+    strays = (
+        "SELECT event_id FROM trace_events "
+        "WHERE NOT EXISTS (SELECT 1 FROM traces WHERE traces.trace_id = trace_events.trace_id)"
+    )
     for (event_id,) in reader.execute(strays):
         findings.differ("trace_events", "", f"event_id {event_id!r}", "is of no trace", "delete it")
