@@ -100,9 +100,11 @@ class _Actions:
         return answers.of_change("undid", change)
 
     def _create(self, database: Database, _progress: Callable[[str], None]) -> Answer:
+        from aragora_persist.migrations.creating import create  # noqa: PLC0415 - only a new file needs it
+
         named = self._arguments.folder
         target = folder.folder_of(database.name) if named is None else Path(named)
-        return answers.of_created(folder.create(target, self._arguments.create, utc_now()))
+        return answers.of_created(create(target, self._arguments.create, utc_now()))
 
     def _check(self, database: Database, _progress: Callable[[str], None]) -> Answer:
         from aragora_persist.migrations import lint  # noqa: PLC0415 - only a check needs it

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import InvalidValueError, MigrationError, StorageError, UnsupportedError
-from aragora_persist.migrations.folder import Body, create, folder_of, load
+from aragora_persist.migrations.creating import create
+from aragora_persist.migrations.folder import Body, folder_of, load
 from aragora_persist.migrations.schema_files import generate, schema_file, stale
 from aragora_persist.times import from_text, utc_now
 from aragora_persist.version import VERSION
@@ -124,7 +125,7 @@ class TestFolder:
     def test_processes_at_once_get_numbers_of_their_own(self, tmp_path: Path) -> None:
         """As threads do: what they wait for is the folder's lock."""
         code = (
-            "import sys; from pathlib import Path; from aragora_persist.migrations.folder import create;"
+            "import sys; from pathlib import Path; from aragora_persist.migrations.creating import create;"
             "from aragora_persist.times import utc_now;"
             "print('ready', flush=True); sys.stdin.read();"
             "[create(Path(sys.argv[1]), 'Same', utc_now()) for _ in range(10)]"
@@ -178,7 +179,8 @@ class TestFolder:
         with pytest.raises(UnsupportedError, match="installed package"):
             create(packages, "one more", MOMENT)
         code = (
-            "import sys; from pathlib import Path; from aragora_persist.migrations.folder import create, folder_of;"
+            "import sys; from pathlib import Path; from aragora_persist.migrations.creating import create;"
+            "from aragora_persist.migrations.folder import folder_of;"
             "from aragora_persist.times import utc_now;"
             "print(create(Path(sys.argv[1]), 'Mine', utc_now()), flush=True);"
             "create(folder_of('tokens'), 'x', utc_now())"
