@@ -17,6 +17,7 @@ from aragora_persist.storage.pages import Page, walk
 from aragora_persist.storage.replays import files as replay_files
 from aragora_persist.storage.replays import reading as replay_reading
 from aragora_persist.storage.replays import writing as replay_writing
+from aragora_persist.storage.replays.marks import SEEK_ROUND, SEEK_TIME
 from aragora_persist.storage.replays.records import damaged, header_columns, to_event, to_event_row
 from aragora_persist.storage.replays.trace import header_of
 from aragora_persist.storage.replays.trace_text import EventHash
@@ -220,9 +221,9 @@ class ReplayStore(Store):
         fetch = self._fetch(operation, trace_id)
         if at is not None:
             moment = checks.moment(operation, "at", at)
-            return replay_reading.first_place(fetch, operation, trace_id, "occurred_at >= ?", moment)
+            return replay_reading.first_place(fetch, operation, trace_id, SEEK_TIME, moment)
         wanted = checks.whole(operation, "round_num", round_num)
-        return replay_reading.first_place(fetch, operation, trace_id, "round_num >= ?", wanted)
+        return replay_reading.first_place(fetch, operation, trace_id, SEEK_ROUND, wanted)
 
     def verify(self, trace_id: str) -> None:
         """Compare a whole replay with its checksum and its digest, in bounded memory.

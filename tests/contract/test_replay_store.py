@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -453,6 +454,40 @@ class TestRead:
         assert list(store.iter_events("live", from_position=place)) == [event(8), event(9)]
         with pytest.raises(InvalidValueError, match="exactly one"):
             store.seek("live")
+
+    def test_a_place_is_sought_behind_the_last_mark_before_it(
+        self, store: ReplayStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Found is what reading from the start finds, however times and rounds go up and down, and with any marks."""
+        monkeypatch.setattr("aragora_persist.storage.replays.marks.EVERY", 4)
+        recording(store)
+        chance, steps = random.Random(3), [3, 9, 1, 4, 12, 1, 0, 2]  # noqa: S311 - repeatable on purpose
+        for size in steps:
+            times = [NOON + timedelta(seconds=chance.randrange(40)) for _ in range(size)]
+            events = [new_event("message", {}, moment, round_num=chance.randrange(9)) for moment in times]
+            store.append_events("live", events)
+        stored = list(store.iter_events("live"))
+
+        def check() -> None:
+            for second in range(41):
+                moment = NOON + timedelta(seconds=second)
+                later = (place for place, one in enumerate(stored) if one.timestamp >= moment)
+                assert store.seek("live", at=moment) == next(later, None)
+            for number in range(-1, 10):
+                later = (place for place, one in enumerate(stored) if one.round_num >= number)
+                assert store.seek("live", round_num=number) == next(later, None)
+
+        check()
+        places = "SELECT position FROM replay_marks ORDER BY position"
+        with store.database.read("look") as view:
+            assert view.all(places) == [(3 + 4 * number,) for number in range(sum(steps) // 4)]
+        change(store, "DELETE FROM replay_marks WHERE position IN (3, 15, 31)")
+        check()
+        change(store, "UPDATE replay_marks SET latest_at = '' WHERE position = 27")
+        assert store.seek("live", at=NOON) == 28
+        store.delete("live")
+        with store.database.read("look") as view:
+            assert view.all(places) == []
 
     def test_no_transaction_is_open_while_the_caller_works(self, store: ReplayStore) -> None:
         """What is appended in the middle of a stream succeeds, and comes too."""

@@ -12,6 +12,14 @@ CREATE TABLE replay_events (
     PRIMARY KEY (trace_id, position)
 );
 
+CREATE TABLE replay_marks (
+    trace_id TEXT NOT NULL REFERENCES replays(trace_id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    latest_at TEXT NOT NULL,
+    latest_round INTEGER NOT NULL,
+    PRIMARY KEY (trace_id, position)
+);
+
 CREATE TABLE replays (
     trace_id TEXT PRIMARY KEY,
     debate_id TEXT NOT NULL,

@@ -131,10 +131,9 @@ def event_rows(
     return to_page(rows, limit, lambda row: (int(row[0] or 0),))
 
 
-def first_place(fetch: Fetch, operation: str, trace_id: str, condition: str, value: Value) -> int | None:
-    """Return the place of the first event of which the condition holds."""
-    sql = f"SELECT position FROM replay_events WHERE trace_id = ? AND {condition} ORDER BY position LIMIT 1"  # noqa: S608 - a constant of the store
-    rows = fetch(sql, (trace_id, value))
+def first_place(fetch: Fetch, operation: str, trace_id: str, seek: str, value: Value) -> int | None:
+    """Return the place of the first event that is not before this time or round, by a statement of ``marks``."""
+    rows = fetch(seek, (trace_id, value, trace_id, value))
     if not rows:
         require(fetch, operation, trace_id)
     return int(rows[0][0] or 0) if rows else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aragora_persist import json_text
 from aragora_persist.errors import ConflictError
+from aragora_persist.storage.replays import marks
 from aragora_persist.storage.replays.records import SUMMARY, damaged, to_summary, unknown
 from aragora_persist.storage.replays.trace_text import canonical
 
@@ -167,8 +168,8 @@ def delete(tx: Transaction, trace_id: str) -> None:
 
 
 def _insert(tx: Transaction, columns: dict[str, Value]) -> bool:
-    marks = ", ".join("?" * len(columns))
-    insert = f"INSERT INTO replays ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT (trace_id) DO NOTHING"  # noqa: S608 - names of this module
+    places = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO replays ({', '.join(columns)}) VALUES ({places}) ON CONFLICT (trace_id) DO NOTHING"  # noqa: S608 - names of this module
     return tx.execute(insert, tuple(columns.values())) == 1
 
 
@@ -176,6 +177,7 @@ def _insert_events(tx: Transaction, trace_id: str, position: int, events: Sequen
     rows: list[Row] = [(trace_id, place, *event) for place, event in enumerate(events, position)]
     tx.execute_many(_INSERT_EVENT, rows)
     tx.execute("UPDATE replays SET event_count = ? WHERE trace_id = ?", (position + len(events), trace_id))
+    marks.add(tx, trace_id, position, position + len(events))
 
 
 def _places(tx: Transaction, trace_id: str, events: Sequence[EventRow]) -> dict[str, int]:
@@ -183,8 +185,8 @@ def _places(tx: Transaction, trace_id: str, events: Sequence[EventRow]) -> dict[
     places: dict[str, int] = {}
     for start in range(0, len(events), _IDS_AT_ONCE):
         some = {event.event_id: event for event in events[start : start + _IDS_AT_ONCE]}
-        marks = ", ".join("?" * len(some))
-        known = f"SELECT event_id, position, body FROM replay_events WHERE trace_id = ? AND event_id IN ({marks})"  # noqa: S608 - marks only
+        ids = ", ".join("?" * len(some))
+        known = f"SELECT event_id, position, body FROM replay_events WHERE trace_id = ? AND event_id IN ({ids})"  # noqa: S608 - ? only
         for event_id, position, body in tx.all(known, (trace_id, *some)):
             if not _same(str(body), some[str(event_id)].body):
                 problem = f"has another event under the id {event_id!r}"
