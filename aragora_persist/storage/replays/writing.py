@@ -186,7 +186,7 @@ def _places(tx: Transaction, trace_id: str, events: Sequence[EventRow]) -> dict[
     for start in range(0, len(events), _IDS_AT_ONCE):
         some = {event.event_id: event for event in events[start : start + _IDS_AT_ONCE]}
         ids = ", ".join("?" * len(some))
-        known = f"SELECT event_id, position, body FROM replay_events WHERE trace_id = ? AND event_id IN ({ids})"  # noqa: S608 - ? only
+        known = f"SELECT event_id, position, body FROM replay_events WHERE trace_id = ? AND event_id IN ({ids})"  # noqa: S608 - question marks only
         for event_id, position, body in tx.all(known, (trace_id, *some)):
             if not _same(str(body), some[str(event_id)].body):
                 problem = f"has another event under the id {event_id!r}"
