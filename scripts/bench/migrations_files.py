@@ -114,8 +114,14 @@ def _write(folder: Path, form: str, files: int) -> None:
         (folder / f"{n:03d}_step.py").write_text(form.format(n=n, depends=depends or "set()"))
 
 
+def compiled_in(folder: Path) -> dict[str, str]:
+    """Return the environment in which Python keeps compiled modules, as an installation has them, in ``folder``."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder)}
+
+
 def _run(command: list[str], package: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(package)}
+    environment = {**compiled_in(package.with_name("compiled")), "PYTHONPATH": str(package)}
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=package, env=environment).stdout
 
 

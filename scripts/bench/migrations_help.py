@@ -11,6 +11,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from unittest import mock
 
+from migrations_files import compiled_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -34,21 +36,22 @@ def measure(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
         bare = folder / f"bare{number}.py"
         bare.write_text("\n".join(_program(_parser_of(import_module(home).main))) + "\n")
         programs[module] = ([sys.executable, "-m", module, "--help"], [sys.executable, str(bare), "--help"])
+    environment = compiled_in(folder / "compiled")
     seconds: dict[str, dict[str, list[float]]] = {name: {"ours": [], "bare": []} for name in programs}
     for _ in range(rounds + 1):  # the first one compiles
         for name, (ours, bare_command) in programs.items():
-            took, text = _timed(ours)
+            took, text = _timed(ours, environment)
             seconds[name]["ours"].append(took)
-            took, bare_text = _timed(bare_command)
+            took, bare_text = _timed(bare_command, environment)
             seconds[name]["bare"].append(took)
             if text.split() != bare_text.split():
                 raise AssertionError(f"{name}: the bare program is another one:\n{bare_text}")
     return {name: {kind: times[1:] for kind, times in kinds.items()} for name, kinds in seconds.items()}
 
 
-def _timed(command: list[str]) -> tuple[float, str]:
+def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
     start = perf_counter()
-    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_ROOT).stdout
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_ROOT, env=environment).stdout
     return perf_counter() - start, text
 
 
