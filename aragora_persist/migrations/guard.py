@@ -9,6 +9,7 @@ would then be a transaction of its own. Leaves out: what it may have lost (``los
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import sys
 from contextlib import contextmanager
@@ -52,6 +53,10 @@ _PRAGMAS = frozenset(
 _UNAWAITED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _PROBE = "aragora_guard"
 _ROLLED_BACK = "goes on, or ends as if all were well, after SQLite rolled its transaction back"
+_HINTS = {
+    _DENIED[sqlite3.SQLITE_TRANSACTION]: "use conn.execute, statement by statement",
+    _ROLLED_BACK: "let the error out that made SQLite do so",
+}
 
 
 def run_guarded(
@@ -102,8 +107,9 @@ class _Rules:
             self._note(action, first, second, via)
         return sqlite3.SQLITE_OK
 
-    def refusal(self, name: str) -> MigrationError:
-        return MigrationError(_OPERATION, name, self.broken[0], hint="use conn.execute, statement by statement")
+    def refusal(self, name: str, problem: str = "") -> MigrationError:
+        problem = problem or self.broken[0]
+        return MigrationError(_OPERATION, name, problem, hint=_HINTS.get(problem, ""))
 
     def _problem(self, action: int, first: str | None, second: str | None) -> str:
         # Outside of the transaction every statement is denied, and the next ones are not even begun by Python: with an
@@ -193,17 +199,26 @@ def _check_left(connection: sqlite3.Connection, migration: Migration, rules: _Ru
     if not _is_open(connection):
         raise MigrationError(_OPERATION, name, "closes the connection")
     if not connection.in_transaction:
-        raise MigrationError(_OPERATION, name, _ROLLED_BACK)
-    try:
-        connection.create_function(_PROBE, 0, None)  # which SQLite refuses while any statement is still running
-    except sqlite3.OperationalError as error:
-        problem = "leaves a cursor open, which would keep the next migration from its tables"
-        raise MigrationError(_OPERATION, name, problem, hint="read it to its end, or close it") from error
+        raise rules.refusal(name, _ROLLED_BACK)
+    if _is_reading(connection):
+        gc.collect()  # what nobody can reach any more, only Python still has to notice it
+        if _is_reading(connection):
+            problem = "leaves a cursor open, which would keep the next migration from its tables"
+            raise MigrationError(_OPERATION, name, problem, hint="read it to its end, or close it")
     if rules.temporary:
         left = connection.execute("SELECT type, name FROM sqlite_temp_master LIMIT 1").fetchone()
         if left is not None:
             raise MigrationError(_OPERATION, name, f"leaves the temporary {left[0]} {left[1]} behind")
     check_losses(connection, name, rules.touched, before)
+
+
+def _is_reading(connection: sqlite3.Connection) -> bool:
+    """Say whether a statement is still running: while one is, SQLite takes no function away."""
+    try:
+        connection.create_function(_PROBE, 0, None)
+    except sqlite3.OperationalError:
+        return True
+    return False
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:
