@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +17,7 @@ from aragora_persist.storage.elo_store import EloStore
 from aragora_persist.storage.memory_store import MemoryStore
 from aragora_persist.storage.position_store import PositionStore
 from aragora_persist.storage.replay_store import ReplayStore
+from aragora_persist.storage.replays.trace import Trace, new_event, new_trace, parse
 from aragora_persist.storage.token_blacklist import TokenBlacklist
 from tests.unit.foreign_databases import (
     LEDGER,
@@ -24,6 +25,7 @@ from tests.unit.foreign_databases import (
     PUBLIC_MEMORY,
     PUBLIC_POSITIONS,
     PUBLIC_TOKENS,
+    PUBLIC_TRACES,
     execute,
     make,
     make_public_traces,
@@ -123,6 +125,32 @@ def test_traces(tmp_path: Path) -> None:
         assert trace is not None
         assert json.loads(trace.to_text()) == json.loads(str(text))
         assert [event.event_id for event in trace.events] == ["d1-e0001"]
+
+
+def test_a_long_trace_is_as_if_it_had_been_saved(tmp_path: Path) -> None:
+    """Every table holds what the store itself writes of it; only the time of saving is that of its end."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    events = [new_event("message", {"n": n}, began + timedelta(seconds=n), round_num=n // 9) for n in range(1_100)]
+    header = new_trace("d1", "decide", ["claude"], began, trace_id="t1")
+    text = Trace.from_document(
+        {**header.header, "events": [event.document for event in events]}, accept_bad_checksum=True
+    ).to_text()
+    source = make(tmp_path / "aragora_traces.db", PUBLIC_TRACES)
+    execute(source, "INSERT INTO traces (trace_id, trace_json) VALUES ('t1', ?)", (text,))
+    with ReplayStore(tmp_path / "saved.db") as replays:
+        assert replays.save(parse(text))
+
+    report = take(source, "replay")
+
+    tables = [
+        str(name)
+        for (name,) in rows_of(report.path, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        if name not in ("schema_version", "replays")
+    ]
+    assert "replay_events" in tables
+    header_sql = "SELECT trace_id, debate_id, task, started_at, event_count, checksum, digest, header FROM replays"
+    for sql in (header_sql, *(f"SELECT * FROM {table} ORDER BY 1, 2" for table in tables)):
+        assert rows_of(report.path, sql) == rows_of(tmp_path / "saved.db", sql)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Making the adopted database: a new file with our migrations and our ledger, into which the rows are copied.
 
-The rows go in where our own history has them: an older schema first where later migrations make more of its rows (the
-members of organizations, the tree over the audit log), then what only the newest schema has. Leaves out: where the
-source comes from, and where the new file goes (``exchange``).
+The rows go in as early in our history as they have a place there, each table where it first appears: so the migrations
+behind make of them what they made of our own (the members of organizations, the tree over the audit log). Leaves out:
+where the source comes from, and where the new file goes (``exchange``).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
     from aragora_persist.storage.port import Value
 
-_FIRST_WITH_ALL_COLUMNS = {"users": 3}
-"""Where rows go in at the least: later migrations make more of them. Elsewhere that is the newest version."""
+_FIRST_VERSION = {"users": 3, "memory": 2}
+"""The first schema that has a place for all that other programs know; of the other databases it is 1."""
 
 
 class Built(NamedTuple):
@@ -94,36 +94,42 @@ class _Building:
         versions = tables_of_versions(migrations)
         theirs = read_tables(self._reader)
         covered = covered_version(theirs, versions)
-        base = max(covered, _FIRST_WITH_ALL_COLUMNS.get(self._database, len(migrations)))
-        ours = {**versions[-1], **versions[base - 1]}
+        base = max(covered, _FIRST_VERSION.get(self._database, 1))
+        ours = {name: table for tables in reversed(versions[base - 1 :]) for name, table in tables.items()}
         comparison = Comparing(self._database, theirs, ours, covered, len(migrations)).finish(
             self._reader, self._findings
         )
         if not comparison.readable:
             return Built(comparison.origin, (), self._findings)
-        apply_pending(self._writer, migrations[:base], self._source, lambda: None)
-        adopted = self._fill(comparison, migrations, versions[base - 1], progress)
+        adopted = []
+        for number in range(base, len(migrations) + 1):
+            apply_pending(self._writer, migrations[:number], self._source, lambda: None, progress)
+            known = versions[number - 2] if number > base else {}
+            new = [one for one in comparison.readings if one.origin.into in versions[number - 1].keys() - known.keys()]
+            if number == base:
+                adopted += self._begin(comparison, new, theirs, progress)
+            else:
+                adopted += self._copy(new, progress)
         with _transaction(self._writer), step(progress, "what is no row of ours"):
             adopted += self._finish(comparison, theirs)
         with step(progress, "checking the new database"):
             _refuse_unsound(self._writer, "the adopted database")
         return Built(comparison.origin, tuple(adopted), self._findings)
 
-    def _fill(
-        self,
-        comparison: Comparison,
-        migrations: Sequence[Migration],
-        early: Mapping[str, Table],
-        progress: Progress,
+    def _begin(
+        self, comparison: Comparison, readings: Sequence[Reading], theirs: Mapping[str, Table], progress: Progress
     ) -> list[AdoptedTable]:
-        """Bring the rows in, before and after the migrations that make more of them; those make ``early`` first."""
-        first = [one for one in comparison.readings if one.origin.into in early]
-        rest = [one for one in comparison.readings if one.origin.into not in early]
-        for table in {one.origin.into for one in first}:
+        """Fill the first schema: what later migrations make more of is complete in it."""
+        for table in {reading.origin.into for reading in readings}:
             self._writer.execute(f"DELETE FROM {table}")  # noqa: S608 - ours; the row that a migration begins it with
-        adopted = self._copy(first, progress)
-        apply_pending(self._writer, migrations, self._source, lambda: None, progress)
-        return adopted + self._copy(rest, progress)
+        adopted = self._copy(readings, progress)
+        with _transaction(self._writer):
+            if comparison.traces:
+                traces = adopt_traces(self._reader, self._writer, self._findings)
+                adopted.append(AdoptedTable("replays", "traces", traces))
+            if self._database == "memory" and "tier_counts" not in theirs:
+                finish_memories(self._writer)
+        return adopted
 
     def _copy(self, readings: Sequence[Reading], progress: Progress) -> list[AdoptedTable]:
         copied: dict[tuple[str, str], int] = {}
@@ -148,12 +154,8 @@ class _Building:
         """Bring over what is not row by row."""
         both = self._reader, self._writer
         adopted = []
-        if comparison.traces:
-            adopted.append(AdoptedTable("replays", "traces", adopt_traces(self._reader, self._writer, self._findings)))
         for reading in comparison.readings:
             keep_counting(both, reading.theirs, reading.ours)
-        if self._database == "memory" and "tier_counts" not in theirs:
-            finish_memories(self._writer)
         for kept, columns in comparison.beside.items():
             adopted += keep_beside(both, theirs[kept], columns, self._findings)
         for table, name in comparison.carried:
