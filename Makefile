@@ -1,5 +1,5 @@
 # Every target is one command; `make check` is what CI runs.
-.PHONY: check lint format types test schema async catalog docs requirements
+.PHONY: check lint format types test schema async catalog docs requirements keep-release
 PYTHON := .venv/bin/python
 
 check:
@@ -35,3 +35,8 @@ docs:
 # After a change of uv.lock: what the image installs.
 requirements:
 	uv export --frozen --all-extras --no-default-groups --no-emit-project --no-header --format requirements.txt -q -o docker/persist/requirements.txt
+
+# With a release, when its version and its changelog are staged: its library and contract suite, to be run on every
+# newer schema. The archive belongs into the release's own commit.
+keep-release:
+	$(PYTHON) scripts/keep_release.py
