@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.files import scratch_folder
@@ -26,6 +25,7 @@ from aragora_persist.storage.sqlite.files import resolve
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from aragora_persist.migrations.plan import Migration
 
@@ -67,8 +67,10 @@ def rehearse(
     with scratch_copy(place) as copy, _opened(copy, place) as connection:
         pending, before = expected.pending(connection), schema_text(connection)
         connection.watch(pending)
-        for migration in pending:
-            _apply(connection, expected.migrations[: migration.version], place, _of_all(progress, latest))
+        for migration in pending:  # by itself: an error after others would tell of them as if they had been kept
+            with _explained(connection, copy.parent):
+                steps = expected.migrations[: migration.version]
+                apply_pending(connection, steps, place, lambda: None, _of_all(progress, latest))
         names = f"version {latest - len(pending)}", f"version {latest}"
         return Rehearsal(_rehearsed(connection, pending), schema_diff(before, schema_text(connection), *names))
 
@@ -100,29 +102,26 @@ def _opened(copy: Path, place: Path) -> Iterator[RecordingConnection]:
                 connection.execute(f"PRAGMA {pragma}")
             yield connection
     except DRIVER_ERRORS as error:
-        raise translate(error, "rehearse", place) from error
+        full = _is_full(error)
+        raise (no_room(copy.parent, "is full") if full else translate(error, "rehearse", place)) from error
 
 
-def _apply(
-    connection: RecordingConnection, migrations: Sequence[Migration], place: Path, progress: Callable[[str], None]
-) -> None:
-    """Apply the last of these migrations; an error says which statement failed, or that scratch space is full.
-
-    One call for each: an error of several would tell of those that went well as if they had been applied for good.
-    """
+@contextmanager
+def _explained(connection: RecordingConnection, scratch: Path) -> Iterator[None]:
+    """Have an error say which statement failed, or that it is scratch space that is full, not the database's disk."""
     try:
-        apply_pending(connection, migrations, place, lambda: None, progress)
+        yield
     except PersistError as error:
-        folder = Path(connection.execute("PRAGMA database_list").fetchone()[2]).parent
-        if any(_is_full(cause) for cause in _chain(error)):
-            raise no_room(folder, "is full") from error
-        if str(folder) in error.problem:  # a rebuild asks for its room before it begins
-            raise no_room(folder, error.problem) from error
-        statement = connection.failed_at(_chain(error))
+        causes = _chain(error)
+        if any(_is_full(cause) for cause in causes):
+            raise no_room(scratch, "is full") from error
+        if str(scratch) in error.problem:  # a rebuild asks for its room before it begins
+            raise no_room(scratch, error.problem) from error
+        statement = connection.failed_at(causes)
         if statement is None:
             raise
         problem = f"{error.problem}, at the statement {' '.join(statement.split())}"
-        raise MigrationError("rehearse", error.target, problem, hint=error.hint) from error
+        raise MigrationError("rehearse", error.target, problem, hint=error.hint) from error.__cause__
 
 
 def _of_all(progress: Callable[[str], None], count: int) -> Callable[[str], None]:

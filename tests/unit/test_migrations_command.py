@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ STARTERS = 16
 ROUNDS = 2
 OF_USERS = [migration.name for migration in load(folder_of("users"))]
 KILLS = 6
+NOBODY = 65534
 
 
 def start(nomic_dir: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
@@ -84,6 +86,24 @@ class TestStatus:
         ]
         assert main(["--migrate"]) == 0
         assert main(["--status", "--exit-code"]) == 0
+
+    def test_needs_no_right_to_write(self) -> None:
+        """Nor does a dry run: in a folder that may only be read, both answer, and nothing appears there."""
+        with tempfile.TemporaryDirectory() as folder:
+            assert main(["--migrate", "--nomic-dir", folder]) == 0
+            before = sorted(path.name for path in Path(folder).iterdir())
+            Path(folder).chmod(0o555)
+            for action in ("--status", "--dry-run"):
+                child = os.fork()
+                if child == 0:  # pragma: no cover -- runs in the child
+                    if os.getuid() == 0:
+                        for file in Path(folder).iterdir():
+                            file.chmod(0o444)
+                        os.setuid(NOBODY)  # nothing is forbidden to root
+                    os._exit(main([action, "--nomic-dir", folder]) if not os.access(folder, os.W_OK) else 3)
+                assert os.waitpid(child, 0)[1] == 0
+            assert sorted(path.name for path in Path(folder).iterdir()) == before
+            Path(folder).chmod(0o755)
 
     def test_names_each_migration_when_asked(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """``-v`` lists what was applied when, and what is pending."""
