@@ -110,9 +110,11 @@ def undo(
                     session.operation = f"roll back {todo[0].name}"
                     with step(progress, f"{todo[0].name} {len(done) + 1}/{len(done) + len(todo)}"):
                         body = bodies.get(todo[0].version) or _Loaded(todo[0], "downgrade")
+                        # What no migration made, such as the tables of an adopted database, is none of its business.
+                        others = set(read_schema(connection)) - set(schemas[body.migration.version])
                         run_guarded(connection, body.migration, body.function)
                         ledger.remove(connection, body.migration.version)
-                        _check_restored(connection, body.migration, schemas[body.migration.version - 1])
+                        _check_restored(connection, body.migration, schemas[body.migration.version - 1], others)
             done += todo[:1]
             todo = todo[1:]
     return tuple(done)
@@ -174,8 +176,10 @@ def _upgrade(connection: sqlite3.Connection, loaded: _Loaded) -> None:
     record(connection, loaded.migration, loaded.body, start)
 
 
-def _check_restored(connection: sqlite3.Connection, migration: Migration, expected: list[tuple[str, str]]) -> None:
-    found = read_schema(connection)
+def _check_restored(
+    connection: sqlite3.Connection, migration: Migration, expected: list[tuple[str, str]], others: set[tuple[str, str]]
+) -> None:
+    found = [one for one in read_schema(connection) if one not in others]
     if found == expected:
         return
     other = sorted({name for name, _ in set(found) ^ set(expected)})
