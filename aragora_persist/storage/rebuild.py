@@ -215,7 +215,7 @@ def _all_or_nothing(conn: sqlite3.Connection) -> Iterator[None]:
         with _pragma(conn, "legacy_alter_table", "OFF"):
             yield
     except BaseException:
-        if conn.in_transaction:  # a full disk ends it
+        if conn.in_transaction:
             conn.execute("ROLLBACK TO rebuild_table")
             conn.execute("RELEASE rebuild_table")
         raise
@@ -229,7 +229,10 @@ def _pragma(conn: sqlite3.Connection, name: str, value: str) -> Iterator[None]:
     try:
         yield
     finally:
-        conn.execute(f"PRAGMA {name}={before}")
+        if (
+            conn.in_transaction
+        ):  # where a full disk has ended it, a migration may run nothing more, and resets this itself
+            conn.execute(f"PRAGMA {name}={before}")
 
 
 @contextmanager

@@ -355,6 +355,22 @@ def test_progress_is_reported(conn: sqlite3.Connection) -> None:
     assert heard[-1] == "002_teams: teams: index idx_teams_name"
 
 
+def test_nothing_more_runs_when_the_transaction_has_ended(conn: sqlite3.Connection) -> None:
+    """As a full disk can end it: what follows would be a transaction of its own, and its error would hide the first."""
+    before = state(conn)
+
+    def end(_: str) -> None:
+        conn.rollback()
+        conn.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"), step(lambda text: end(text) if "index" in text else None, "002"):
+        rebuild_table(conn, "users", USERS)
+    conn.set_authorizer(None)
+    assert state(conn) == before
+    assert not conn.in_transaction
+
+
 def test_in_a_migration(tmp_path: Path) -> None:
     """Forwards and back; the rows of other tables, which a cascade would delete, are there."""
     workshop = Workshop(tmp_path)
