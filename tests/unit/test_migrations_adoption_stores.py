@@ -11,7 +11,7 @@ import pytest
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.migrations.adoption import NotAdoptableError, adopt
-from aragora_persist.migrations.runner import migrate, status
+from aragora_persist.migrations.runner import migrate, rollback, status
 from aragora_persist.settings import Settings
 from aragora_persist.storage.elo_store import EloStore
 from aragora_persist.storage.memory_store import MemoryStore
@@ -55,6 +55,7 @@ def test_ratings_and_matches(tmp_path: Path) -> None:
         assert [one.rating for one in elo.leaderboard("law").items] == [1550.0]
         changes = elo.list_history("claude").items
         assert [(one.debate_id, one.rating_before, one.rating_after) for one in changes] == [("d1", 1500.0, 1516.0)]
+        assert elo.head_to_head("claude", "gpt").wins == 1
         result = elo.record_match("d2", scores={"claude": 1.0, "gpt": 0.0})
         assert {one.agent_name: one.rating_before for one in result.changes if not one.domain} == {
             "claude": 1532.5,
@@ -64,6 +65,18 @@ def test_ratings_and_matches(tmp_path: Path) -> None:
     assert rows_of(report.path, "SELECT critiques_total FROM adopted_ratings ORDER BY agent_name") == [(4,), (0,)]
     assert rows_of(report.path, "SELECT count(*) FROM adopted_matches") == [(2,)]
     assert rows_of(report.path, "SELECT * FROM agent_relationships") == [("claude", "gpt", 1)]
+
+
+def test_an_adopted_database_can_be_rolled_back(tmp_path: Path) -> None:
+    """Tables that no migration made are as they were, and in nobody's way."""
+    path = take(make(tmp_path / "agent_elo.db", LEDGER, PUBLIC_ELO), "elo").path
+
+    rollback(path, "elo", backup=False)
+    assert status(path, "elo").state == "outdated"
+    migrate(path, "elo", backup=False)
+
+    assert status(path, "elo").state == "current"
+    assert rows_of(path, "SELECT count(*) FROM adopted_matches") == [(2,)]
 
 
 def test_memories(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What a column holds; the value is how a report calls conversions of it."""
+    """What a column holds."""
 
     TIME = "times"
     EMAIL = "emails"
     SLUG = "slugs"
     FLAG = "truth values"
     OBJECT = "JSON objects"
+    SCORES = "JSON objects of numbers"
     TEXT = "texts"
     INTEGER = "whole numbers"
     REAL = "numbers"
@@ -37,7 +38,7 @@ def kind_of(column: str, declared_type: str) -> Kind:
     if column in _FLAGS:
         return Kind.FLAG
     if column in _OBJECTS:
-        return Kind.OBJECT
+        return Kind.SCORES if column == "scores" else Kind.OBJECT
     if column == "email":
         return Kind.EMAIL
     if column == "slug":

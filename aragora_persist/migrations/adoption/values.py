@@ -123,6 +123,13 @@ def _object(value: Value) -> str:
     return text
 
 
+def _scores(value: Value) -> str:
+    text = _object(value)
+    if not all(isinstance(score, int | float) for score in json.loads(text).values()):
+        raise UnfitError("holds a score that is not a number")
+    return text
+
+
 def parsed(text: str) -> object:
     """Return what a JSON text holds."""
     try:
@@ -162,6 +169,7 @@ _CONVERSIONS: dict[Kind, Callable[[Value], Value]] = {
     Kind.SLUG: _slug,
     Kind.FLAG: _flag,
     Kind.OBJECT: _object,
+    Kind.SCORES: _scores,
     Kind.TEXT: to_plain_text,
     Kind.INTEGER: _integer,
     Kind.REAL: _real,
