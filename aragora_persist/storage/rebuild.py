@@ -229,9 +229,8 @@ def _pragma(conn: sqlite3.Connection, name: str, value: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            conn.in_transaction
-        ):  # where a full disk has ended it, a migration may run nothing more, and resets this itself
+        # Where a full disk has ended it, a migration may run nothing more, and the setting is reset for it.
+        if conn.in_transaction:
             conn.execute(f"PRAGMA {name}={before}")
 
 
