@@ -79,7 +79,7 @@ def test_emails_are_compared_in_a_table_without_any_key_too(path: Path) -> None:
 
     (difference,) = refused(path)
     assert difference.startswith(
-        "users.email, id '6': 'ann@x.com' is the email of id '5' too, which is spelt 'Ann@x.com' there; "
+        "users.email, id 6: 'ann@x.com' is the email of id 5 too, which is spelt 'Ann@x.com' there; "
     )
     execute(path, "DELETE FROM users WHERE id = 6")
     adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))

@@ -138,12 +138,14 @@ def test_a_table_is_adopted_as_it_is_meant_or_refused_with_the_rows(rows: list[t
     """Exactly those rows are named that have no form, or the email of an earlier one."""
     wrong: set[str] = set()
     meant: dict[str, tuple[str, str | None]] = {}
+    emails: set[str] = set()
     for number, (email, time) in enumerate(rows):
-        row = form_of(email, time)
-        if row is None or row[0] in {other for other, _ in meant.values()}:
+        row, taken = form_of(email, time), form_of(email, None)
+        if row is None or row[0] in emails:
             wrong.add(f"id 'u{number}'")
         else:
             meant[f"u{number}"] = row
+        emails |= {taken[0]} if taken else set()
 
     assert outcome_of(rows) == (wrong, {} if wrong else meant)
 

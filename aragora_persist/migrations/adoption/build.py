@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import DamagedError
@@ -199,7 +200,8 @@ def _open_source(source: Path) -> sqlite3.Connection:
     # Text that is not UTF-8 (SQLite does not check) must be found row by row, and not end everything.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     connection.create_function("sha256", 1, _sha256, deterministic=True)
-    connection.create_function("moment", 1, _moment, deterministic=True)
+    connection.create_function("moment", 1, partial(_form, Kind.TIME), deterministic=True)
+    connection.create_function("normal_email", 1, partial(_form, Kind.EMAIL), deterministic=True)
     return connection
 
 
@@ -215,9 +217,10 @@ def _sha256(token: Value) -> str | None:
     return None if token is None else token_hash(str(token))
 
 
-def _moment(value: Value) -> Value:
+def _form(kind: Kind, value: Value) -> Value:
+    """Return a value in our form, or None where it has none."""
     try:
-        return convert(Kind.TIME, value)
+        return convert(kind, value)
     except UnfitError:
         return None
 

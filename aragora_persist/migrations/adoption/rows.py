@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 500
 _CORRECT = "correct it"
 _MERGE = "give one of them another email, or merge the two by hand: accounts are never merged"
+_SHARED_EMAILS = """
+SELECT one, id, email FROM (
+    SELECT normal_email(email) AS one, id, email, COUNT(*) OVER (PARTITION BY normal_email(email)) AS accounts
+    FROM {table}
+) WHERE accounts > 1 AND one IS NOT NULL ORDER BY one, id
+"""
 _TAKEN = re.compile(r"UNIQUE constraint failed: (.+)")
 
 
@@ -45,6 +51,8 @@ class RowCopier:
 
     def copy(self, reading: Reading, times: Mapping[str, str]) -> int:
         """Copy the rows, and return how many there are now; what ``times`` names, the SQL may name."""
+        if reading.ours.name == "users" and {"id", "email"} <= set(reading.names):
+            self._list_shared_emails(reading)
         insert = _Insert(reading, self._defaults(reading))
         copied = 0
         cursor = self._reader.execute(reading.select, dict(times))
@@ -134,30 +142,30 @@ class RowCopier:
         try:
             self._writer.execute(insert.sql, row.values)
         except sqlite3.IntegrityError as error:
-            self._explain(reading, insert, row, str(error))
+            self._explain(reading, row, str(error))
             self._leave_out(reading, list(row.values))
             return False
         return True
 
-    def _explain(self, reading: Reading, insert: _Insert, row: _Row, problem: str) -> None:
-        if taken := _TAKEN.fullmatch(problem):
-            names = [name.rpartition(".")[2] for name in taken[1].split(", ")]
-            if names == ["email"] and reading.ours.name == "users":
-                self._explain_email(reading, insert, row)
-            else:
-                self._differ(reading, row.key, ", ".join(names), "is that of another row too")
+    def _explain(self, reading: Reading, row: _Row, problem: str) -> None:
+        taken = _TAKEN.fullmatch(problem)
+        names = [name.rpartition(".")[2] for name in taken[1].split(", ")] if taken else []
+        if names == ["email"] and reading.ours.name == "users":
+            return  # listed before, with all that share one
+        if taken:
+            self._differ(reading, row.key, ", ".join(names), "is that of another row too")
         else:
             self._differ(reading, row.key, "", problem)
 
-    def _explain_email(self, reading: Reading, insert: _Insert, row: _Row) -> None:
-        """Show two accounts with one email, as they are written; nothing else of anybody is ever shown."""
-        mine = row.values[insert.place("id")]
-        find = "SELECT id FROM users WHERE email = ?"
-        (other,) = self._writer.execute(find, (row.values[insert.place("email")],)).fetchone()
-        spelt = "SELECT email FROM users WHERE CAST(id AS TEXT) = ?"
-        here, there = (self._reader.execute(spelt, (str(one),)).fetchone() for one in (mine, other))
-        problem = f"{here[0]!r} is the email of id {other!r} too, which is spelt {there[0]!r} there"
-        self._findings.differ(reading.theirs.name, "email", f"id {mine!r}", problem, _MERGE)
+    def _list_shared_emails(self, reading: Reading) -> None:
+        """Show each account whose email is an earlier one's too, as both are written; nothing else of anybody."""
+        first: tuple[Value, ...] = ()
+        for row in self._reader.execute(_SHARED_EMAILS.format(table=quoted(reading.theirs.name))):
+            if row[0] not in first[:1]:
+                first = row
+                continue
+            problem = f"{row[2]!r} is the email of id {first[1]!r} too, which is spelt {first[2]!r} there"
+            self._findings.differ(reading.theirs.name, "email", f"id {row[1]!r}", problem, _MERGE)
 
     def _differ(self, reading: Reading, key: Sequence[Value], column: str, problem: str) -> None:
         self._findings.differ(reading.theirs.name, column, _named(reading.key, key), problem, _CORRECT)
