@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lets the disk be full at each write of a migration, a rollback and a dry run in turn, and looks at what is left.
 
-    scripts/chaos/migration_disk_full.py [--every 1] [--unprotected]
+    scripts/chaos/migration_disk_full.py [--every 1] [--unprotected] [--scenes NAME …]
 
 The layer under SQLite (``power_loss_recorder``) refuses the n-th write with "disk full", in one run that one alone, in
 another every one from it on, for each n; ``--every 5`` takes each fifth. An error must say that the disk is full, of
@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from migration_scenes import Scene, content_of, make_scenes, workplace
+from migration_scenes import SETS, Scene, content_of, make_scenes, workplace
 from migration_trials import Trial, contents_between, fork, trial, was_killed
 from migration_unprotected import without_transaction
 from power_loss_recorder import FULL, OK, Event, Recorder
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from migration_scenes import Content
 
 _SHOWN = 5
+_TORN = "what is there is of no state between two migrations"
 
 
 class Disk:
@@ -83,7 +83,7 @@ def judge(one: Trial, error: str) -> list[str]:
     elif found != one.allowed[-1]:
         wrong.append("no error, and another result")
     if found not in one.allowed:
-        wrong.append("what is there is of no state between two migrations")
+        wrong.append(_TORN)
     return wrong
 
 
@@ -128,18 +128,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true")
+    parser.add_argument("--scenes", nargs="+", choices=SETS, default=SETS)
     arguments = parser.parse_args()
     start = perf_counter()
     with workplace() as root:
-        scenes = make_scenes(root)
+        scenes = make_scenes(root, arguments.scenes)
         scenes.append(replace(scenes[0], name="dry run", dry_run=True))
         rig = Rig(root)
         if arguments.unprotected:
             without_transaction()
         for scene in scenes:
             rig.run(scene, arguments.every)
-    counts: Counter[str] = Counter(runs=rig.runs, refused=rig.refused, wrong=len(rig.wrong))
-    report = {**counts, "first_wrong": rig.wrong[:_SHOWN], "seconds": round(perf_counter() - start, 1)}
+    report = {"runs": rig.runs, "refused": rig.refused, "wrong": len(rig.wrong)}
+    report["torn"] = sum(problem.endswith(_TORN) for problem in rig.wrong)
+    report |= {"first_wrong": rig.wrong[:_SHOWN], "seconds": round(perf_counter() - start, 1)}
     print(json.dumps(report, indent=2))
     return int(bool(rig.wrong))
 

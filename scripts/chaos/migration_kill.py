@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills migrations at every boundary in turn and at random moments, lets each begin again, and compares everything.
 
-    scripts/chaos/migration_kill.py [--kills N] [--random 250] [--without transaction] [--seed 1] [--json]
+    scripts/chaos/migration_kill.py [--kills N] [--random 250] [--without transaction] [--scenes NAME …] [--json]
 
 Databases with rows in them are migrated and rolled back; the process that does it gets SIGKILL before and after each
 statement, each row of a batch, the commit, the ledger's row, and each step of the snapshot and of the rehearsal
@@ -27,7 +27,7 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
 from migration_boundaries import Boundaries
-from migration_scenes import Scene, make_scenes, workplace
+from migration_scenes import SETS, Scene, make_scenes, workplace
 from migration_trials import contents_between, fork, trial, was_killed
 from migration_unprotected import without_transaction
 
@@ -116,7 +116,9 @@ class Rig:
 
 def run(root: Path, arguments: argparse.Namespace) -> Rig:
     """Kill as often as asked."""
-    seen = [observe(scene, root / f"observed-{number}") for number, scene in enumerate(make_scenes(root))]
+    seen = [
+        observe(scene, root / f"observed-{number}") for number, scene in enumerate(make_scenes(root, arguments.scenes))
+    ]
     every = [(one, boundary) for one in seen for boundary in range(1, len(one.boundaries) + 1)]
     count = len(every) if arguments.kills is None else min(arguments.kills, len(every))
     if arguments.without:
@@ -139,6 +141,7 @@ def main() -> int:
     parser.add_argument("--without", choices=("transaction",))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    parser.add_argument("--scenes", nargs="+", choices=SETS, default=SETS)
     arguments = parser.parse_args()
     start = perf_counter()
     with workplace() as root:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes the power away at many moments of recorded migrations and rollbacks, and opens what a disk could then hold.
 
-    scripts/chaos/migration_power_loss.py [--images 1000] [--unprotected]
+    scripts/chaos/migration_power_loss.py [--images 1000] [--unprotected] [--scenes NAME …]
 
 What a disk could hold is decided as in ``power_loss.py``. Exits 1 when an image is of no state between two migrations,
 or was made after the call had returned and is not of the last one. ``--unprotected`` lets the disk ignore every sync:
@@ -20,12 +20,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from migration_scenes import content_of, make_scenes, workplace
+from migration_scenes import SETS, content_of, make_scenes, workplace
 from migration_trials import contents_between
 from power_loss import image
 from power_loss_recorder import Event, Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migration_scenes import Content
 
 _AFTERWARDS = 5  # of so many images one is of a moment after the return, when nothing happens any more
@@ -49,11 +51,11 @@ def examine(files: dict[str, bytearray], path: Path, scratch: Path) -> Content:
             file.unlink()
 
 
-def run(root: Path, images: int, *, syncs: bool) -> Counter[str]:
+def run(root: Path, images: int, sets: Sequence[str], *, syncs: bool) -> Counter[str]:
     """Record every scene, and count what its images hold."""
     found: Counter[str] = Counter()
     chance = random.Random(1)  # noqa: S311 - repeatable on purpose
-    scenes = make_scenes(root)
+    scenes = make_scenes(root, sets)
     contents = [contents_between(scene, root / f"between-{number}") for number, scene in enumerate(scenes)]
     recorder = Recorder()
     recorder.install()
@@ -83,10 +85,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--unprotected", action="store_true")
+    parser.add_argument("--scenes", nargs="+", choices=SETS, default=SETS)
     arguments = parser.parse_args()
     start = perf_counter()
     with workplace() as root:
-        found = run(root, arguments.images, syncs=not arguments.unprotected)
+        found = run(root, arguments.images, arguments.scenes, syncs=not arguments.unprotected)
     print(json.dumps({**found, "seconds": round(perf_counter() - start, 1)}, indent=2))
     return int(bool(found["between"] or found["lost"]))
 

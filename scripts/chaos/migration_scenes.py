@@ -25,13 +25,16 @@ from aragora_persist.testing import Clock
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     Content: TypeAlias = tuple[object, ...]
 
 NOW = to_text(Clock().now)
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
 """Where the rigs work if it is there: a killed process loses nothing of a file system in memory, and it is quicker."""
+
+SETS = ("steps", "users", "memory")
+"""What scenes there are: of migrations of our own, and of two of the product's databases."""
 
 _ROWS = 60
 _COUNTED = 'conn.execute("INSERT INTO runs (version) VALUES (VERSION)")'
@@ -148,13 +151,17 @@ class Scene:
         return tuple(migration.name for migration in change.migrations)
 
 
-def make_scenes(root: Path) -> list[Scene]:
-    """Make every scene below ``root``: real databases and one of our own, to the newest version and back."""
-    steps = write_steps(root / "steps")
-    scratch = _old_and_new(root, "tokens", steps, 1, _fill_steps)
-    users = _old_and_new(root, "users", folder_of("users"), 2, _fill_users)
-    memory = _old_and_new(root, "memory", folder_of("memory"), 1, _fill_memories)
-    return [*scratch, *users, *memory, Scene("users from nothing", "users", nothing(root), folder_of("users"))]
+def make_scenes(root: Path, sets: Sequence[str] = SETS) -> list[Scene]:
+    """Make scenes below ``root``: real databases and one of our own, from an old version to the newest and back."""
+    scenes = []
+    if "steps" in sets:
+        scenes += _old_and_new(root, "tokens", write_steps(root / "steps"), 1, _fill_steps)
+    if "users" in sets:
+        scenes += _old_and_new(root, "users", folder_of("users"), 2, _fill_users)
+        scenes.append(Scene("users from nothing", "users", nothing(root), folder_of("users")))
+    if "memory" in sets:
+        scenes += _old_and_new(root, "memory", folder_of("memory"), 1, _fill_memories)
+    return scenes
 
 
 def nothing(root: Path) -> Path:
@@ -174,9 +181,7 @@ def write_steps(folder: Path) -> Path:
     return folder
 
 
-def old_scene(
-    root: Path, database: str, folder: Path, version: int, fill: Callable[[sqlite3.Connection], None]
-) -> Scene:
+def _old(root: Path, database: str, folder: Path, version: int, fill: Callable[[sqlite3.Connection], None]) -> Scene:
     """Return a scene that begins with a database of this version, with rows in it."""
     template = root / f"{database}-{version}"
     first = first_of(folder, version, root / f"{database}-first")
@@ -201,17 +206,12 @@ def _old_and_new(
     root: Path, database: str, folder: Path, version: int, fill: Callable[[sqlite3.Connection], None]
 ) -> list[Scene]:
     """Return the way from an old version to the newest, and the way back."""
-    old = old_scene(root, database, folder, version, fill)
+    old = _old(root, database, folder, version, fill)
     template = root / f"{database}-newest"
     old.set_up(template)
     old.act(template)
     shutil.rmtree(Settings.from_env({}, nomic_dir=template).backup_dir)
     return [old, Scene(f"{database} back to {version}", database, template, folder, undo_to=version)]
-
-
-def steps_scene(root: Path) -> Scene:
-    """Return the scene of our own migrations alone, with all but the first of them pending."""
-    return old_scene(root, "tokens", write_steps(root / "steps"), 1, _fill_steps)
 
 
 def _fill_steps(connection: sqlite3.Connection) -> None:

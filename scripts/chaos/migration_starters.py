@@ -20,7 +20,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from migration_scenes import Scene, content_of, nothing, steps_scene, workplace
+from migration_scenes import Scene, content_of, make_scenes, nothing, workplace
 from migration_unprotected import without_lock
 from starters import race
 
@@ -75,7 +75,7 @@ def main() -> int:
     arguments = parser.parse_args()
     begun = perf_counter()
     with workplace() as root:
-        pending = steps_scene(root)
+        pending = make_scenes(root, ["steps"])[0]
         scenes = [pending, replace(pending, name="fresh folder", template=nothing(root))]
         rigs = [Rig(scene, root / scene.name, arguments.processes) for scene in scenes]
         if arguments.unprotected:
