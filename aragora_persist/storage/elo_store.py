@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from aragora_persist.errors import DamagedError, InvalidValueError
+from aragora_persist.errors import InvalidValueError
 from aragora_persist.storage import checks
 from aragora_persist.storage.elo import formula as elo
 from aragora_persist.storage.elo.matches import NewMatch, find_match, record
@@ -24,11 +24,12 @@ from aragora_persist.storage.elo.records import (
     Rating,
     RatingChange,
     to_change,
+    to_head_to_head,
     to_match,
     to_rating,
 )
 from aragora_persist.storage.pages import LARGEST_PAGE, Page, from_cursor, page_limit, to_page, walk
-from aragora_persist.storage.rows import stored_object, stored_time_or_none
+from aragora_persist.storage.rows import stored_time_or_none
 from aragora_persist.storage.store import Store
 from aragora_persist.times import to_text
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.storage.elo.calibration import Calibration, Prediction
-    from aragora_persist.storage.port import Transaction, Value
+    from aragora_persist.storage.port import Transaction
 
 _RATING = f"SELECT {RATING_COLUMNS} FROM ratings WHERE agent_name = ? AND domain = ?"  # noqa: S608 - constants of this package
 _RATINGS = f"SELECT {RATING_COLUMNS} FROM ratings WHERE agent_name = ? ORDER BY domain"  # noqa: S608 - as above
@@ -54,12 +55,8 @@ _BOARD = f"""
     WHERE domain = ? AND wins + losses + draws >= ? AND rating <= ? AND (rating < ? OR agent_name > ?)
     ORDER BY rating DESC, agent_name LIMIT ?
 """  # noqa: S608 - as above
-_SHARED = """
-    SELECT matches.scores, matches.played_at FROM elo_history AS own
-    JOIN elo_history AS other
-        ON other.debate_id = own.debate_id AND other.agent_name = ? AND other.domain = own.domain
-    JOIN matches ON matches.debate_id = own.debate_id
-    WHERE own.agent_name = ? AND own.domain = ?
+_MET = """
+    SELECT wins, losses, draws, last_played_at FROM meetings WHERE agent_name = ? AND opponent = ? AND domain = ?
 """
 _SPAN = """
     SELECT MAX(rating_after), MIN(rating_after), MAX(matches.played_at) FROM elo_history
@@ -181,14 +178,8 @@ class EloStore(Store):
         checks.ident(operation, "opponent", opponent)
         if agent_name == opponent:
             raise InvalidValueError(operation, "opponent", "is the agent itself")
-        counts, last = {1: 0, -1: 0, 0: 0}, ""
-        with self._database.read(operation, {"domain": domain}) as view:
-            for scores, played_at in view.stream(_SHARED, (opponent, agent_name, domain)):
-                own, other = _scores_of_two(scores, agent_name, opponent)
-                counts[(own > other) - (own < other)] += 1
-                last = max(last, cast("str", played_at))
-        moment = stored_time_or_none(last or None, f"a match of {agent_name}", "played_at")
-        return HeadToHead(agent_name, opponent, domain, counts[1], counts[-1], counts[0], moment)
+        row = self._database.read_one(operation, _MET, (*sorted((agent_name, opponent)), domain), {"domain": domain})
+        return to_head_to_head(row, agent_name, opponent, domain)
 
     def record_calibration(
         self,
@@ -248,12 +239,3 @@ class EloStore(Store):
 def _check_agent(operation: str, agent_name: str, domain: str) -> None:
     checks.ident(operation, "agent_name", agent_name)
     checks.text(operation, "domain", domain, longest=checks.LONGEST_ID)
-
-
-def _scores_of_two(text: Value, agent_name: str, opponent: str) -> tuple[float, float]:
-    record = f"a match of {agent_name}"
-    scores = stored_object(text, record, "scores")
-    try:
-        return scores[agent_name], scores[opponent]
-    except KeyError as error:
-        raise DamagedError("read", record, "its scores lack an agent", hint="correct the row") from error

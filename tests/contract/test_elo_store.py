@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.contract.backends",)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20) | st.sampled_from(["x" * 255, "x" * 256])
+TABLES = ("elo_history", "matches", "ratings", "calibration", "meetings")
 AGENTS = ("ada", "bob", "cyd", "dot")
 RESULTS = st.dictionaries(st.sampled_from(AGENTS), st.integers(0, 2).map(float), min_size=2)
 
@@ -45,17 +47,14 @@ def ratings(open_database: Callable[[str], Backend], clock: Clock) -> EloStore:
 def clear(ratings: EloStore) -> None:
     """Take every row away, for the next example."""
     with ratings.database.transaction() as tx:
-        for table in ("elo_history", "matches", "ratings", "calibration"):
+        for table in TABLES:
             tx.execute(f"DELETE FROM {table}")
 
 
 def everything(ratings: EloStore) -> list[list[Any]]:
     """Return every row of every table."""
     with ratings.database.read("everything") as view:
-        return [
-            sorted(view.all(f"SELECT * FROM {table}"), key=repr)
-            for table in ("matches", "elo_history", "ratings", "calibration")
-        ]
+        return [sorted(view.all(f"SELECT * FROM {table}"), key=repr) for table in TABLES]
 
 
 def board(ratings: EloStore, domain: str = "") -> dict[str, float]:
@@ -299,7 +298,7 @@ def test_a_bad_match_is_refused(ratings: EloStore, arguments: dict[str, Any], fi
     with pytest.raises(InvalidValueError) as refused:
         ratings.record_match(**{"debate_id": "d1", "scores": {"ada": 1, "bob": 0}, **arguments})
     assert refused.value.target == field
-    assert everything(ratings) == [[], [], [], []]
+    assert everything(ratings) == [[] for _ in TABLES]
 
 
 @pytest.mark.parametrize("confidence", [-0.01, 1.01, float("nan"), True, "0.5", None])
@@ -324,12 +323,14 @@ def test_bad_pages_are_refused(ratings: EloStore) -> None:
 
 
 def test_damaged_rows_are_said(ratings: EloStore) -> None:
-    """A time that is none, and scores that lack an agent, are errors of the data."""
+    """A time that is none is an error of the data."""
     ratings.record_match("d1", ranking=["ada", "bob"])
     with ratings.database.transaction() as tx:
         tx.execute("UPDATE matches SET scores = '{}', played_at = 'yesterday'")
 
-    with pytest.raises(DamagedError, match="scores lack an agent"):
+        tx.execute("UPDATE meetings SET last_played_at = 'yesterday'")
+
+    with pytest.raises(DamagedError, match="last_played_at"):
         ratings.head_to_head("ada", "bob")
     with pytest.raises(DamagedError, match="match d1: its played_at"):
         ratings.get_match("d1")
@@ -376,7 +377,7 @@ def test_any_text_and_number_is_stored_exactly_or_refused(ratings: EloStore) -> 
         try:
             result = ratings.record_match(debate_id, scores=scores, domain=domain)
         except InvalidValueError:
-            assert everything(ratings) == [[], [], [], []]
+            assert everything(ratings) == [[] for _ in TABLES]
         else:
             assert sound
             assert result.match.scores == {agent: float(score) for agent, score in scores.items()}
@@ -431,6 +432,19 @@ class Machine(RuleBasedStateMachine):
             for one in found:
                 tallies = self.tallies[one.agent_name, domain]
                 assert [one.wins, one.losses, one.draws] == [tallies.count(kind) for kind in range(3)]
+
+    def teardown(self) -> None:
+        """Every two agents did against each other what the matches say."""
+        for one, other in permutations(AGENTS, 2):
+            for domain in ("", "law"):
+                shared = [
+                    scores[one] - scores[other]
+                    for scores, each in self.told.values()
+                    if domain in ("", each) and {one, other} <= scores.keys()
+                ]
+                met = self.ratings.head_to_head(one, other, domain)
+                counted = [sum(by > 0 for by in shared), sum(by < 0 for by in shared), shared.count(0)]
+                assert [met.wins, met.losses, met.draws] == counted
 
 
 def test_it_behaves_like_a_dict_of_ratings(ratings: EloStore) -> None:

@@ -30,6 +30,17 @@ CREATE TABLE matches (
     played_at TEXT NOT NULL
 );
 
+CREATE TABLE meetings (
+    agent_name TEXT NOT NULL,
+    opponent TEXT NOT NULL,
+    domain TEXT NOT NULL DEFAULT '',
+    wins INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
+    draws INTEGER NOT NULL,
+    last_played_at TEXT NOT NULL,
+    PRIMARY KEY (agent_name, opponent, domain)
+);
+
 CREATE TABLE ratings (
     agent_name TEXT NOT NULL,
     domain TEXT NOT NULL DEFAULT '',

@@ -8,7 +8,7 @@ gains in a meeting the other loses. Leaves out: keeping the ratings (``elo_store
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,13 @@ def gains(ratings: Mapping[str, float], scores: Mapping[str, float]) -> dict[str
         gained[one] += gain
         gained[other] -= gain
     return gained
+
+
+def meetings(scores: Mapping[str, float]) -> Iterator[tuple[str, str, int, int, int]]:
+    """Yield every two agents of a match by name, with the first one's win, loss and draw, of which one is 1."""
+    for one, other in combinations(sorted(scores), 2):
+        won, lost = scores[one] > scores[other], scores[one] < scores[other]
+        yield one, other, int(won), int(lost), int(not (won or lost))
 
 
 def winner_of(scores: Mapping[str, float]) -> str | None:

@@ -36,6 +36,15 @@ _RATE = f"""
 """  # noqa: S608 - as above
 _ADD_MATCH = f"INSERT INTO matches ({MATCH_COLUMNS}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - as above
 _ADD_CHANGE = f"INSERT INTO elo_history ({CHANGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
+_MEET = """
+    INSERT INTO meetings (agent_name, opponent, domain, wins, losses, draws, last_played_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (agent_name, opponent, domain) DO UPDATE SET
+        wins = meetings.wins + excluded.wins, losses = meetings.losses + excluded.losses,
+        draws = meetings.draws + excluded.draws, last_played_at = CASE
+            WHEN excluded.last_played_at > meetings.last_played_at THEN excluded.last_played_at
+            ELSE meetings.last_played_at END
+"""
 
 
 class NewMatch(NamedTuple):
@@ -59,9 +68,12 @@ def record(new: NewMatch, tx: Transaction) -> MatchResult:
     if stored is not None:
         return _same(stored, new)
     scores = json.dumps(new.scores, ensure_ascii=False)
-    tx.execute(_ADD_MATCH, (new.debate_id, new.domain, elo.winner_of(new.scores), scores, new.played_at or new.now))
+    played_at = new.played_at or new.now
+    tx.execute(_ADD_MATCH, (new.debate_id, new.domain, elo.winner_of(new.scores), scores, played_at))
     for domain in dict.fromkeys(("", new.domain)):
         _rate(tx, new, domain)
+        met = elo.meetings(new.scores)
+        tx.execute_many(_MEET, [(one, other, domain, *counts, played_at) for one, other, *counts in met])
     recorded = find_match(tx, new.debate_id)
     assert recorded is not None  # noqa: S101 - it was written two statements ago
     return recorded

@@ -114,3 +114,14 @@ def to_change(row: Row) -> RatingChange:
     debate_id, agent, domain, before, after, recorded_at = cast("tuple[str, str, str, float, float, str]", row)
     moment = stored_time(recorded_at, f"change of {agent} in match {debate_id}", "recorded_at")
     return RatingChange(debate_id, agent, domain, before, after, moment)
+
+
+def to_head_to_head(row: Row | None, agent_name: str, opponent: str, domain: str) -> HeadToHead:
+    """Return how an agent did against another one; a row is of the one whose name comes first."""
+    if row is None:
+        return HeadToHead(agent_name, opponent, domain, 0, 0, 0, None)
+    wins, losses, draws = cast("tuple[int, int, int]", row[:3])
+    if agent_name > opponent:
+        wins, losses = losses, wins
+    moment = stored_time(row[3], f"the meetings of {agent_name}", "last_played_at")
+    return HeadToHead(agent_name, opponent, domain, wins, losses, draws, moment)
