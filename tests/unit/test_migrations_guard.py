@@ -212,6 +212,19 @@ class TestLosses:
         )
         assert refusal.problem == "pets refers to columns that are not unique"
 
+    def test_a_key_may_not_lose_its_index(self, workshop: Workshop) -> None:
+        """References that led to a unique column lead nowhere without the index that made it one."""
+        workshop.write(
+            2,
+            'conn.execute("CREATE UNIQUE INDEX names ON parents(name)")\n'
+            'conn.execute("CREATE TABLE pets (parent TEXT REFERENCES parents(name))")\n'
+            "conn.execute(\"INSERT INTO pets VALUES ('one')\")",
+        )
+        workshop.migrate()
+        workshop.write(3, 'conn.execute("DROP INDEX names")')
+        with pytest.raises(MigrationError, match="pets refers to columns that are not unique"):
+            workshop.migrate()
+
     @pytest.mark.parametrize(
         ("after", "loses"),
         [

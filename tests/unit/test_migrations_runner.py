@@ -195,13 +195,18 @@ class TestMigrate:
     def test_a_damaged_database_is_not_migrated(self, workshop: Workshop) -> None:
         """The snapshot is verified: a copy of what is broken would be no way back."""
         with closing(sqlite3.connect(workshop.path, isolation_level=None)) as connection:
-            page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'children'").fetchone()[0]
+            number = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'children'").fetchone()[0]
         with workshop.path.open("r+b") as file:
-            file.seek((page - 1) * 4096)
-            file.write(b"\xff" * 100)
+            page = (number - 1) * 4096
+            file.seek(page + 10)  # the pointer to the second row, whose id stands behind its length
+            second = int.from_bytes(file.read(2), "big")
+            file.seek(page + second + 1)
+            assert file.read(1) == b"\x14"
+            file.seek(page + second + 1)
+            file.write(b"\x50")
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")')
         before = workshop.path.read_bytes()
-        with pytest.raises(DamagedError, match="restore a backup"):
+        with pytest.raises(DamagedError, match=r"out of order.*restore a backup"):
             workshop.migrate()
         assert workshop.path.read_bytes() == before
 
@@ -236,6 +241,17 @@ class TestMigrate:
         with pytest.raises(MigrationError, match=problem):
             workshop.migrate()
         assert workshop.content() == before
+
+    def test_a_commit_survives_a_loss_of_power(self, workshop: Workshop) -> None:
+        """Whatever the connection was set to: it is set to that again."""
+        workshop.write(2, "assert conn.execute('PRAGMA synchronous').fetchone() == (2,)")
+        with closing(sqlite3.connect(workshop.path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            change = migrate_connection(
+                connection, workshop.path, "users", folder=workshop.folder, settings=workshop.settings
+            )
+            assert len(change.migrations) == 1
+            assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
     def test_foreign_keys_are_on_again(self, tmp_path: Path) -> None:
         """A connection that migrated, as one in memory does, enforces references afterwards, also after a failure."""

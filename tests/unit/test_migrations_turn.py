@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import BusyError
+from aragora_persist.errors import BusyError, MigrationError
 from aragora_persist.migrations import turn as turns
 from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.runner import migrate
@@ -110,6 +112,51 @@ def test_what_a_killed_holder_left_is_cleared_away(workshop: Workshop) -> None:
     assert names(workshop) == {"aragora_users.db", "aragora_users.db-migrating"}
     assert workshop.migrate().migrations == ()
     assert names(workshop) == {"aragora_users.db"}
+
+
+def test_never_are_two_inside(workshop: Workshop) -> None:
+    """Also where one ends just when another opened its lock file, which is then the file of nobody."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def run() -> None:
+        for number in range(40):
+            with turn(workshop.path, 0, no_progress):
+                inside.append(number)
+                os.sched_yield()
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert len(most) == 320
+    assert set(most) == {1}
+
+
+def test_tables_that_came_meanwhile_are_seen(workshop: Workshop) -> None:
+    """Another program makes its own in an empty file, between our look at it and our lock on it."""
+    workshop.path = workshop.root / "data" / "aragora_elo.db"
+    refused: list[MigrationError] = []
+
+    def run() -> None:
+        with pytest.raises(MigrationError, match="has tables, and no ledger") as error:
+            workshop.migrate()
+        refused.append(error.value)
+
+    with closing(sqlite3.connect(workshop.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE foreign_rows (a)")
+        waiter = threading.Thread(target=run)
+        waiter.start()
+        wait_until(workshop.path.with_name("aragora_elo.db-migrating").exists, "the turn")
+        connection.execute("COMMIT")
+        waiter.join(PATIENCE_S)
+    assert len(refused) == 1
+    assert list(workshop.content()[1]) == ["foreign_rows"]
 
 
 def test_threads_take_turns(workshop: Workshop) -> None:
