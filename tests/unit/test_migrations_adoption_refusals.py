@@ -138,7 +138,7 @@ def test_a_column_that_has_no_place_is_a_difference_where_it_holds_something(pat
     make(path, "ALTER TABLE users ADD COLUMN fax TEXT DEFAULT 'none'", "UPDATE users SET phone = '1' WHERE id = 'ann'")
 
     way_out = "move what it holds into a column that has a place, or into a table of its own, and drop it"
-    assert refused(path) == [f"users.phone: has no place here, and holds something in 1 rows; {way_out}"]
+    assert refused(path) == [f"users.phone: has no place here, and holds something in 1 row; {way_out}"]
 
 
 def test_missing_columns_and_virtual_tables_are_differences(path: Path) -> None:

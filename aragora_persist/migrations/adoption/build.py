@@ -97,9 +97,7 @@ class _Building:
         covered = covered_version(theirs, versions)
         base = max(covered, _FIRST_VERSION.get(self._database, 1))
         ours = {name: table for tables in reversed(versions[base - 1 :]) for name, table in tables.items()}
-        comparison = Comparing(self._database, theirs, ours, covered, len(migrations)).finish(
-            self._reader, self._findings
-        )
+        comparison = Comparing(self._database, theirs, ours, covered).finish(self._reader, self._findings)
         if not comparison.readable:
             return Built(comparison.origin, (), self._findings)
         adopted = []

@@ -14,6 +14,7 @@ from aragora_persist.migrations.adoption.columns import Kind, kind_of
 from aragora_persist.migrations.adoption.origins import FOREIGN_LEDGER, ORIGINS, OTHERS, Origin
 from aragora_persist.migrations.adoption.tables import Table, quoted
 from aragora_persist.migrations.adoption.traces import TRACES
+from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     Tables = Mapping[str, Table]
 
 _ROW_ID = "adopted_rowid"
+_DOCUMENTED = {"users": 2}
+"""The newest schema that the documentation shows; of the other databases it shows none."""
 _NO_PLACE = "move what it holds into a column that has a place, or into a table of its own, and drop it"
 
 
@@ -74,16 +77,15 @@ class Comparing:
     """One comparison.
 
     ``ours`` are the tables into which rows are written, ``version`` is the schema of ours of which the source has all
-    tables and columns (0: none), ``latest`` the newest.
+    tables and columns (0: none).
     """
 
-    def __init__(self, database: str, theirs: Tables, ours: Tables, version: int, latest: int) -> None:
+    def __init__(self, database: str, theirs: Tables, ours: Tables, version: int) -> None:
         self._database = database
         self._theirs = {name: table for name, table in theirs.items() if table.kind == "table"}
         self._all = theirs
         self._ours = ours
         self._version = version
-        self._latest = latest
 
     def finish(self, reader: sqlite3.Connection, findings: Findings) -> Comparison:
         """Return what is to be done, and note everything that cannot be."""
@@ -134,7 +136,7 @@ class Comparing:
         return Reading(origin, theirs, ours, tuple(chosen), kinds, kept, theirs.key or ("rowid",), select)
 
     def _kind(self, ours: Table, column: str) -> Kind:
-        if ours.name == "audit_log" and "position" in self._theirs["audit_log"].columns:
+        if ours.name == "audit_log" and "position" in ours.columns:
             return Kind.RAW  # each entry is a leaf of the tree already: another form of it would be another entry
         return kind_of(column, ours.columns[column].type)
 
@@ -155,9 +157,8 @@ class Comparing:
         if theirs.columns[column].is_computed:
             return
         if rows := _holding(reader, theirs, column):
-            findings.differ(
-                theirs.name, column, "", f"has no place here, and holds something in {rows:,} rows", _NO_PLACE
-            )
+            problem = f"has no place here, and holds something in {count_text(rows, 'row')}"
+            findings.differ(theirs.name, column, "", problem, _NO_PLACE)
 
     def _placed(self, origin: Origin) -> set[str]:
         if "*" in origin.beside:
@@ -200,7 +201,7 @@ class Comparing:
         findings.differ("the file", "", "", f"none of its tables is one of the database {self._database}", way_out)
 
     def _made_by(self, origins: Sequence[Origin], *, traces: bool) -> str:
-        if self._version == self._latest:
+        if self._version > _DOCUMENTED.get(self._database, 0):
             return "a database of this package that has lost its ledger"
         if FOREIGN_LEDGER in self._all or traces or any(origin.marks for origin in origins):
             return "made by the public code"
