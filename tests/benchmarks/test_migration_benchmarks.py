@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from aragora_persist.migrations.runner import migrate
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,3 +40,18 @@ def test_every_row_is_rebuilt_in_little_memory(report: dict[str, Any]) -> None:
     assert ours["rows"] == report["rebuild"]["by hand"]["rows"] > 50_000
     assert ours["told"] > 4
     assert ours["peak_mb"] <= 100
+
+
+def test_a_status_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """Most of its time is that of imports: what a change, an error or JSON needs stays away."""
+    program = (
+        "import sys; from aragora_persist.migrations.command import main; "
+        f"code = main(['--status', '--db', 'tokens', '--nomic-dir', {str(tmp_path)!r}]); "
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    migrate(tmp_path / "aragora_tokens.db", "tokens")
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
+    unneeded = {"dataclasses", "inspect", "json", "traceback", "tempfile", "subprocess", "logging", "asyncio"}
+    unneeded |= {f"aragora_persist.migrations.{name}" for name in ("apply", "guard", "snapshots", "turn", "rehearsal")}
+    assert done.stdout.startswith("tokens: current")
+    assert unneeded & set(done.stderr.split()) == set()
