@@ -8,6 +8,7 @@ is a guess: the statement that relies on it compares it with the database.
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import ConflictError, DamagedError
@@ -113,7 +114,7 @@ def append(
             tx.execute(_BEGIN, (*now, b""))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[start : start + _ROWS_AT_ONCE]
-        tx.execute(_insert(len(some)), [value for row in some for value in row])
+        tx.execute(_insert(len(some)), [*chain.from_iterable(some)])
     if rows and last_seen is not None:
         last_seen.values = now
     return entries
@@ -147,9 +148,13 @@ def _grown(
 
 def _logged_before(tx: Transaction, drafts: Sequence[Draft]) -> dict[Value, AuditEntry]:
     """Return the entries that have event keys of these drafts, by their keys."""
-    keys = [draft.row.event_key for draft in drafts if draft.row.event_key is not None]
-    found = [(key, tx.one(_BY_KEY, (key,))) for key in keys]
-    return {key: entry_of(row) for key, row in found if row is not None}
+    logged = {}
+    for draft in drafts:
+        key = draft.row.event_key
+        row = None if key is None else tx.one(_BY_KEY, (key,))
+        if row is not None:
+            logged[key] = entry_of(row)
+    return logged
 
 
 def _same_event(operation: str, draft: Draft, known: AuditEntry) -> AuditEntry:

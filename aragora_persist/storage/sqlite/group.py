@@ -151,9 +151,9 @@ def _lead(writer: Writer, own: Member) -> None:
     A failure of one of the others can take it all back, and one of joined work does; then the rest runs again, without
     that one, and each by itself.
     """
-    own.error = None  # of a run for another leader, which was taken back
+    own.error, own.joined = None, ()  # of a run for another leader, which was taken back
     alone = threading.current_thread() is threading.main_thread()
-    join = not alone
+    join = True
     others: list[Member] | None = None
     while others is None:
         level = own.level
@@ -161,7 +161,11 @@ def _lead(writer: Writer, own: Member) -> None:
         if weak and any(job.level is Durability.DURABLE for job in writer.turns.jobs()):
             level = Durability.DURABLE
         connection = writer.begin(own.operation, level, own.deadline)
-        others = _Group(writer, level, join=join).run(own, connection, alone=alone)
+        if alone:
+            own.run(connection)
+            others = []
+        else:
+            others = _run_all(writer, connection, own, level, join=join)
         join = False
     start = perf_counter()
     try:
@@ -176,55 +180,53 @@ def _lead(writer: Writer, own: Member) -> None:
         member.share_commit(took_s)
 
 
-class _Group:
-    """Those whose work is done in one transaction besides the leader's."""
-
-    def __init__(self, writer: Writer, level: Durability, *, join: bool) -> None:
-        self._writer = writer
-        self._level = level
-        self._join = join
-        self._others: list[Member] = []
-
-    def run(self, own: Member, connection: sqlite3.Connection, *, alone: bool) -> list[Member] | None:
-        """Do own work and that of those who wait, and return them; None when a failure has taken back everything."""
-        self._add_neighbours(own)
-        try:
-            own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
-        except Exception:
-            if not own.joined or not self._writer.owns(connection):
-                raise
-            self._writer.rollback()
-            self._writer.turns.put_back()
+def _run_all(
+    writer: Writer, connection: sqlite3.Connection, own: Member, level: Durability, *, join: bool
+) -> list[Member] | None:
+    """Do own work and that of those who wait, and return them; None when a failure has taken back everything."""
+    others: list[Member] = []
+    _take_up(writer, level, others, own, join=join)
+    try:
+        own.run(connection)  # no savepoint: before it there is nothing that its failure could take back
+    except Exception:
+        if not own.joined or not writer.owns(connection):
+            raise
+        writer.rollback()
+        writer.turns.put_back()
+        return None
+    while _next_joins(writer, level, others, None):
+        member = others[-1]
+        _take_up(writer, level, others, member, join=join)
+        if not member.run_nested(connection):
+            if not member.joined:
+                writer.turns.done_alone(len(others) - 1)
+            writer.turns.put_back()
             return None
-        while not alone and (member := self._add_next()) is not None:
-            self._add_neighbours(member)
-            if not member.run_nested(connection):
-                if not member.joined:
-                    self._writer.turns.done_alone(len(self._others) - 1)
-                self._writer.turns.put_back()
-                return None
-        return self._others
+    return others
 
-    def _add_next(self, like: Member | None = None) -> Member | None:
-        """Take up the work of the next who waits, if it can be done now."""
 
-        def fits(job: Member) -> bool:
-            level = self._level is Durability.DURABLE or job.level is self._level
-            return level and (like is None or job.joins(like))
+def _take_up(writer: Writer, level: Durability, others: list[Member], member: Member, *, join: bool) -> None:
+    """Take up the work of those right behind a member that is the same as its own, and of nobody from a run before."""
+    first = len(others)
+    while join and member.item is not NOTHING and _next_joins(writer, level, others, member):
+        pass
+    member.joined = others[first:]
 
-        place = self._writer.turns.next_job(len(self._others), fits) if len(self._others) < _LARGEST else None
-        if place is None or place.job is None:
-            return None
-        self._others.append(place.job)
-        return place.job
 
-    def _add_neighbours(self, member: Member) -> None:
-        """Take up the work of those right behind a member that is the same."""
-        first = len(self._others)
-        if self._join and member.item is not NOTHING:
-            while self._add_next(member) is not None:
-                pass
-        member.joined = self._others[first:]
+def _next_joins(writer: Writer, level: Durability, others: list[Member], like: Member | None) -> bool:
+    """Take up the work of the next who waits, if there is one whose work can be done now."""
+    count = len(others)
+    if not count < len(writer.turns) - 1 or count >= _LARGEST:
+        return False
+
+    def fits(job: Member) -> bool:
+        return (level is Durability.DURABLE or job.level is level) and (like is None or job.joins(like))
+
+    place = writer.turns.next_job(count, fits)
+    if place is None or place.job is None:
+        return False
+    others.append(place.job)
+    return True
 
 
 def _end_turn(writer: Writer, own: Member) -> None:

@@ -82,10 +82,12 @@ class Turns(Generic[Job]):
             raise
         return place.state is not State.LEFT
 
+    def __len__(self) -> int:
+        """Return how many are in the line, with the one who has the turn."""
+        return len(self._line)
+
     def next_job(self, behind: int, fits: Callable[[Job], bool]) -> Place[Job] | None:
         """Take up the job of the place ``behind`` others behind the turn; None when there is none that fits."""
-        if len(self._line) <= behind + 1:
-            return None
         with self._guard:
             place = self._line[behind + 1] if len(self._line) > behind + 1 else None
             if place is None or place.job is None or not fits(place.job):
