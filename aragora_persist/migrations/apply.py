@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from aragora_persist.errors import MigrationError
 from aragora_persist.migrations import ledger, plan
 from aragora_persist.migrations.folder import Body
-from aragora_persist.migrations.guard import run_guarded
+from aragora_persist.migrations.guard import refuse_exit, run_guarded
 from aragora_persist.migrations.progress import no_progress, step
 from aragora_persist.migrations.schema import read_schema
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -165,7 +165,11 @@ class _Loaded:
 
     def __init__(self, migration: Migration, step: Literal["upgrade", "downgrade"]) -> None:
         self.migration = migration
-        self.body = Body(migration)
+        try:
+            self.body = Body(migration)
+        except SystemExit as error:
+            refuse_exit(error, migration)
+            raise
         self.function = self.body.step(step)
         self.min_reader = self.body.min_reader
 

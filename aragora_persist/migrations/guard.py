@@ -23,7 +23,6 @@ from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from aragora_persist.migrations.plan import Migration
 
@@ -173,11 +172,25 @@ def _called(
     except Exception as error:
         raise _failure(error, migration) from error
     except SystemExit as error:
-        # A signal's is the process's own end. The body's would be one too, and with an exit code that says "done".
-        if not _raised_in(error.__traceback__, str(migration.path)):
-            raise
-        raise MigrationError(_OPERATION, migration.name, "calls sys.exit") from error
+        refuse_exit(error, migration)
+        raise
     return result
+
+
+def refuse_exit(error: SystemExit, migration: Migration) -> None:
+    """Refuse the migration if it is what calls ``sys.exit``: the process would end there, and may say "done" with it.
+
+    A signal's exit is none of its.
+
+    Raises:
+        MigrationError: it is.
+
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None and trace.tb_frame.f_code.co_filename == str(migration.path):
+        raise MigrationError(_OPERATION, migration.name, "calls sys.exit") from error
 
 
 def _failure(error: Exception, migration: Migration) -> MigrationError:
@@ -186,12 +199,6 @@ def _failure(error: Exception, migration: Migration) -> MigrationError:
         return MigrationError(_OPERATION, migration.name, problem, hint=error.hint)
     hint = translate(error, _OPERATION, "").hint if isinstance(error, DRIVER_ERRORS) else ""
     return MigrationError(_OPERATION, migration.name, f"{type(error).__name__}: {error}", hint=hint)
-
-
-def _raised_in(trace: TracebackType | None, file: str) -> bool:
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename == file
 
 
 def _check_left(connection: sqlite3.Connection, migration: Migration, rules: _Rules, before: Definitions) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aragora_persist.errors import DamagedError, MigrationError, StorageError
-from aragora_persist.migrations.folder import load
+from aragora_persist.errors import DamagedError, MigrationError, SchemaTooNewError, StorageError
+from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.runner import migrate, migrate_connection
+from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import connect_memory
+from aragora_persist.storage.token_blacklist import TokenBlacklist
 from aragora_persist.times import from_text, utc_now
 from aragora_persist.version import VERSION
 from tests.unit.workshop import Workshop
 
+LATE = datetime(9999, 1, 1, tzinfo=UTC)
 KEPT = r"users_\d{8}_\d{6}_\d{6}_before_migration\.db"
 
 
@@ -232,6 +237,7 @@ class TestMigrate:
             ("MIN_READER = 'soon'\ndef upgrade(conn): pass\n", "MIN_READER is 'soon'"),
             ("def upgrade(:\n", "SyntaxError"),
             ("import nothing_here\n", "nothing_here"),
+            ("import sys\nsys.exit(0)\n", "calls sys.exit"),
         ],
     )
     def test_a_file_that_is_no_migration_is_refused(self, workshop: Workshop, source: str, problem: str) -> None:
@@ -241,6 +247,22 @@ class TestMigrate:
         with pytest.raises(MigrationError, match=problem):
             workshop.migrate()
         assert workshop.content() == before
+
+    def test_the_previous_release_goes_on(self, tmp_path: Path) -> None:
+        """With the file open while it is migrated, and opening it afterwards, as far as the migration allows that."""
+        settings = Settings.from_env({"NOMIC_DIR": str(tmp_path)})
+        folder = tmp_path / "newer"
+        shutil.copytree(folder_of("tokens"), folder)
+        step = folder / f"{len(load(folder)) + 1:03d}_more.py"
+        step.write_text('MIN_READER = "0.0.1"\ndef upgrade(conn):\n    conn.execute("CREATE TABLE more (a)")\n')
+        with TokenBlacklist(tmp_path / "tokens.db", settings=settings) as tokens:
+            tokens.revoke("first", LATE)
+            migrate(tmp_path / "tokens.db", "tokens", folder=folder, settings=settings)
+            tokens.revoke("second", LATE)
+            with TokenBlacklist(tmp_path / "tokens.db", settings=settings) as again:
+                assert [jti in again for jti in ("first", "second", "third")] == [True, True, False]
+            with pytest.raises(SchemaTooNewError):
+                migrate(tmp_path / "tokens.db", "tokens", settings=settings)
 
     def test_a_commit_survives_a_loss_of_power(self, workshop: Workshop) -> None:
         """Whatever the connection was set to: it is set to that again."""
