@@ -19,7 +19,7 @@ from aragora_persist.migrations.recording import RecordingConnection, Statement
 from aragora_persist.migrations.schema import schema_diff, schema_text
 from aragora_persist.migrations.standing import Expected
 from aragora_persist.storage.sqlite.copying import copy_committed, no_room
-from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
 from aragora_persist.storage.sqlite.files import resolve
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def rehearse(
     place = resolve(path)
     expected = Expected(place, database, folder)
     latest = len(expected.migrations)
-    with scratch_copy(place) as copy, _opened(copy, place) as connection:
+    with scratch_copy(place) as copy, blaming(copy.parent), _opened(copy, place) as connection:
         pending, before = expected.pending(connection), schema_text(connection)
         connection.watch(pending)
         for migration in pending:  # by itself: an error after others would tell of them as if they had been kept
-            with _explained(connection, copy.parent):
+            with _explained(connection):
                 steps = expected.migrations[: migration.version]
                 apply_pending(connection, steps, place, lambda: None, _of_all(progress, latest))
         names = f"version {latest - len(pending)}", f"version {latest}"
@@ -102,22 +102,29 @@ def _opened(copy: Path, place: Path) -> Iterator[RecordingConnection]:
                 connection.execute(f"PRAGMA {pragma}")
             yield connection
     except DRIVER_ERRORS as error:
-        full = _is_full(error)
-        raise (no_room(copy.parent, "is full") if full else translate(error, "rehearse", place)) from error
+        raise translate(error, "rehearse", place) from error
 
 
 @contextmanager
-def _explained(connection: RecordingConnection, scratch: Path) -> Iterator[None]:
-    """Have an error say which statement failed, or that it is scratch space that is full, not the database's disk."""
+def blaming(scratch: Path) -> Iterator[None]:
+    """Have an error of the work on a copy say that it is scratch space that is full, not the database's disk."""
     try:
         yield
     except PersistError as error:
-        causes = _chain(error)
-        if any(_is_full(cause) for cause in causes):
+        if any(is_full(cause) for cause in _chain(error)):
             raise no_room(scratch, "is full") from error
         if str(scratch) in error.problem:  # a rebuild asks for its room before it begins
             raise no_room(scratch, error.problem) from error
-        statement = connection.failed_at(causes)
+        raise
+
+
+@contextmanager
+def _explained(connection: RecordingConnection) -> Iterator[None]:
+    """Have an error say which statement failed."""
+    try:
+        yield
+    except PersistError as error:
+        statement = connection.failed_at(_chain(error))
         if statement is None:
             raise
         problem = f"{error.problem}, at the statement {' '.join(statement.split())}"
@@ -139,7 +146,3 @@ def _rehearsed(connection: RecordingConnection, done: Sequence[Migration]) -> tu
 def _chain(error: BaseException) -> list[BaseException]:
     """Return the error and its causes."""
     return [error, *(_chain(error.__cause__) if error.__cause__ is not None else [])]
-
-
-def _is_full(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

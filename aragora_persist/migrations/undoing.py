@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.errors import MigrationError
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.apply import undo
-from aragora_persist.migrations.rehearsal import scratch_copy
+from aragora_persist.migrations.rehearsal import blaming, scratch_copy
 from aragora_persist.migrations.snapshots import find_snapshot
 from aragora_persist.storage.sqlite.connecting import connect_writer
 from aragora_persist.storage.sqlite.readonly import open_readonly
@@ -40,9 +40,14 @@ def rehearse_undo(
     Raises:
         InvalidValueError: there is nothing to undo.
         MigrationError: a downgrade is missing, failed, or does not restore the earlier schema.
+        StorageError: scratch space has no room for the copy or for the work on it.
 
     """
-    with scratch_copy(path) as copy, closing(connect_writer(copy, settings.db_timeout_s)) as connection:
+    with (
+        scratch_copy(path) as copy,
+        blaming(copy.parent),
+        closing(connect_writer(copy, settings.db_timeout_s)) as connection,
+    ):
         connection.execute("PRAGMA synchronous=OFF")  # nobody needs the copy afterwards
         expected.pending(connection)
         applied = ledger.read(connection)

@@ -1,22 +1,27 @@
 #!/usr/bin/env python3
 """Lets the disk be full at each write of a migration, a rollback and a dry run in turn, and looks at what is left.
 
-    scripts/chaos/migration_disk_full.py [--every 1] [--unprotected] [--scenes NAME …]
+    scripts/chaos/migration_disk_full.py [--every 1] [--unprotected] [--scenes NAME …] [--small FOLDER]
 
 The layer under SQLite (``power_loss_recorder``) refuses the n-th write with "disk full", in one run that one alone, in
 another every one from it on, for each n; ``--every 5`` takes each fifth. An error must say that the disk is full, of
 which file or folder, and once a migration began: which, and where the snapshot from before is. The database must be in
 a state between two migrations, after a dry run be the same bytes. When there is room again, the same call must succeed,
 as it would have without the disturbance, and nothing else may be left. Exits 1 when anything was wrong.
-``--unprotected`` lets each statement commit by itself: that run must fail, or the rig proves nothing.
+``--unprotected`` lets each statement commit by itself: that run must fail, or the rig proves nothing. ``--small`` names
+a folder on a small file system of its own (``mount -t tmpfs -o size=4m none FOLDER``): that one is filled, but for more
+and more, until there is room enough.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -29,23 +34,29 @@ from aragora_persist.errors import PersistError
 from aragora_persist.migrations.folder import load
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from migration_scenes import Content
 
 _SHOWN = 5
+_PAGE = 4096
 _TORN = "what is there is of no state between two migrations"
 
 
-class Disk:
-    """A disk that counts writes, and is full at one of them."""
+class CountedDisk:
+    """A disk that counts writes, and is full at one of them (0: at none), or from it on."""
 
     def __init__(self, full_at: int, *, stays_full: bool) -> None:
+        self.name = f"{'from' if stays_full else 'at'} write {full_at}"
         self.writes = 0
         self._full_at = full_at
         self._stays_full = stays_full
+
+    def begin(self) -> None:
+        """Become the disk of this process."""
         self._recorder = Recorder(answer=self._answer)
         self._recorder.install()
+
+    def relieve(self) -> None:
+        """Nothing is to be done: the process was another one."""
 
     def _answer(self, _: Event) -> int:
         self.writes += 1
@@ -54,9 +65,31 @@ class Disk:
         return FULL if full else OK
 
 
-def act(one: Trial, full_at: int, told: Path, *, stays_full: bool) -> None:
+class SmallDisk:
+    """A real one, filled but for some bytes."""
+
+    writes = 0
+
+    def __init__(self, folder: Path, free_bytes: int) -> None:
+        self.name = f"but for {free_bytes} bytes"
+        self._ballast = folder / "ballast"
+        self._free_bytes = free_bytes
+
+    def begin(self) -> None:
+        """Fill it."""
+        with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"\0" * _PAGE):
+                pass
+        os.truncate(self._ballast, max(0, self._ballast.stat().st_size - self._free_bytes))
+
+    def relieve(self) -> None:
+        """Make room."""
+        self._ballast.unlink()
+
+
+def act(one: Trial, disk: CountedDisk | SmallDisk, told: Path) -> None:
     """Act on such a disk, and tell how many writes there were and what error came."""
-    disk = Disk(full_at, stays_full=stays_full)
+    disk.begin()
     error = ""
     try:
         one.scene.act(one.place)
@@ -72,9 +105,9 @@ def judge(one: Trial, error: str) -> list[str]:
     wrong = []
     found = content_of(one.scene.path(one.place))
     if error:
-        # Before a snapshot is there, it is the one that found the disk full, of the folder of the backups.
+        # It may be a folder whose disk is full: that of the backups, of scratch space, or of a table to be rebuilt.
         snapshots = list(map(str, one.snapshots()))
-        named = [str(one.scene.path(one.place)), *snapshots] if snapshots else [str(one.place.parent)]
+        named = [str(one.place), *snapshots]
         wrong += [f"the error does not name {name}: {error}" for name in named if name not in error]
         if snapshots and not any(migration.name in error for migration in load(one.scene.folder)):
             wrong.append(f"the error names no migration: {error}")
@@ -99,18 +132,28 @@ class Rig:
         """Let the disk be full at each write of a scene."""
         contents = contents_between(scene, self._root / f"{scene.name}-between")
         for stays_full in (False, True):
-            writes, full_at = self._try(scene, contents, 0, stays_full=stays_full), 1
-            while full_at <= writes:
-                self._try(scene, contents, full_at, stays_full=stays_full)
-                full_at += every
+            writes, _ = self._try(scene, contents, self._root, CountedDisk(0, stays_full=stays_full))
+            for full_at in range(1, writes + 1, every):
+                self._try(scene, contents, self._root, CountedDisk(full_at, stays_full=stays_full))
 
-    def _try(self, scene: Scene, contents: list[Content], full_at: int, *, stays_full: bool) -> int:
-        """Let the disk be full from or at one write (0: never), and return how many there were."""
+    def run_on(self, small: Path, scene: Scene, every: int) -> None:
+        """Leave more and more room to a scene, until it is enough."""
+        contents = contents_between(scene, self._root / f"{scene.name}-between")
+        free_bytes, error = _PAGE, "not tried"
+        while error:
+            _, error = self._try(scene, contents, small, SmallDisk(small, free_bytes))
+            free_bytes += every * _PAGE
+
+    def _try(
+        self, scene: Scene, contents: list[Content], place: Path, disk: CountedDisk | SmallDisk
+    ) -> tuple[int, str]:
+        """Act on a disk, and return how many writes there were and what error came."""
         told = self._root / "told"
-        with trial(scene, self._root / f"run-{self.runs}", contents) as one:
+        with trial(scene, place / "run", contents) as one:
             bytes_before = scene.path(one.place).read_bytes() if scene.dry_run else b""
-            if was_killed(fork(lambda: act(one, full_at, told, stays_full=stays_full))):
+            if was_killed(fork(lambda: act(one, disk, told))):
                 raise RuntimeError("a process did not come to its end")
+            disk.relieve()
             said = json.loads(told.read_text())
             wrong = judge(one, said["error"])
             if bytes_before and scene.path(one.place).read_bytes() != bytes_before:
@@ -118,9 +161,8 @@ class Rig:
             wrong += one.finish()
         self.runs += 1
         self.refused += bool(said["error"])
-        when = f"{'from' if stays_full else 'at'} write {full_at}"
-        self.wrong += [f"{scene.name}, full {when}: {problem}" for problem in wrong]
-        return int(said["writes"])
+        self.wrong += [f"{scene.name}, full {disk.name}: {problem}" for problem in wrong]
+        return int(said["writes"]), str(said["error"])
 
 
 def main() -> int:
@@ -128,6 +170,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true")
+    parser.add_argument("--small", type=Path, metavar="FOLDER")
     parser.add_argument("--scenes", nargs="+", choices=SETS, default=SETS)
     arguments = parser.parse_args()
     start = perf_counter()
@@ -138,7 +181,10 @@ def main() -> int:
         if arguments.unprotected:
             without_transaction()
         for scene in scenes:
-            rig.run(scene, arguments.every)
+            if arguments.small is None:
+                rig.run(scene, arguments.every)
+            else:
+                rig.run_on(arguments.small, scene, arguments.every)
     report = {"runs": rig.runs, "refused": rig.refused, "wrong": len(rig.wrong)}
     report["torn"] = sum(problem.endswith(_TORN) for problem in rig.wrong)
     report |= {"first_wrong": rig.wrong[:_SHOWN], "seconds": round(perf_counter() - start, 1)}

@@ -21,13 +21,15 @@ DRIVER_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 """All that ``sqlite3`` raises for a statement or its parameters (an int of more than 64 bits, a lone surrogate)."""
 
 _BUSY_HINT = "look for a long-running query or transaction, or raise DB_TIMEOUT"
+_FULL_HINT = "free some space on this file system"
 _DAMAGED_HINT = "restore a backup: aragora-persist restore"
 
 _LEAVES: dict[int, tuple[type[PersistError], str]] = {
     sqlite3.SQLITE_CONSTRAINT: (ConflictError, ""),
     sqlite3.SQLITE_BUSY: (BusyError, _BUSY_HINT),
     sqlite3.SQLITE_LOCKED: (BusyError, _BUSY_HINT),
-    sqlite3.SQLITE_FULL: (StorageError, "free some space on this file system"),
+    sqlite3.SQLITE_FULL: (StorageError, _FULL_HINT),
+    sqlite3.SQLITE_IOERR_SHMSIZE: (StorageError, _FULL_HINT),  # the log's index could not grow: a full disk, too
     sqlite3.SQLITE_CORRUPT: (DamagedError, _DAMAGED_HINT),
     sqlite3.SQLITE_NOTADB: (DamagedError, _DAMAGED_HINT),
     sqlite3.SQLITE_READONLY: (StorageError, "this file or view is for reading only"),
@@ -50,7 +52,11 @@ _CALLERS_MISTAKES = (
 def translate(error: BaseException, operation: str, target: object) -> PersistError:
     """Return the error of this package that says what ``error`` of the driver says; raise it ``from error``."""
     extended = getattr(error, "sqlite_errorcode", 0)
-    leaf, hint = _LEAVES.get(extended & 0xFF, (None, ""))
-    if leaf is None:
-        leaf = InvalidValueError if isinstance(error, _CALLERS_MISTAKES) else StorageError
+    known = _LEAVES.get(extended) or _LEAVES.get(extended & 0xFF)
+    leaf, hint = known or (InvalidValueError if isinstance(error, _CALLERS_MISTAKES) else StorageError, "")
     return leaf(operation, target, str(error), hint=hint)
+
+
+def is_full(error: BaseException) -> bool:
+    """Say whether it is a full disk that the driver met."""
+    return getattr(error, "sqlite_errorcode", 0) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
