@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +22,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALLERS = 40
+WRITER = """
+    import os, sys, threading
+    from aragora_persist.storage.audit_store import AuditStore
+
+    def log(name):
+        for number in range(100_000):
+            entry = audit.log("work", user_id=name, details={"number": number})
+            os.write(1, f"{entry.id} {name}-{number}\\n".encode())
+
+    with AuditStore(sys.argv[1]) as audit:
+        threads = [threading.Thread(target=log, args=(f"t{number}",)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+"""
 
 
 @pytest.fixture
@@ -83,3 +104,22 @@ def test_a_guess_that_is_wrong_is_corrected_for_all(audit: AuditStore) -> None:
     assert list(audit.iter_entries(newest_first=False))[2:] == found
     report = audit.verify()
     assert (report.ok, report.size) == (True, 5)
+
+
+@pytest.mark.parametrize("acknowledged", [20, 400])
+def test_what_threads_were_told_survives_a_kill(tmp_path: Path, acknowledged: int) -> None:
+    """Each entry is there once, under the id that its caller was told, and the tree is that of the entries."""
+    path = tmp_path / "users.db"
+    AuditStore(path).close()
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as writer:
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(acknowledged)]
+        writer.send_signal(signal.SIGKILL)
+        lines += writer.stdout.readlines()
+    with AuditStore(path) as audit:
+        logged = [f"{entry.id} {entry.user_id}-{entry.details['number']}\n" for entry in audit.iter_entries()]
+        assert set(lines) <= set(logged)
+        assert max(Counter(line.split()[1] for line in logged).values()) == 1
+        report = audit.verify()
+        assert (report.problems, report.size) == ((), len(logged))
