@@ -15,7 +15,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from aragora_persist.errors import BusyError, StorageError
+from aragora_persist.errors import BusyError, DamagedError, StorageError
 from aragora_persist.storage.sqlite import cloning
 from aragora_persist.storage.sqlite.connecting import refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -39,13 +39,19 @@ def copy_committed(source: Path, target: Path) -> None:
 
     """
     refuse_restore(source)
-    for _ in range(_ATTEMPTS):
+    for left in reversed(range(_ATTEMPTS)):
         before = _state(source)
         if before is None:
             target.touch(mode=0o600)
             return
         # Others may have the file only since we looked: what was then read without a lock is worth nothing.
-        if _copy(source, target) or _state(source) == before:
+        try:
+            whole = _copy(source, target) or _state(source) == before
+        except DamagedError:
+            if not left or _state(source) == before:
+                raise
+            whole = False
+        if whole:
             refuse_restore(source)
             return
         _remove(target)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 _MOVED_ATTEMPTS = 5
 _RETRY_S = 0.01
+_TORN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @contextmanager
@@ -51,12 +52,15 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Return a connection that has read once: from then on nobody takes the files away from it."""
     for left in reversed(range(_MOVED_ATTEMPTS)):
         with ExitStack() as attempt:
+            before = _state(path)
             try:
                 connection = attempt.enter_context(closing(_connected(path, attempt)))
                 connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-            except (sqlite3.OperationalError, FileNotFoundError) as error:
-                # The last one who had it open has closed it between our look at its side files and our opening them.
-                moved = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF == sqlite3.SQLITE_CANTOPEN
+            except (sqlite3.DatabaseError, FileNotFoundError, BusyError) as error:
+                # The last one who had it open has closed it between our look at its side files and our opening them; or
+                # the first one has opened it and written to it, while we read it as a file that nobody writes to.
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
+                moved = code == sqlite3.SQLITE_CANTOPEN or (code in _TORN and _state(path) != before)
                 if not (moved and left and path.exists()):
                     raise
                 time.sleep(_RETRY_S)
@@ -93,9 +97,16 @@ def _copied(path: Path, log: Path) -> Iterator[Path]:
             shutil.copyfile(log, copy.with_name(log.name))
             if before == _stamps(path, log):
                 break
+            if Path(f"{path}-shm").exists():  # somebody has it open by now: there is a better way to read it
+                raise BusyError("read database", path, "was opened while it was copied")
         else:
             raise BusyError("read database", path, "kept changing while it was copied")
         yield copy
+
+
+def _state(path: Path) -> tuple[list[tuple[int, int, int]], bool]:
+    """Return what changes when others begin to write to the file."""
+    return _stamps(path) if path.exists() else [], Path(f"{path}-wal").exists()
 
 
 def _stamps(*paths: Path) -> list[tuple[int, int, int]]:
