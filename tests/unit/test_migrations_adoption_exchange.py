@@ -82,6 +82,39 @@ def test_a_process_that_has_it_open_is_found(path: Path) -> None:
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_who_opens_it_at_the_last_moment_is_found_too(path: Path) -> None:
+    """Then nothing was done, and nothing is left: neither the new file nor the snapshot."""
+    with (
+        scratch_copy(path) as copy,
+        closing(sqlite3.connect(path)) as holder,
+        pytest.raises(BusyError, match="has it open"),
+    ):
+        assert holder.execute("SELECT count(*) FROM users").fetchone() == (2,)
+        _exchange(path, copy, settings_of(path))
+
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [path.name, "backups"]
+    assert list((path.parent / "backups").iterdir()) == []
+
+
+def test_a_transaction_that_was_cut_off_is_not_taken_for_done(path: Path) -> None:
+    """What it has written already stands in the file until somebody rolls it back."""
+    child = os.fork()
+    if child == 0:
+        holder = sqlite3.connect(path, isolation_level=None)
+        for statement in ("PRAGMA cache_size=1", "BEGIN", "UPDATE users SET name = printf('%.90000c', 'x')"):
+            holder.execute(statement)
+        os._exit(0)
+    os.waitpid(child, 0)
+    before = path.read_bytes()
+
+    with pytest.raises(BusyError, match="has an unfinished transaction"):
+        take(path)
+    assert path.read_bytes() == before
+    assert rows_of(path, "SELECT length(name) FROM users ORDER BY id") == [(0,), (0,)]
+    take(path)
+    assert rows_of(path, EMAILS) == OURS
+
+
 def test_what_was_written_meanwhile_is_not_lost(path: Path) -> None:
     """A database that differs from what was adopted is put back."""
     settings = settings_of(path)

@@ -15,7 +15,8 @@ from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundErr
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.adoption import is_foreign
 from aragora_persist.migrations.adoption.build import Built, build
-from aragora_persist.migrations.adoption.exchange import exchange, refuse_openers
+from aragora_persist.migrations.adoption.exchange import exchange
+from aragora_persist.migrations.adoption.openers import refuse_openers, refuse_unfinished
 from aragora_persist.migrations.adoption.report import Report
 from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.rehearsal import scratch_copy
@@ -53,7 +54,8 @@ def adopt(
         NotFoundError: there is no source.
         InvalidValueError: it has no tables.
         DamagedError: it is not sound.
-        BusyError: another process has the database at ``path`` open, or wrote to it meanwhile.
+        BusyError: another process has the database at ``path`` open, or wrote to it meanwhile; or a transaction of
+            the source is unfinished.
         StorageError: the new file cannot be written.
 
     """
@@ -62,6 +64,7 @@ def adopt(
     place, target = resolve(source), resolve(path)
     if not place.is_file():
         raise NotFoundError(_OPERATION, place, "is not there")
+    refuse_unfinished(place)
     if dry_run:
         return _rehearse(place, target, database, settings, progress)
     try:

@@ -6,8 +6,6 @@ themselves, moved aside. Leaves out: making the file (``build``).
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.files import beside
@@ -16,16 +14,18 @@ from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError
+from aragora_persist.migrations.adoption.openers import refuse_openers
 from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aragora_persist.backup.files import Partial
     from aragora_persist.backup.verify import Content
     from aragora_persist.settings import Settings
 
 _OPERATION = "adopt"
-_PROCESSES = Path("/proc")
 
 
 class Kept(NamedTuple):
@@ -52,44 +52,18 @@ def exchange(original: Path, target: Path, new: Partial, database: str, settings
     staged = beside(target, ".adopted")
     staged.unlink(missing_ok=True)  # of a run that was killed before it said what it meant
     new.publish(staged, operation=_OPERATION)
-    refuse_openers(target)
-    replaced = _put(target, Intent(staged.name, f"{target.stem}.before_adoption_{stamp}{target.suffix}"), settings)
+    try:
+        refuse_openers(target)
+        replaced = _put(target, Intent(staged.name, f"{target.stem}.before_adoption_{stamp}{target.suffix}"), settings)
+    except BusyError:
+        staged.unlink()
+        kept.unlink()
+        raise
     if _content(replaced) != adopted:
         _put(target, Intent(replaced.name, f"{target.stem}.withdrawn_{stamp}{target.suffix}"), settings)
         problem = "was written to while it was adopted; it is the original again"
         raise BusyError(_OPERATION, target, problem, hint="stop the program that writes to it, and adopt it again")
     return Kept(kept, replaced)
-
-
-def refuse_openers(target: Path) -> None:
-    """Raise if a process has the file open, as far as this machine shows it to this user (on Linux).
-
-    SQLite's locks, which are looked at too, show no idle connection to a database that is not in WAL mode.
-
-    Raises:
-        BusyError: one has.
-
-    """
-    state = target.stat()
-    for process in _PROCESSES.iterdir() if _PROCESSES.is_dir() else ():
-        if process.name.isdigit() and _has_open(process, state):
-            problem = f"the process {process.name} has it open"
-            raise BusyError(_OPERATION, target, problem, hint="stop it, and adopt the database again")
-
-
-def _has_open(process: Path, state: os.stat_result) -> bool:
-    try:
-        files = list((process / "fd").iterdir())
-    except OSError:  # it has ended by now, or is none of this user's
-        return False
-    return any(_is_open_as(path, state) for path in files)
-
-
-def _is_open_as(path: Path, state: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.stat(), state)
-    except OSError:  # closed by now
-        return False
 
 
 def _put(target: Path, intent: Intent, settings: Settings) -> Path:

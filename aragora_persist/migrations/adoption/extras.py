@@ -88,11 +88,10 @@ def _copy(connections: _Connections, table: Table, name: str, columns: Sequence[
     listed, marks = ", ".join(map(quoted, columns)), ", ".join("?" * len(columns))
     insert = f"INSERT INTO {quoted(name)} ({listed}) VALUES ({marks})"  # noqa: S608 - quoted names
     cursor = reader.execute(f"SELECT {listed} FROM {quoted(table.name)}")  # noqa: S608 - as above
-    copied = 0
-    for row in cursor:
+    number = 0
+    for number, row in enumerate(cursor, 1):
         try:
             writer.execute(insert, row)
-            copied += 1
         except UnicodeEncodeError:
-            findings.differ(table.name, "", f"row {copied + 1}", "holds text that is not UTF-8", "correct it")
-    return copied
+            findings.differ(table.name, "", f"row {number}", "holds text that is not UTF-8", "correct it")
+    return number

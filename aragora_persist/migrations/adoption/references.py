@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.migrations.adoption.report import Findings
 
-_ROWS_AT_ONCE = 500
+_ROWS_AT_ONCE = 5_000
 _WAY_OUT = "add the row that it refers to, or delete it"
 
 

@@ -110,7 +110,9 @@ class RowCopier:
         place = insert.place(reading.origin.kept_in)
         document = json.loads(str(values[place] or "{}"))
         try:
-            document |= {name: _readable(value) for name, value in found.items() if name not in document}
+            document |= {
+                f"adopted_{name}" if name in document else name: _readable(value) for name, value in found.items()
+            }
             values[place] = convert(Kind.OBJECT, json.dumps(document, ensure_ascii=False))
         except UnfitError as error:
             self._differ(reading, key, ", ".join(found), str(error))
