@@ -46,9 +46,10 @@ def of_status(status: Status, *, verbose: bool) -> Answer:
         "pending": pending,
     }
     if status.refusal is not None:
-        problem, way_out = redact(status.refusal.problem), redact(status.refusal.hint)
-        lines += [f"  problem: {problem}", f"  way out: {way_out}"]
-        document |= {"problem": problem, "way_out": way_out}
+        for key, told in (("problem", status.refusal.problem), ("way_out", status.refusal.hint)):
+            document[key] = redact(told)
+            if told:
+                lines.append(f"  {key.replace('_', ' ')}: {document[key]}")
     return Answer("\n".join(lines), document, attention=status.state != "current")
 
 

@@ -50,6 +50,8 @@ def write(path: Path, number: int, stop: Event) -> None:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
             connection.execute("PRAGMA synchronous=OFF")
             for _ in range(200):
+                if stop.is_set():
+                    return
                 source, target = random.sample(range(ROWS), 2)
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("UPDATE accounts SET amount = amount - 1 WHERE id = ?", (source,))
