@@ -57,8 +57,11 @@ def rebuild(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     rounds = migrations_rebuild.measure(folder, options.size_mb, min(options.rounds, 3))
     medians = {name: {key: median(one[key] for one in found) for key in found[0]} for name, found in rounds.items()}
-    ours = medians[_PRODUCT]["s"]
-    return {name: {**found, "ours_is_times": round(ours / found["s"], 2)} for name, found in medians.items()}
+    ours = medians[_PRODUCT]
+    return {
+        name: found | {f"{key}_ours_is_times": round(ours[key] / found[key], 2) for key in ("s", "cpu_s")}
+        for name, found in medians.items()
+    }
 
 
 def show(part: str, title: str, figures: dict[str, dict[str, float]]) -> None:

@@ -50,14 +50,15 @@ def upgrade(conn):
 
 _PEAK = """
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 import json, os, sys
 path = sys.argv[1]
 start = perf_counter()
 {work}
-seconds = perf_counter() - start
+seconds, cpu_s = perf_counter() - start, process_time()
 peak_kb = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-print(json.dumps({{"s": round(seconds, 2), "peak_mb": peak_kb // 1024, "wal_mb": wal >> 20, "told": told}}))
+found = {{"s": round(seconds, 2), "cpu_s": round(cpu_s, 2), "peak_mb": peak_kb // 1024, "wal_mb": wal >> 20}}
+print(json.dumps({{**found, "told": told}}))
 """
 _OURS = _PEAK.format(
     work="""
