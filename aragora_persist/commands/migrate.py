@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.commands.console import Progress, print_error, print_json
@@ -11,11 +10,13 @@ from aragora_persist.errors import PersistError
 from aragora_persist.migrations import answers, folder, runner
 from aragora_persist.migrations.usage import check_usage
 from aragora_persist.redaction import redact
+from aragora_persist.storage.sqlite.files import resolve
 from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from pathlib import Path
 
     from aragora_persist.migrations.answers import Answer
     from aragora_persist.settings import Settings
@@ -103,7 +104,7 @@ class _Actions:
         from aragora_persist.migrations.creating import create  # noqa: PLC0415 - only a new file needs it
 
         named = self._arguments.folder
-        target = folder.folder_of(database.name) if named is None else Path(named)
+        target = folder.folder_of(database.name) if named is None else resolve(named)
         return answers.of_created(create(target, self._arguments.create, utc_now()))
 
     def _check(self, database: Database, _progress: Callable[[str], None]) -> Answer:

@@ -14,8 +14,6 @@ TYPE_CHECKING = False  # as in cli
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PROGRAM = "python -m aragora_persist.migrations.runner"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the documented command line and return its exit code.
@@ -24,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (2), or help was asked for (0).
 
     """
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Migrations of the SQLite databases.")
+    program = "python -m aragora_persist.migrations.runner"
+    parser = argparse.ArgumentParser(prog=program, description="Migrations of the SQLite databases.")
     parser.set_defaults(nomic_dir=None, verbose=False)
     cli.add_shared(parser)
     parser.add_argument("--json", action="store_true", help="answer in JSON")

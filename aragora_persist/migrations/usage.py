@@ -36,10 +36,10 @@ def check_usage(arguments: Namespace) -> Settings:
             _require_folder(arguments, "--nomic-dir", arguments.nomic_dir)
         if arguments.folder is not None:
             _require_folder(arguments, "--dir", arguments.folder)
+        if arguments.source is not None and not (place := resolve(arguments.source)).is_file():
+            _refuse(arguments, f"argument --from: {arguments.source} is not a file; {_nearby(place)}")
     except InvalidValueError as error:
         _refuse(arguments, f"{error.target}: {error.problem}" + (f" ({error.hint})" if error.hint else ""))
-    if arguments.source is not None and not resolve(arguments.source).is_file():
-        _refuse(arguments, f"argument --from: {arguments.source} is not a file; {_nearby(resolve(arguments.source))}")
     if arguments.rollback_to is not None:
         _check_version(arguments, settings)
     return settings
@@ -69,8 +69,8 @@ def _check_modifiers(arguments: Namespace) -> None:
 
 
 def _require_folder(arguments: Namespace, option: str, name: str) -> None:
-    if not resolve(name).is_dir():
-        _refuse(arguments, f"argument {option}: {name} is not a folder; {_nearby(resolve(name))}")
+    if not (place := resolve(name)).is_dir():
+        _refuse(arguments, f"argument {option}: {name} is not a folder; {_nearby(place)}")
 
 
 def _check_version(arguments: Namespace, settings: Settings) -> None:
@@ -79,7 +79,7 @@ def _check_version(arguments: Namespace, settings: Settings) -> None:
     place = find_database(arguments.database).path(settings.nomic_dir)
     applied = len(runner.status(place, arguments.database).applied) if place.exists() else len(migrations)
     text = arguments.rollback_to
-    if text.isascii() and text.isdigit() and int(text) < applied:
+    if text in map(str, range(applied)):
         return
     versions = ["0 (before the first)", *(f"{one.version} ({one.name})" for one in migrations[: max(applied - 1, 0)])]
     known = f"there are: {', '.join(versions)}" if applied else "it is at version 0"
