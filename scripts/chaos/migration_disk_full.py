@@ -151,6 +151,7 @@ class Rig:
         told = self._root / "told"
         with trial(scene, place / "run", contents) as one:
             bytes_before = scene.path(one.place).read_bytes() if scene.dry_run else b""
+            told.unlink(missing_ok=True)
             if was_killed(fork(lambda: act(one, disk, told))):
                 raise RuntimeError("a process did not come to its end")
             disk.relieve()

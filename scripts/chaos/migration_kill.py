@@ -66,8 +66,9 @@ def observe(scene: Scene, root: Path) -> Undisturbed:
     contents = contents_between(scene, root / "between")  # and everything is imported then, as a child will find it
     told = root / "told"
     with trial(scene, root / "counted", contents) as counted:
-        pid = fork(lambda: act(scene, counted.place, 0, told))
-        if os.waitpid(pid, 0)[1] or (wrong := counted.finish()):
+        was_killed(fork(lambda: act(scene, counted.place, 0, told)))
+        wrong = counted.finish() if told.exists() else ["it did not come to its end"]
+        if wrong:
             raise RuntimeError(f"{scene.name}: the undisturbed run failed: {wrong}")
     with trial(scene, root / "timed", contents) as timed:
         start = perf_counter()
@@ -81,7 +82,8 @@ class Rig:
 
     def __init__(self, root: Path) -> None:
         self.kills = 0
-        self.survived = 0
+        self.missed: list[str] = []
+        self.too_late = 0
         self.landed: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._root = root
@@ -89,7 +91,8 @@ class Rig:
     def kill_at(self, seen: Undisturbed, boundary: int) -> None:
         """Let a process come to a boundary, where it ends."""
         name = seen.boundaries[boundary - 1]
-        self._strike(seen, name, lambda place: was_killed(fork(lambda: act(seen.scene, place, boundary))))
+        if not self._strike(seen, name, lambda place: was_killed(fork(lambda: act(seen.scene, place, boundary)))):
+            self.missed.append(f"{seen.scene.name}, {name}")
 
     def kill_after(self, seen: Undisturbed, seconds: float) -> None:
         """Kill a process at a moment."""
@@ -100,18 +103,18 @@ class Rig:
             os.kill(pid, signal.SIGKILL)
             return was_killed(pid)
 
-        self._strike(seen, "at random", strike)
+        self.too_late += not self._strike(seen, "at random", strike)
 
-    def _strike(self, seen: Undisturbed, name: str, strike: Callable[[Path], bool]) -> None:
-        with trial(seen.scene, self._root / f"{self.kills}-{self.survived}", seen.contents) as one:
+    def _strike(self, seen: Undisturbed, name: str, strike: Callable[[Path], bool]) -> bool:
+        with trial(seen.scene, self._root / "live", seen.contents) as one:
             if not strike(one.place):
-                self.survived += 1
-                return
+                return False
             self.kills += 1
             self.landed[name] += 1
             self.wrong += [f"{seen.scene.name}, {name}: {problem}" for problem in one.finish()]
         if self.kills % _PROGRESS_EVERY == 0:
             print(f"{self.kills} kills, {len(self.wrong)} times something was wrong", file=sys.stderr)
+        return True
 
 
 def run(root: Path, arguments: argparse.Namespace) -> Rig:
@@ -130,6 +133,8 @@ def run(root: Path, arguments: argparse.Namespace) -> Rig:
     for _ in range(arguments.random):
         one = chance.choice(seen)
         rig.kill_after(one, chance.random() * one.seconds)
+    if not arguments.without:  # which takes another way
+        rig.wrong += [f"{boundary}: it was not come to" for boundary in rig.missed]
     return rig
 
 
@@ -148,7 +153,12 @@ def main() -> int:
         rig = run(root, arguments)
     seconds = round(perf_counter() - start, 1)
     if arguments.json:
-        report = {"kills": rig.kills, "ended_before": rig.survived, "landed": dict(rig.landed.most_common())}
+        report = {
+            "kills": rig.kills,
+            "too_late": rig.too_late,
+            "missed": len(rig.missed),
+            "landed": dict(rig.landed.most_common()),
+        }
         report |= {"wrong": len(rig.wrong), "first_wrong": rig.wrong[:_SHOWN], "seconds": seconds}
         print(json.dumps(report, indent=2))
     else:

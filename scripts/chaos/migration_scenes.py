@@ -21,15 +21,13 @@ from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.rehearsal import rehearse
 from aragora_persist.migrations.schema import read_schema
 from aragora_persist.settings import Settings
-from aragora_persist.testing import Clock
-from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Content: TypeAlias = tuple[object, ...]
 
-NOW = to_text(Clock().now)
+NOW = "2026-01-02T03:04:05.678901Z"
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
 """Where the rigs work if it is there: a killed process loses nothing of a file system in memory, and it is quicker."""
 
