@@ -55,15 +55,18 @@ class RecordingConnection(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as sqlite3 declares it
         """Run a statement on a cursor that notes: the inherited method has its cursor not always from ``cursor``."""
-        return _RecordingCursor(self).execute(sql, parameters)
+        cursor: sqlite3.Cursor = self.cursor().execute(sql, parameters)
+        return cursor
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
         """Run a statement for each of the parameters."""
-        return _RecordingCursor(self).executemany(sql, parameters)
+        cursor: sqlite3.Cursor = self.cursor().executemany(sql, parameters)
+        return cursor
 
     def executescript(self, sql_script: str, /) -> sqlite3.Cursor:
         """Run a script, which a migration is not allowed to do."""
-        return _RecordingCursor(self).executescript(sql_script)
+        cursor: sqlite3.Cursor = self.cursor().executescript(sql_script)
+        return cursor
 
     def note(self, sql: str, run: Callable[[], object], cursor: sqlite3.Cursor) -> None:
         """Run a statement and note it. For cursors."""

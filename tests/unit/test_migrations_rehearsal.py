@@ -114,6 +114,19 @@ class TestTells:
         assert not [line for line in rehearsal.diff[3:] if not line.startswith("+")]
         assert list(tmp_path.iterdir()) == []
 
+    def test_of_a_connection_that_is_like_the_real_one(self, workshop: Workshop) -> None:
+        """A migration that asks for rows by the names of their columns gets them, from connection and cursor alike."""
+        workshop.write(
+            2,
+            "conn.row_factory = sqlite3.Row\n"
+            'for row in conn.execute("SELECT id, name FROM parents").fetchall():\n'
+            '    conn.execute("UPDATE parents SET name = ? WHERE id = ?", (row["name"].upper(), row["id"]))\n'
+            'assert conn.cursor().execute("SELECT name FROM parents").fetchone()["name"] == "ONE"',
+        )
+        (step,) = rehearsed(workshop).migrations
+        assert [(one.rows, one.times) for one in step.statements] == [(None, 1), (2, 2), (None, 1)]
+        assert [step.version for step in workshop.migrate().migrations] == [2]
+
     def test_its_progress(self, workshop: Workshop) -> None:
         """Each migration is named, of all that there are."""
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")')
