@@ -24,7 +24,7 @@ class Statement(NamedTuple):
     """As written: with ``?`` where values are bound."""
     duration_ms: float
     rows: int | None
-    """How many it wrote, also by its triggers and foreign keys; None for one that writes no rows."""
+    """How many it wrote, also by its triggers and foreign keys; None for one that writes no rows, or returns them."""
     times: int = 1
     """How often it was executed. ``executemany`` counts once."""
 
@@ -81,7 +81,8 @@ class RecordingConnection(sqlite3.Connection):
             self._failure = (error, sql)
             raise
         duration_ms = (perf_counter() - start) * 1000
-        rows = self.total_changes - before if cursor.rowcount >= 0 else None
+        counted = cursor.rowcount >= 0 and cursor.description is None  # RETURNING is counted when its rows are read
+        rows = self.total_changes - before if counted else None
         known = body.get(sql)
         if known is not None:
             duration_ms += known.duration_ms

@@ -70,7 +70,8 @@ class TestTells:
             'conn.cursor().execute("UPDATE parents SET age = ?", (47,))\n'
             'conn.executemany("INSERT INTO parents (name) VALUES (?)", [("secret",), ("hidden",), ("third",)])\n'
             'for child in (10, 20):\n    conn.execute("DELETE FROM children WHERE id = ?", (child,))\n'
-            'conn.execute("SELECT count(*) FROM parents").fetchone()',
+            'conn.execute("SELECT count(*) FROM parents").fetchone()\n'
+            'conn.execute("INSERT INTO parents (name) VALUES (1) RETURNING id").fetchall()',
         )
         (step,) = rehearsed(workshop).migrations
         assert step.migration.name == "002_step"
@@ -82,6 +83,7 @@ class TestTells:
             ("INSERT INTO parents", 3, 1),
             ("DELETE FROM children WHERE id = ?", 2, 2),
             ("SELECT count(*) FROM parents", None, 1),
+            ("INSERT INTO parents", None, 1),
         ]
         assert all(0 < one.duration_ms < step.duration_ms for one in step.statements)
         assert "secret" not in repr(step.statements)
