@@ -430,7 +430,7 @@ class TestAuthenticate:
     def test_a_damaged_hash_is_said(self, store: UserStore, user: User) -> None:
         """It is no wrong password: nothing is counted."""
         with engine_of(store).transaction("damage") as tx:
-            tx.execute("UPDATE users SET password_hash = 'damaged'")
+            tx.execute("UPDATE users SET password_hash = '$argon2id$damaged'")
         with pytest.raises(DamagedError) as refused:
             store.authenticate(EMAIL, PASSWORD)
         assert PASSWORD not in str(refused.value)
