@@ -51,8 +51,8 @@ INSERT INTO users (id, email, password_hash, password_salt, org_id, role, create
     ('bob', 'bob@example.com', '', '', 'acme', 'member', '2024-01-02T05:04:05+02:00');
 INSERT INTO organizations (id, name, slug, owner_id) VALUES ('acme', 'Acme', 'Acme Inc', 'ann');
 INSERT INTO audit_log (id, timestamp, user_id, action, details) VALUES
-    (7, '2024-01-02 03:04:05', 'ann', 'login', NULL), (9, '2024-01-02T04:00:00.5Z', 'bob', 'login', '{"way": "sso"}');
-DELETE FROM audit_log WHERE id = 9;
+    (7, '2024-01-02 03:04:05', 'ann', 'login', NULL), (90, '2024-01-02T04:00:00.5Z', 'bob', 'login', '{"way": "sso"}');
+DELETE FROM audit_log WHERE id = 90;
 INSERT INTO audit_log (id, timestamp, user_id, action) VALUES (12, '2024-01-03', 'bob', 'logout');
 INSERT INTO usage_events (org_id, event_type, count, timestamp) VALUES
     ('acme', 'debate', 2, '2024-01-05 00:00:00'), ('acme', 'debate', 3, '2024-01-06 00:00:00');

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
+from aragora_persist.errors import ConflictError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.migrations.adoption import adopt, is_foreign
-from aragora_persist.migrations.folder import latest_version
-from aragora_persist.migrations.runner import status
+from aragora_persist.migrations.apply import apply_pending
+from aragora_persist.migrations.folder import folder_of, latest_version, load
+from aragora_persist.migrations.runner import migrate, status
 from aragora_persist.settings import Settings
 from aragora_persist.storage.audit_store import AuditStore
 from aragora_persist.storage.organization_store import OrganizationStore
@@ -100,6 +101,7 @@ def test_adopted_rows_are_rows_like_any_other(path: Path) -> None:
         assert (checked.ok, checked.size) == (True, 2)
         assert audit.log("login").id == 13
         assert audit.verify().ok
+    assert rows_of(path, "SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'") == [(90,)]
 
 
 def test_a_dry_run_reports_the_same_and_changes_nothing(path: Path) -> None:
@@ -293,6 +295,43 @@ def test_an_own_database_that_lost_its_ledger_gets_it_back(path: Path) -> None:
     with UserStore(path) as users, AuditStore(path) as audit:
         assert users.authenticate("ann@example.com", "a password") is not None
         assert audit.verify(head).ok
+
+
+def test_the_tree_over_an_audit_log_stays_the_same(path: Path) -> None:
+    """An entry that is a leaf of it already keeps its form, whatever that is: another one would be a changed entry."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        apply_pending(connection, load(folder_of("users"))[:4], path, lambda: None)
+        connection.execute("INSERT INTO audit_log (timestamp, action, details) VALUES ('2024-01-02', 'login', NULL)")
+    migrate(path, "users", backup=False)
+    with AuditStore(path) as audit:
+        head = audit.head(signed=False)
+    execute(path, "DROP TABLE schema_version")
+
+    adopt(path, path, "users", settings=settings_of(path))
+
+    assert rows_of(path, "SELECT timestamp, details FROM audit_log") == [("2024-01-02", None)]
+    with AuditStore(path) as audit:
+        assert audit.verify(head).ok
+
+
+def test_a_second_factor_that_cannot_be_read_stays_closed(path: Path) -> None:
+    """What another program encrypted is kept, opens nothing, and can be set anew."""
+    make_public_users(path)
+    execute(path, "UPDATE users SET mfa_secret = 'AQFlbmNyeXB0ZWQtYnktYW5vdGhlcg==' WHERE id = 'ann'")
+    settings = with_key(path)
+
+    report = adopt(path, path, "users", settings=settings)
+
+    assert ("users.mfa_secret", 1) in {(note.subject, note.rows) for note in report.notes}
+    with UserStore(path, settings=settings) as users:
+        ann = users.get("ann")
+        assert ann is not None
+        assert ann.mfa_enabled
+        with pytest.raises(DamagedError):
+            users.mfa_secret("ann")
+        users.disable_mfa("ann")
+        users.set_mfa_secret("ann", SHARED_SECRET)
 
 
 def test_a_foreign_database_is_told_apart(path: Path) -> None:

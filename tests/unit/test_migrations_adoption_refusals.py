@@ -201,6 +201,17 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     assert path.read_bytes() == bytes(content)
 
 
+def test_damage_that_no_reading_meets_is_found(path: Path) -> None:
+    """An index that does not hold what its table does."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    other = "UPDATE sqlite_master SET sql = replace(sql, 'user_id', 'action') WHERE name = 'idx_audit_user'"
+    make(path, f"PRAGMA writable_schema = ON; {other}")
+
+    with pytest.raises(DamagedError, match="index"):
+        adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
 def test_text_that_is_not_text_is_a_difference(path: Path) -> None:
     """In a table of ours and in one that is carried over."""
     make(path, DOCUMENTED, "CREATE TABLE notes (text TEXT)")

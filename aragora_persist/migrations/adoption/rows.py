@@ -88,6 +88,8 @@ class RowCopier:
         return _Row(tuple(values), key)
 
     def _value(self, reading: Reading, insert: _Insert, name: str, kind: Kind, value: Value) -> Value:
+        if kind is Kind.RAW:
+            return value
         if value is None:
             if reading.ours.needs(reading.ours.columns[name]):
                 raise UnfitError("is missing")
