@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interrupts import AlarmError, interrupted
 from tests.unit.tokens import COUNT, INSERT, add, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from aragora_persist.storage.sqlite.engine import Engine
 
@@ -52,35 +51,6 @@ def write(engine: Engine) -> None:
     """Write by work."""
     engine.write("test", lambda tx: tx.execute(INSERT, ("work",)))
     engine.write("test", lambda tx: tx.execute("DELETE FROM token_blacklist WHERE jti = ?", ("work",)))
-
-
-class AlarmError(TimeoutError):
-    """What a handler of an alarm raises; as an ``OSError`` it must not be taken for one of the system's."""
-
-
-def interrupted(call: Callable[[], None], at: int, kind: type[BaseException]) -> bool:
-    """Call, with ``kind`` raised at the so many-th step; False when there are not so many.
-
-    Python looks for signals when a function begins and when one that is written in C has returned.
-    """
-    left = at
-
-    def step(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left
-        if "persist/storage" in frame.f_code.co_filename and event in {"call", "c_return"}:
-            left -= 1
-            if left == -1:
-                raise kind
-
-    sys.setprofile(step)
-    try:
-        call()
-    except kind:
-        return True
-    finally:
-        sys.setprofile(None)
-    assert left >= 0, "the interrupt did not come out"
-    return False
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, AlarmError, RuntimeError])

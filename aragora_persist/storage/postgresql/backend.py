@@ -90,7 +90,11 @@ class PostgresqlDatabase:
         connection, cursor, spent_s = self._begin(
             operation, None, numbered(sql), parameters, monotonic() + self._server.timeout_s
         )
-        self.end(connection)
+        try:
+            self.end(connection)
+        except BaseException:  # interrupted: once more
+            self.end(connection)
+            raise
         report_slow(operation, context, spent_s, self.slow_query_ms)
         return cursor.fetchone()
 
@@ -213,8 +217,8 @@ class PostgresqlDatabase:
         except psycopg.Error:
             pass  # the pool closes it, which rolls back
         finally:
-            del self._lent[connection]
             self._pool.give(connection)
+            del self._lent[connection]
 
     def let_next(self, place: Place[None]) -> None:
         """Let the next writer begin, if it is the turn of ``place`` that has ended."""
@@ -252,9 +256,10 @@ class PostgresqlDatabase:
         for _ in range(MOST_CONNECTIONS + 1):
             connection = self._pool.take(operation, deadline - monotonic())
             self._lent[connection] = session
-            start = perf_counter()
             try:
+                start = perf_counter()
                 cursor = connection.execute(statement, parameters, prepare=None if parameters else False)
+                return connection, cursor, perf_counter() - start
             except BaseException as error:
                 self.end(connection)
                 if connection.closed and isinstance(error, psycopg.Error):
@@ -262,7 +267,6 @@ class PostgresqlDatabase:
                 if isinstance(error, DRIVER_ERRORS):
                     raise translate(error, operation, self.target) from None
                 raise
-            return connection, cursor, perf_counter() - start
         raise UnreachableError(
             operation, self.target, "the server closes every connection", hint="is it shutting down?"
         )

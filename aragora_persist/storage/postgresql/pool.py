@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from psycopg.pq import TransactionStatus
 
@@ -27,7 +29,10 @@ class Pool:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._room = threading.Semaphore(MOST_CONNECTIONS)
+        self._room: SimpleQueue[_Slot] = SimpleQueue()
+        for _ in range(MOST_CONNECTIONS):
+            self._room.put(_Slot(self._room))
+        self._slots: dict[Connection, _Slot] = {}
         self._free: deque[tuple[Connection, float]] = deque()
         self._closed = False
 
@@ -42,27 +47,30 @@ class Pool:
         """
         if self._closed:
             raise MisuseError(operation, self._server.target, "the database was closed", hint="open the store again")
-        if not self._room.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX)):
+        try:
+            slot = self._room.get(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))
+        except Empty:
             problem = f"all {MOST_CONNECTIONS} connections were in use for {self._server.timeout_s:g} s"
             hint = "look for a long-running query, or raise DB_TIMEOUT"
-            raise BusyError(operation, self._server.target, problem, hint=hint)
+            raise BusyError(operation, self._server.target, problem, hint=hint) from None
         try:
-            return self._free.pop()[0]
-        except IndexError:
-            pass
-        try:
-            return self._server.connect(operation)
+            connection = self._free_one() or self._server.connect(operation)
         except BaseException:
-            self._room.release()
+            self._room.put(slot)
             raise
+        self._slots[connection] = slot
+        return connection
 
     def give(self, connection: Connection) -> None:
         """Take a connection back; one that broke, or whose transaction did not end, is closed."""
+        slot = self._slots.pop(connection, None)
+        if slot is None:  # given back, but for the end of it
+            return
         if connection.pgconn.transaction_status == TransactionStatus.IDLE:
             self._free.append((connection, monotonic()))
         else:
             connection.close()
-        self._room.release()
+        self._room.put(slot)
         self._close_free(0.0 if self._closed else _IDLE_S)
 
     def close(self) -> None:
@@ -73,6 +81,12 @@ class Pool:
     def abandon(self) -> list[Connection]:
         """Return what is free, to be kept untouched by a forked child."""
         return [connection for connection, _ in self._free]
+
+    def _free_one(self) -> Connection | None:
+        try:
+            return self._free.pop()[0]
+        except IndexError:
+            return None
 
     def _close_free(self, idle_s: float) -> None:
         """Close what has been free for so long, the oldest first."""
@@ -85,3 +99,17 @@ class Pool:
                 self._free.appendleft((connection, since))
                 return
             connection.close()
+
+
+class _Slot:
+    """Room for one connection. One that is lost, as an interrupt can come between any two calls, makes room again."""
+
+    __slots__ = ("_room",)
+
+    def __init__(self, room: SimpleQueue[_Slot]) -> None:
+        self._room = ref(room)  # weak, or the queue and what is in it would keep each other alive
+
+    def __del__(self) -> None:
+        room = self._room()
+        if room is not None:
+            room.put(_Slot(room))
