@@ -54,10 +54,10 @@ def matches(password_hash: str, password: str) -> bool:
 
     try:
         hasher.verify(password_hash if comparable else NOBODYS_HASH, _bytes(password))
-    except argon2.exceptions.InvalidHashError as error:
-        raise DamagedError("check password", "password_hash", "the stored text is not an argon2 hash") from error
-    except argon2.exceptions.VerificationError:
+    except argon2.exceptions.VerifyMismatchError:
         return False
+    except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError) as error:
+        raise DamagedError("check password", "password_hash", "the stored text is not an argon2 hash") from error
     return comparable
 
 
