@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from aragora_persist.storage.audit.entries import NewEntry, draft
 from aragora_persist.storage.audit_store import AuditStore
 from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import to_text, utc_now
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from aragora_persist.storage.audit.entries import Draft
     from aragora_persist.storage.port import Transaction
     from aragora_persist.storage.sqlite.engine import Engine
 
 _INSERT = (
     "INSERT INTO audit_log (timestamp, user_id, org_id, action, resource_type, resource_id, details, ip_address,"
     " user_agent) VALUES (?, ?, ?, 'document.update', 'document', ?, '{\"field\":\"title\"}', '203.0.113.7', 'bench')"
+)
+_INSERT_ALL = (
+    "INSERT INTO audit_log (timestamp, user_id, org_id, action, resource_type, resource_id, details, ip_address,"
+    " user_agent, event_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _TIMEOUT_S = 30
 _FSYNCS = 300
@@ -140,11 +146,18 @@ def append_plain(transaction: Transaction, *, values: tuple[str, str, str, str])
     return transaction.execute(_INSERT, values)
 
 
+def append_checked(transaction: Transaction, *, checked: Draft) -> object:
+    """Insert an entry that was checked as ``AuditStore`` checks it, without the tree that shows tampering."""
+    transaction.execute(_INSERT_ALL, tuple(checked.row)[1:11])
+    return checked.entry(0)
+
+
 def appenders(folder: Path) -> dict[str, tuple[Path, Callable[[int], Callable[[int], object]], Callable[[], object]]]:
     """Return each way to append to an audit log: its file, how a thread opens it, how it is closed."""
-    paths = {name: folder / f"{name}.db" for name in ("own", "plain", "audit")}
+    paths = {name: folder / f"{name}.db" for name in ("own", "plain", "checked", "audit")}
     open_engine(paths["own"], "users").close()
     plain: Engine = open_engine(paths["plain"], "users")
+    checking: Engine = open_engine(paths["checked"], "users")
     audit = AuditStore(paths["audit"])
 
     def own(thread: int) -> OwnConnection:
@@ -154,21 +167,31 @@ def appenders(folder: Path) -> dict[str, tuple[Path, Callable[[int], Callable[[i
     def engine_only(thread: int) -> Callable[[int], object]:
         return lambda number: plain.write("bench.append", partial(append_plain, values=row(thread, number)))
 
+    def fields(thread: int, number: int) -> dict[str, Any]:
+        return {
+            "user_id": f"user-{thread}",
+            "org_id": f"org-{thread % 4}",
+            "resource_type": "document",
+            "resource_id": f"document-{number}",
+            "details": {"field": "title"},
+            "ip_address": "203.0.113.7",
+            "user_agent": "bench",
+        }
+
+    def check(thread: int) -> Callable[[int], object]:
+        def write(number: int) -> object:
+            checked = draft("bench.append", NewEntry("document.update", **fields(thread, number)), utc_now())
+            return checking.write("bench.append", partial(append_checked, checked=checked))
+
+        return write
+
     def log(thread: int) -> Callable[[int], object]:
-        return lambda number: audit.log(
-            "document.update",
-            user_id=f"user-{thread}",
-            org_id=f"org-{thread % 4}",
-            resource_type="document",
-            resource_id=f"document-{number}",
-            details={"field": "title"},
-            ip_address="203.0.113.7",
-            user_agent="bench",
-        )
+        return lambda number: audit.log("document.update", **fields(thread, number))
 
     return {
         "own connections, IMMEDIATE": (paths["own"], own, lambda: None),
         "aragora-persist, plain rows": (paths["plain"], engine_only, plain.close),
+        "aragora-persist, checked rows": (paths["checked"], check, checking.close),
         "aragora-persist, AuditStore.log": (paths["audit"], log, audit.close),
     }
 
