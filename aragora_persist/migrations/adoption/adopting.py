@@ -110,7 +110,7 @@ def _refuse_taken(place: Path, target: Path) -> None:
     if place == target:
         return
     if found := next((path for ending in ("", *SIDE_FILES) if (path := beside(target, ending)).exists()), None):
-        hint = "adopt it in its own place, or name another file"
+        hint = "move it away if nothing of it is needed, or name another folder"
         raise ConflictError(_OPERATION, found, "exists and is not overwritten", hint=hint)
 
 
