@@ -5,7 +5,8 @@
 
 In each round they find a database with rows in it and migrations pending, and in another folder none at all. Exits 1
 when one of them failed, when a migration ran twice or not at all (each writes a row that says that it ran), when its
-application was told by another number of processes than one, or when the result is not that of a single process.
+application was told by another number of processes than one, when more than one took a snapshot, or when the result is
+not that of a single process.
 ``--unprotected`` looks at what is pending before it has the write lock: that run must fail, or the rig proves nothing.
 """
 
@@ -36,6 +37,11 @@ def start(scene: Scene, place: Path, told: Path, process: int) -> None:
     (told / str(process)).write_text("\n".join(names))
 
 
+def snapshots(place: Path) -> int:
+    """Return how many snapshots were taken."""
+    return len(list(place.glob("backups/*.db")))
+
+
 class Rig:
     """The rounds of one scene, and what they brought to light."""
 
@@ -49,6 +55,7 @@ class Rig:
         scene.set_up(alone := root / "alone")
         self._names = list(scene.act(alone))
         self._expected = content_of(scene.path(alone))
+        self._snapshots = snapshots(alone)
 
     def run(self, rounds: int) -> None:
         """Let the processes race, round after round."""
@@ -60,6 +67,8 @@ class Rig:
             self.failures += [f"{self._scene.name}: {problem}" for problem in said]
             if content_of(self._scene.path(place)) != self._expected:
                 self.wrong.append(f"{self._scene.name}: the result is not that of a single process")
+            if snapshots(place) != self._snapshots:
+                self.wrong.append(f"{self._scene.name}: {snapshots(place)} snapshots were taken")
             answers = [path.read_text().split() for path in told.iterdir()]
             if sorted(name for names in answers for name in names) != self._names:
                 self.wrong.append(f"{self._scene.name}: told as applied: {answers}")
