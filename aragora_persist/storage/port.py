@@ -139,8 +139,8 @@ class Backend(Protocol):
         """Open a write transaction for a block of the caller's own code, over several stores for instance.
 
         It commits when the block ends and rolls back on any exception. When the block has ended without an error, the
-        write has reached ``durability``. An interrupt that comes during the commit carries a note that says so, one that
-        comes just behind the block does not.
+        write has reached ``durability``. An interrupt during the commit carries a note that says so; one that comes
+        just behind the block does not.
 
         Raises:
             BusyError: the write lock was not had within the timeout; nothing was written.
