@@ -184,3 +184,13 @@ def test_what_was_made_by_hand_is_not_lost(migrations: Migrations, made: str, na
     with pytest.raises(UnsupportedError, match=named):
         migrations.apply(f"rebuild_table(conn, 'teams', {NEW_TEAMS!r})")
     assert migrations.rows("SELECT count(*) FROM {s}.teams") == [(2,)]
+
+
+def test_the_grants_that_every_table_gets_are_no_obstacle(migrations: Migrations) -> None:
+    """The new table has them as well."""
+    schema = migrations.schema
+    migrations.server.do_as_user(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO anon")
+    migrations.execute("CREATE TABLE notes (id TEXT PRIMARY KEY)")
+    migrations.apply("rebuild_table(conn, 'notes', 'CREATE TABLE notes (id TEXT PRIMARY KEY, text TEXT)')")
+    [(granted,)] = migrations.rows("SELECT has_table_privilege('anon', '{s}.notes', 'SELECT')")
+    assert granted

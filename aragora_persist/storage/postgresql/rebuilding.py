@@ -39,9 +39,13 @@ WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 _FOREIGN = b"""
 SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal
 UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = $1::oid
-UNION ALL SELECT 'grants' FROM pg_class WHERE oid = $1::oid AND relacl IS NOT NULL
 UNION ALL SELECT DISTINCT 'view ' || v.relname FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
     JOIN pg_class AS v ON v.oid = r.ev_class WHERE d.refobjid = $1::oid AND d.deptype = 'n'
+"""
+# A new table gets the grants that are the default there.
+_OTHER_GRANTS = b"""
+SELECT 'grants' FROM pg_class AS old, pg_class AS new
+WHERE old.oid = $1::oid AND new.oid = $2::oid AND old.relacl IS DISTINCT FROM new.relacl
 """
 # Those that the definition does not bring itself.
 _INDEXES = b"""
@@ -76,7 +80,7 @@ def rebuild(connection: Connection, table: str, new_sql: str, copy: str | None) 
         place = connection.execute(_FIND, (name,)).fetchone()
         if place is None:
             raise NotFoundError(OPERATION, table, "is not there")
-        _refuse_foreign(connection, name, place)
+        _refuse(table, connection.execute(_FOREIGN, place).fetchall())
         indexes = connection.execute(_INDEXES, place).fetchall()
         referring = connection.execute(_REFERRING, place).fetchall()
         old = _columns(connection, place)
@@ -86,6 +90,7 @@ def rebuild(connection: Connection, table: str, new_sql: str, copy: str | None) 
         reached = _step_aside(connection, name, place)
         _run(connection, statement)
         new_place = connection.execute(_FIND, (name,)).fetchone() or place
+        _refuse(table, connection.execute(_OTHER_GRANTS, (*place, *new_place)).fetchall())
         names = columns_to_fill(table, old, _columns(connection, new_place), selected)
         copied = _copy(connection, name, names, copy)
         _run(connection, f"DROP TABLE {_ASIDE}")
@@ -101,13 +106,12 @@ def _columns(connection: Connection, place: _Place) -> list[Column]:
     return [Column(*row) for row in connection.execute(_COLUMNS, place)]
 
 
-def _refuse_foreign(connection: Connection, table: str, place: _Place) -> None:
-    found = [what for (what,) in connection.execute(_FOREIGN, place)]
-    if found:
+def _refuse(table: str, foreign: Sequence[tuple[str]]) -> None:
+    if foreign:
         raise UnsupportedError(
             OPERATION,
             table,
-            f"has what no migration gave it, and would lose it: {', '.join(found)}",
+            f"has what no migration gave it, and would lose it: {', '.join(what for (what,) in foreign)}",
             hint="take it away before, and put it back afterwards",
         )
 
