@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from aragora_persist.databases import DATABASES
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.adoption.columns import Kind, kind_of
-from aragora_persist.migrations.adoption.origins import FOREIGN_LEDGER, ORIGINS, OTHERS, Origin
+from aragora_persist.migrations.adoption.origin import Origin
+from aragora_persist.migrations.adoption.origins import FOREIGN_LEDGER, ORIGINS, OTHERS
 from aragora_persist.migrations.adoption.tables import Table, quoted
 from aragora_persist.migrations.adoption.traces import TRACES
 from aragora_persist.wording import count_text
