@@ -45,3 +45,13 @@ def test_the_product_loses_no_update_and_meets_no_lock(report: dict[str, Any]) -
 def test_the_whole_log_is_streamed(report: dict[str, Any]) -> None:
     """As many rows come out as went in."""
     assert report["stream"]["iter_entries"]["rows"] == 2_000
+
+
+def test_a_loop_is_measured_beside_a_bare_one() -> None:
+    """Both are, in the short form too, and the tasks write meanwhile."""
+    command = [sys.executable, str(ROOT / "scripts" / "bench" / "loop_lag.py"), "--seconds", "0.5", "--most-ms", "1e9"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+
+    assert found["writes_per_s"] > 0
+    assert found["bare"].keys() == found["beside_writers"].keys() == {"p50_ms", "p99_ms", "max_ms"}
