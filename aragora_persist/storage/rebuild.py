@@ -38,8 +38,9 @@ _PROBE = "aragora_rebuild_probe"
 _COUNTER = "aragora_rebuild_count"
 _REPORTED_ROWS = 50_000  # fewer are copied before anybody could read how far they are
 _STEPS_BETWEEN_REPORTS = 250_000  # of the machine that SQLite runs statements on: some milliseconds
-# The new table in the log, the old one's pages in it, zeroed (where SQLite deletes securely), and the file's growth.
-_ROOM_IN_SIZES = 3
+# The new table in the log, the old one's pages in it, zeroed (where SQLite deletes securely), and the file's growth:
+# three times were just too little where the keys came in no order.
+_ROOM_IN_SIZES = 3.1
 
 
 def rebuild_table(conn: sqlite3.Connection, table: str, new_sql: str, copy: str | None = None) -> int:
@@ -58,8 +59,8 @@ def rebuild_table(conn: sqlite3.Connection, table: str, new_sql: str, copy: str 
                       copy="SELECT id, lower(mail) AS email FROM users WHERE mail IS NOT NULL")
 
     All or nothing, also where the caller catches the error. One pass over the rows, a few MB of memory, whatever the
-    size; but until it is committed, all that was written stands in the write-ahead log: it takes up to three times
-    the size of the table and its indexes of free disk, which is asked for before the first row.
+    size; but until it is committed, all that was written stands in the write-ahead log: it takes some three times the
+    size of the table and its indexes of free disk, which is asked for before the first row.
 
     Raises:
         MisuseError: no transaction is open, or foreign keys are on.
@@ -187,7 +188,7 @@ def _refuse_without_room(conn: sqlite3.Connection, table: str, folder: Path, fre
     )
     if free_bytes >= _ROOM_IN_SIZES * (pages - empty) * page_size:
         return  # room for all of the database: what the table has of it need not be counted
-    needed = _ROOM_IN_SIZES * size_bytes(conn, table)
+    needed = int(_ROOM_IN_SIZES * size_bytes(conn, table))
     if free_bytes < needed:
         raise StorageError(
             OPERATION,
