@@ -91,11 +91,11 @@ class RowCopier:
         if kind is Kind.RAW:
             return value
         if value is None:
-            if reading.ours.needs(reading.ours.columns[name]):
+            if name in insert.required:
                 raise UnfitError("is missing")
             return insert.defaults.get(name)
         converted = convert(kind, value)
-        if kind is Kind.TEXT and (name,) == reading.ours.key and not converted:
+        if not converted and name == insert.ident and kind is Kind.TEXT:
             raise UnfitError("is empty")
         if converted != value:
             self._findings.convert(reading.ours.name, name)
@@ -194,10 +194,13 @@ class _Insert:
     """The statement that writes rows of one table of ours."""
 
     def __init__(self, reading: Reading, defaults: Mapping[str, Value]) -> None:
+        ours = reading.ours
         self._names = reading.names
         names, marks = ", ".join(map(quoted, reading.names)), ", ".join("?" * len(reading.names))
-        self.sql = f"INSERT INTO {quoted(reading.ours.name)} ({names}) VALUES ({marks})"  # noqa: S608 - quoted names
+        self.sql = f"INSERT INTO {quoted(ours.name)} ({names}) VALUES ({marks})"  # noqa: S608 - quoted names
         self.defaults = defaults
+        self.required = frozenset(name for name, column in ours.columns.items() if ours.needs(column))
+        self.ident = ours.key[0] if len(ours.key) == 1 else None
 
     def place(self, name: str) -> int:
         """Return where this column's value is."""
