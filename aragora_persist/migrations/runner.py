@@ -21,7 +21,7 @@ from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.standing import Expected, Refused
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import connect_reader, connect_writer
-from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve
+from aragora_persist.storage.sqlite.files import MEMORY, is_there, make_ready, resolve
 from aragora_persist.storage.sqlite.readonly import open_readonly
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def status(path: str | os.PathLike[str], database: str, *, folder: Path | None =
     place = resolve(path)
     expected = Expected(place, database, folder)
     latest = len(expected.migrations)
-    if not place.exists():
+    if not is_there(place):
         return Status(
             database, place, exists=False, applied=(), pending=expected.migrations, latest=latest, state="missing"
         )
@@ -177,7 +177,7 @@ def rollback(
 
     settings = settings or Settings.from_env()
     place = resolve(path)
-    if not place.exists():
+    if not is_there(place):
         raise NotFoundError("roll back", place, "is not there")
     expected = Expected(place, database, folder)
     make_ready(place)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.errors import DamagedError, MigrationError, PersistError, SchemaTooNewError, StorageError
+from aragora_persist.migrations.rehearsal import rehearse
 from aragora_persist.migrations.runner import migrate, rollback, status
 from aragora_persist.settings import Settings
 from tests.unit.workshop import Workshop
@@ -159,6 +160,49 @@ def test_a_file_that_is_no_database_is_refused(workshop: Workshop) -> None:
         with pytest.raises(DamagedError):
             act()
         assert workshop.files() == before
+
+
+def folder(path: Path) -> None:
+    """Make a folder of the name."""
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    """Make a pipe of the name: to open it is to wait for its other end."""
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    """Make a link to itself."""
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"), [(folder, "is a folder, not a file"), (pipe, "is not a file"), (loop, "symbolic links")]
+)
+def test_what_is_no_file_is_refused(workshop: Workshop, make: Callable[[Path], None], problem: str) -> None:
+    """By every action, at once, and the message says what is there."""
+    workshop.path.unlink()
+    make(workshop.path)
+    before = sorted(workshop.path.parent.iterdir())
+    acts = (
+        workshop.migrate,
+        workshop.rollback,
+        lambda: status(workshop.path, "users", folder=workshop.folder),
+        lambda: rehearse(workshop.path, "users", folder=workshop.folder),
+    )
+    for act in acts:
+        with pytest.raises(StorageError, match=problem):
+            act()
+        assert sorted(workshop.path.parent.iterdir()) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(workshop: Workshop) -> None:
+    """A database is not missing there: none could be made."""
+    below = workshop.path / "users.db"
+    for act in (status, rehearse, migrate, rollback):
+        with pytest.raises(StorageError, match=r"Not a directory|File exists"):
+            act(below, "users", folder=workshop.folder)
 
 
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o755), (0o444, 0o555), (0o666, 0o555)])

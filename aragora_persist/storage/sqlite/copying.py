@@ -19,6 +19,7 @@ from aragora_persist.errors import BusyError, DamagedError, StorageError
 from aragora_persist.storage.sqlite import cloning
 from aragora_persist.storage.sqlite.connecting import refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.files import is_there
 from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.wording import size_text
 
@@ -33,12 +34,14 @@ def copy_committed(source: Path, target: Path) -> None:
     A missing source makes an empty copy, as it would make an empty database.
 
     Raises:
-        StorageError: the folder has no room for the copy (said before it begins), or a file cannot be read or written.
+        StorageError: the folder has no room for the copy (said before it begins), or a file cannot be read or written,
+            or the source is no file.
         DamagedError: the source is not a database.
         BusyError: the source is being restored, or kept changing without a lock that could be waited for.
 
     """
     refuse_restore(source)
+    is_there(source)
     for left in reversed(range(_ATTEMPTS)):
         before = _state(source)
         if before is None:

@@ -6,6 +6,7 @@ Leaves out: what is inside the file.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from aragora_persist.errors import InvalidValueError, StorageError, UnsupportedError
@@ -33,6 +34,25 @@ def resolve(path: str | os.PathLike[str]) -> Path:
         raise InvalidValueError("open database", repr(os.fspath(path)), f"is no path here: {error}") from error
 
 
+def is_there(path: Path) -> bool:
+    """Say whether there is such a file; others than plain ones are refused: to open a pipe would wait for ever.
+
+    Raises:
+        StorageError: something else has its name, or what is there cannot be told.
+
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError("open database", path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(mode):
+        problem = "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a file"
+        raise StorageError("open database", path, problem, hint="name the database, or move this out of its place")
+    return True
+
+
 def make_ready(path: Path) -> None:
     """Make sure that ``path`` is a file on a local file system; a missing one is made empty (folder 0700, file 0600).
 
@@ -42,7 +62,7 @@ def make_ready(path: Path) -> None:
         BusyError: a restore of it is running, or cannot be completed while another process has the file open.
         DamagedError: an interrupted restore has lost its new file.
         UnsupportedError: the place is on a network file system, or this is Windows.
-        StorageError: the folder or the file cannot be made.
+        StorageError: the folder or the file cannot be made, or something else has its name.
 
     """
     if os.name == "nt":
@@ -57,6 +77,7 @@ def make_ready(path: Path) -> None:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         except FileExistsError:
+            is_there(path)
             return
         sync_folder(path.parent)
     except OSError as error:

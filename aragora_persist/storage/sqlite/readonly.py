@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.errors import BusyError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +38,11 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises:
         DamagedError: the file is not a database.
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or is no file.
         BusyError: it kept changing while it was looked at.
 
     """
+    is_there(path)
     with ExitStack() as stack:
         try:
             yield _opened(path, stack)
