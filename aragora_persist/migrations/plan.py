@@ -97,6 +97,8 @@ def to_undo(
     """
     pending(migrations, applied, target)
     present = len(applied)
+    if not present:
+        raise InvalidValueError("roll back", target, "is at version 0: there is nothing to undo")
     goal = present - 1 if to is None else to
     if not 0 <= goal < present:
         raise InvalidValueError(

@@ -58,7 +58,7 @@ def rehearse_undo(
             snapshot = find_snapshot(settings.backup_dir, expected.database, applied[:goal])
             instead = snapshot or "a backup from before it (aragora-persist backups)"
             hint = f"nothing was changed; write the downgrade, or restore {instead}"
-            raise MigrationError(error.operation, error.target, error.problem, hint=hint) from error
+            raise MigrationError("roll back", error.target, error.problem, hint=hint) from error.__cause__
         with open_readonly(path) as original:
             return goal, tuple(_lost(original, connection))
 

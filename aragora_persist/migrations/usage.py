@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Never
 
 from aragora_persist.databases import find_database
-from aragora_persist.errors import InvalidValueError
+from aragora_persist.errors import InvalidValueError, PersistError
 from aragora_persist.migrations import folder, runner
 from aragora_persist.redaction import redact
 from aragora_persist.settings import Settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 10
+_VERSIONS = 1000  # that three digits can number
 
 
 def check_usage(arguments: Namespace) -> Settings:
@@ -74,18 +75,30 @@ def _require_folder(arguments: Namespace, option: str, name: str) -> None:
 
 
 def _check_version(arguments: Namespace, settings: Settings) -> None:
-    """Refuse a number that is no version below the present one."""
-    migrations = folder.load(folder.folder_of(arguments.database))
-    place = find_database(arguments.database).path(settings.nomic_dir)
-    applied = len(runner.status(place, arguments.database).applied) if place.exists() else len(migrations)
-    text = arguments.rollback_to
-    if text in map(str, range(applied)):
+    """Refuse a number that is no version below the present one.
+
+    What is wrong with the database or the files, the rollback itself tells, as every action does.
+    """
+    known, text = _versions(arguments.database, settings), arguments.rollback_to
+    if text in map(str, range(_VERSIONS if known is None else len(known))):
         return
-    versions = ["0 (before the first)", *(f"{one.version} ({one.name})" for one in migrations[: max(applied - 1, 0)])]
-    known = f"there are: {', '.join(versions)}" if applied else "it is at version 0"
-    _refuse(
-        arguments, f"argument --rollback-to: {text!r} is not a version of {arguments.database} to go back to; {known}"
-    )
+    problem = f"argument --rollback-to: {text!r} is not a version of {arguments.database} to go back to"
+    if known is not None:
+        problem += f"; there are: {', '.join(known)}" if known else "; it is at version 0"
+    _refuse(arguments, problem)
+
+
+def _versions(database: str, settings: Settings) -> list[str] | None:
+    """Return the versions that the database can be taken back to, in words; None where that cannot be told."""
+    try:
+        migrations = folder.load(folder.folder_of(database))
+        status = runner.status(find_database(database).path(settings.nomic_dir), database)
+    except PersistError:
+        return None
+    if status.refusal is not None:
+        return None
+    names = ["0 (before the first)", *(f"{one.version} ({one.name})" for one in migrations)]
+    return names[: status.version if status.exists else len(migrations)]
 
 
 def _nearby(path: Path) -> str:

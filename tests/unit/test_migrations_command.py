@@ -266,6 +266,21 @@ class TestUsage:
         assert [text for text in listed if text.format(place=place) not in captured.err] == []
         assert {path: path.read_bytes() for path in place.iterdir()} == before
 
+    def test_what_is_wrong_with_the_database_is_no_fault_of_the_number(
+        self, place: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The rollback refuses it as every action does, with the database's name and a document."""
+        assert main(["--migrate", "--db", "users"]) == 0
+        (place / "aragora_users.db").write_bytes(b"no database: " * 100)
+        capsys.readouterr()
+        assert main(["--rollback-to", "1", "--db", "users", "--json"]) == 1
+        captured = capsys.readouterr()
+        assert [document["database"] for document in json.loads(captured.out)] == ["users"]
+        assert captured.err.startswith("aragora-persist: users: ")
+        with pytest.raises(SystemExit):
+            main(["--rollback-to", "x", "--db", "users"])
+        assert "'x' is not a version" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         "arguments",
         [

@@ -86,6 +86,13 @@ def test_a_ledger_with_a_gap_is_refused() -> None:
         pending(FOUR, [applied(1), applied(3)], "x")
 
 
+def test_before_the_first_there_is_nothing_to_undo() -> None:
+    """Which is said so, and not as arithmetic."""
+    for to in (None, 0):
+        with pytest.raises(InvalidValueError, match="is at version 0: there is nothing to undo"):
+            to_undo(FOUR, [], to, "x")
+
+
 @pytest.mark.parametrize(
     ("versions", "problem"),
     [

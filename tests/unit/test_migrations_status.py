@@ -127,6 +127,14 @@ class TestRollback:
             workshop.rollback()
         assert "a backup from before it (aragora-persist backups)" in refused.value.hint
 
+    def test_says_once_what_failed(self, workshop: Workshop) -> None:
+        """As a rollback, and with the driver's own error as its only cause."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', 'conn.execute("DROP TABLE nowhere")')
+        workshop.migrate()
+        with pytest.raises(MigrationError, match=r"roll back: 002_step: .*nowhere") as refused:
+            workshop.rollback()
+        assert isinstance(refused.value.__cause__, sqlite3.OperationalError)
+
     def test_refuses_several_steps_as_a_whole(self, workshop: Workshop) -> None:
         """Where the second step back would fail, the first is not made either."""
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', "pass")
