@@ -18,8 +18,8 @@ from typing import TypeVar
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.names import quoted
 from aragora_persist.storage.rebuild import rebuild_table
-from aragora_persist.storage.rebuild_rules import quoted
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, enable_wal, refuse_restore, warn_of_wal_reset_bug
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import MEMORY, make_ready, resolve

@@ -10,7 +10,8 @@ from contextlib import closing
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from aragora_persist.migrations.lint.picture import Value, literals, quoted, words
+from aragora_persist.migrations.lint.picture import Value, literals, words
+from aragora_persist.storage.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aragora_persist.migrations import ledger
+from aragora_persist.storage.names import quoted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -114,12 +115,6 @@ def take(connection: sqlite3.Connection) -> Picture:
     """Return what the database looks like now."""
     tables = {name: _table(connection, name, sql) for name, sql in connection.execute(_TABLES, (ledger.TABLE,))}
     return Picture(tables, {name: kind for name, kind, _ in connection.execute(_OTHERS)})
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as SQL takes it, whatever it is."""
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
 
 
 def words(sql: str) -> list[str]:

@@ -13,7 +13,8 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from aragora_persist.migrations.lint.conditions import names
-from aragora_persist.migrations.lint.picture import Row, Value, literals, quoted, take
+from aragora_persist.migrations.lint.picture import Row, Value, literals, take
+from aragora_persist.storage.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import NotFoundError, UnsupportedError
+from aragora_persist.storage.names import quoted
 from aragora_persist.storage.postgresql.translation import translated
 from aragora_persist.storage.rebuild_rules import (
     OPERATION,
@@ -17,7 +18,6 @@ from aragora_persist.storage.rebuild_rules import (
     check_count,
     columns_to_fill,
     definition_of,
-    quoted,
 )
 
 if TYPE_CHECKING:
