@@ -12,30 +12,40 @@ import os
 import sqlite3
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import ConflictError, MisuseError, NotFoundError, StorageError
 from aragora_persist.migrations.progress import report
+from aragora_persist.storage.names import folded, quoted
 from aragora_persist.storage.rebuild_rules import (
     OPERATION,
     check_count,
     columns_to_fill,
     definition_of,
-    quoted,
     without_texts,
 )
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.sqlite.tables import companions_of, find_table, read_table, sequence_of, size_bytes
+from aragora_persist.storage.sqlite.tables import (
+    companions_of,
+    count_rows,
+    file_of,
+    find_table,
+    read_table,
+    sequence_of,
+    size_bytes,
+)
 from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aragora_persist.storage.sqlite.tables import Companion, Table
 
 _PROBE = "aragora_rebuild_probe"
+_TEMPORARY = "SELECT type, name FROM sqlite_temp_master WHERE lower(tbl_name) IN (lower(?), lower(?))"
 _COUNTER = "aragora_rebuild_count"
+_AGAIN = "drop it before, and make it again afterwards"
 _REPORTED_ROWS = 50_000  # fewer are copied before anybody could read how far they are
 _STEPS_BETWEEN_REPORTS = 250_000  # of the machine that SQLite runs statements on: some milliseconds
 # The new table in the log, the old one's pages in it, zeroed (where SQLite deletes securely), and the file's growth:
@@ -96,15 +106,19 @@ class _Rebuild:
         self._conn = conn
         self._table = found[0]
         self._scratch = f"aragora_rebuild_{self._table}"
+        temporary = conn.execute(_TEMPORARY, (self._table, self._scratch)).fetchone()
+        if temporary is not None:
+            problem = f"the temporary {' '.join(temporary)} is on this name, and would be mistaken for it, or lost"
+            raise ConflictError(OPERATION, table, problem, hint="drop it before")
 
     def run(self, definition: str, copy: str | None) -> int:
         """Do it all and return the number of rows copied."""
         conn = self._conn
-        path = next(row[2] for row in conn.execute("PRAGMA database_list") if row[1] == "main")
-        if path:
-            folder = Path(path).parent
+        path = file_of(conn)
+        if path is not None:
+            folder = path.parent
             _refuse_without_room(conn, self._table, folder, _free_bytes(folder))
-        self._refuse_broken("is in a schema that is broken already: ", "mend it in a migration before")
+        before = self._meanings("is in a schema that is broken already: ", "mend it in a migration before")
         old = read_table(conn, self._table)
         companions, sequence = companions_of(conn, self._table), sequence_of(conn, self._table)
         conn.execute(f"CREATE TABLE {quoted(self._scratch)} {definition}")
@@ -118,12 +132,13 @@ class _Rebuild:
             self._restore_sequence(sequence)
         for companion in companions:
             self._make_again(companion)
-        self._refuse_broken("would break the schema: ", "drop it before, and make it again afterwards")
+        after = self._meanings("would break the schema: ", _AGAIN)
+        self._refuse_other_meanings(before, after)
         return copied
 
     def _copy(self, old: Table, new: Table, copy: str | None) -> int:
         conn, table = self._conn, quoted(self._table)
-        before: int = conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - quoted
+        before = count_rows(conn, self._table)
         if copy is None:
             names = list(columns_to_fill(self._table, old.columns, new.columns, None))
             if old.rowid is not None and old.rowid == new.rowid and new.key not in names:
@@ -132,7 +147,7 @@ class _Rebuild:
         else:
             select = f"(\n{copy.strip().removesuffix(';')}\n)"
             names = [column[0] for column in conn.execute(f"SELECT * FROM {select} LIMIT 0").description]  # noqa: S608 - the migration's own SQL
-            selected = [name for name in names if name.lower() != new.rowid]
+            selected = [name for name in names if folded(name) != new.rowid]
             columns_to_fill(self._table, old.columns, new.columns, selected)
             source = f"* FROM {select}"
         into = f"{quoted(self._scratch)} ({', '.join(quoted(name) for name in names)})"
@@ -144,12 +159,12 @@ class _Rebuild:
 
     def _refuse_lost_indexes(self, companions: list[Companion], new: Table) -> None:
         """Refuse before the rows are copied what SQLite would refuse after that, or take for a text in quotes."""
-        present = {column.name.lower() for column in new.columns}
+        present = {folded(column.name) for column in new.columns}
         for companion in companions:
             if companion.kind != "index":
                 continue
             rows = self._conn.execute("SELECT name FROM pragma_index_info(?)", (companion.name,))
-            gone = [name for (name,) in rows if name is not None and name.lower() not in present]
+            gone = [name for (name,) in rows if name is not None and folded(name) not in present]
             if gone:
                 raise _refused(self._table, companion, f"is on {', '.join(gone)}, which would be gone")
 
@@ -169,17 +184,32 @@ class _Rebuild:
         if conn.execute(update, (sequence, self._table)).rowcount == 0:
             conn.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (self._table, sequence))
 
-    def _refuse_broken(self, problem: str, hint: str) -> None:
-        """Refuse where a view or a trigger, of whatever table, refers to what is not there: a rename tells."""
+    def _refuse_other_meanings(self, before: dict[str, str], after: dict[str, str]) -> None:
+        for what, meaning in before.items():
+            if after.get(what) != meaning:
+                problem = "has a name in double quotes that would turn from a column into a text, or into one from that"
+                raise ConflictError(OPERATION, f"{self._table}, {what}", problem, hint=_AGAIN)
+
+    def _meanings(self, problem: str, hint: str) -> dict[str, str]:
+        """Return the rest of the schema as SQLite understands it: a name in double quotes that is no column is a text.
+
+        Refuses where a view or a trigger, of whatever table, refers to what is not there. Renaming a column tells both.
+        """
         conn = self._conn
-        conn.execute(f"CREATE TABLE {_PROBE} (a)")
+        conn.execute("SAVEPOINT meanings")
         try:
-            conn.execute(f"ALTER TABLE {_PROBE} RENAME TO {_PROBE}_renamed")
+            conn.execute(f"CREATE TABLE {_PROBE} (a)")
+            conn.execute(f"ALTER TABLE {_PROBE} RENAME a TO b")
+            query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?"
+            return dict(conn.execute(query, (self._table,)))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
                 raise
             raise ConflictError(OPERATION, self._table, f"{problem}{error}", hint=hint) from error
-        conn.execute(f"DROP TABLE {_PROBE}_renamed")
+        finally:
+            if conn.in_transaction:  # a full disk ends it
+                conn.execute("ROLLBACK TO meanings")
+                conn.execute("RELEASE meanings")
 
 
 def _refuse_without_room(conn: sqlite3.Connection, table: str, folder: Path, free_bytes: int) -> None:

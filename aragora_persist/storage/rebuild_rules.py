@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import ConflictError, InvalidValueError
+from aragora_persist.storage.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def definition_of(table: str, new_sql: str) -> str:
     """
     head = _HEAD.match(new_sql)
     name = "" if head is None else head["plain"] or head["quoted"].replace('""', '"')
-    if head is None or name.lower() != table.lower():
+    if head is None or folded(name) != folded(table):
         hint = f"the whole definition as it is to be: CREATE TABLE {table} (…)"
         raise InvalidValueError(OPERATION, table, "new_sql is not the definition of this table", hint=hint)
     return new_sql[head.end() :]
@@ -53,10 +54,10 @@ def columns_to_fill(
         InvalidValueError: ``selected`` names a column that the new table does not have, or that it generates.
 
     """
-    had = {column.name.lower(): column for column in old}
-    fillable = {column.name.lower(): column.name for column in new if not column.generated}
+    had = {folded(column.name): column for column in old}
+    fillable = {folded(column.name): column.name for column in new if not column.generated}
     if selected is None:
-        generated = {column.name.lower() for column in new if column.generated}
+        generated = {folded(column.name) for column in new if column.generated}
         kept_so = {name for name, column in had.items() if column.generated and name in generated}
         _refuse(
             table,
@@ -66,11 +67,11 @@ def columns_to_fill(
         )
         filled = [fillable[name] for name in had if name in fillable]
     else:
-        if unknown := [name for name in selected if name.lower() not in fillable]:
+        if unknown := [name for name in selected if folded(name) not in fillable]:
             raise InvalidValueError(
                 OPERATION, table, f"copy selects what the new table takes no values for: {', '.join(unknown)}"
             )
-        filled = [fillable[name.lower()] for name in selected]
+        filled = [fillable[folded(name)] for name in selected]
         _refuse(
             table,
             [name for key, name in fillable.items() if key in had and name not in filled],
@@ -107,12 +108,6 @@ def check_count(table: str, before: int, copied: int, copy: str | None) -> None:
 def without_texts(sql: str) -> str:
     """Return SQL without what no keyword stands in: texts, quoted names, comments."""
     return _NO_CODE.sub(" ", sql)
-
-
-def quoted(identifier: str) -> str:
-    """Return a name as SQL has it."""
-    escaped = identifier.replace('"', '""')
-    return f'"{escaped}"'
 
 
 def _has_where(copy: str) -> bool:

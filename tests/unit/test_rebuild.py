@@ -103,6 +103,26 @@ class TestKept:
         conn.execute("INSERT INTO keys VALUES (9, 'b')")
         assert conn.execute("SELECT text FROM log").fetchall() == [("Ann",), ("Bea",)]
 
+    def test_a_trigger_that_spells_its_table_in_another_case(self, conn: sqlite3.Connection) -> None:
+        """SQLite remembers its table as the trigger spells it, and drops it with the table."""
+        conn.execute("DROP TRIGGER users_log")
+        conn.execute("CREATE TRIGGER Loud AFTER DELETE ON USERS BEGIN INSERT INTO log VALUES (old.id); END")
+        rebuild_table(conn, "users", USERS)
+        conn.execute("DELETE FROM users WHERE id = 'c'")
+        assert conn.execute("SELECT text FROM log").fetchall() == [("c",)]
+
+    def test_names_that_differ_in_case_outside_of_ascii(self, conn: sqlite3.Connection) -> None:
+        """They are two names to SQLite, of columns as of tables."""
+        conn.execute('CREATE TABLE "Ä" ("Ü", "ü")')
+        conn.execute('CREATE TABLE "ä" (id)')
+        conn.execute("INSERT INTO Ä VALUES (1, 2)")
+        with pytest.raises(InvalidValueError, match="not the definition of this table"):
+            rebuild_table(conn, "ä", 'CREATE TABLE "Ä" ("Ü", "ü")')
+        with pytest.raises(ConflictError, match="would lose ü"):
+            rebuild_table(conn, "Ä", "CREATE TABLE Ä (Ü)")
+        rebuild_table(conn, "Ä", "CREATE TABLE Ä (Ü, ü, new)")
+        assert conn.execute("SELECT * FROM Ä").fetchall() == [(1, 2, None)]
+
     def test_references(self, conn: sqlite3.Connection) -> None:
         """Rows of other tables stay, and their foreign keys, those to itself too, refer to the new table."""
         rebuild_table(conn, "users", USERS)
@@ -296,6 +316,41 @@ class TestRefused:
         with pytest.raises(ConflictError, match="idx_quoted: is on text, which would be gone"):
             rebuild_table(conn, "log", "CREATE TABLE log (line TEXT)", "SELECT text AS line FROM log")
         assert "idx_quoted" in names(conn, "index")
+
+    @pytest.mark.parametrize(
+        "definition",
+        [
+            'view reader AS SELECT "text" FROM log',
+            'index reader ON log(lower("text"))',
+            """index reader ON log(id) WHERE "text" <> ''""",
+            'trigger reader AFTER INSERT ON users BEGIN DELETE FROM log WHERE "text" = new.id; END',
+        ],
+    )
+    def test_a_name_in_quotes_that_would_become_a_text(self, conn: sqlite3.Connection, definition: str) -> None:
+        """SQLite takes a name in double quotes that is no column for a text, without a word."""
+        conn.execute("ALTER TABLE log ADD COLUMN id")
+        conn.execute(f"CREATE {definition}")
+        before = state(conn)
+        with pytest.raises(ConflictError, match="reader: has a name in double quotes"):
+            rebuild_table(conn, "log", "CREATE TABLE log (id, line)", "SELECT id, text AS line FROM log")
+        assert state(conn) == before
+        assert rebuild_table(conn, "log", "CREATE TABLE log (text, id, line)") == 0
+
+    @pytest.mark.parametrize(
+        "temporary",
+        [
+            "TABLE log (text)",
+            "TABLE aragora_rebuild_log (text)",
+            "TRIGGER mine AFTER INSERT ON main.LOG BEGIN SELECT 1; END",
+        ],
+    )
+    def test_what_is_temporary_and_in_the_way(self, conn: sqlite3.Connection, temporary: str) -> None:
+        """SQLite finds temporary tables first, and drops temporary triggers with their table."""
+        conn.execute(f"CREATE TEMP {temporary}")
+        before = state(conn)
+        with pytest.raises(ConflictError, match=f"temporary {temporary.split(maxsplit=1)[0].lower()}"):
+            rebuild_table(conn, "log", "CREATE TABLE log (text, more)")
+        assert state(conn) == before
 
     def test_a_schema_that_is_broken_already(self, conn: sqlite3.Connection) -> None:
         """It cannot be told then what the rebuild would break."""

@@ -5,9 +5,12 @@ Leaves out: changing any of it (``storage.rebuild``).
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 from typing import NamedTuple
 
+from aragora_persist.storage.names import folded, quoted
 from aragora_persist.storage.rebuild_rules import Column
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
@@ -45,7 +48,7 @@ def read_table(conn: sqlite3.Connection, table: str) -> Table:
     (without_rowid,) = conn.execute(query, (table,)).fetchone()
     keys = [(name, kind) for name, kind, _, _, in_key, _ in columns if in_key]
     key = keys[0][0] if len(keys) == 1 and keys[0][1].upper() == "INTEGER" and not without_rowid else None
-    names = {column[0].lower() for column in columns}
+    names = {folded(column[0]) for column in columns}
     return Table(
         tuple(
             Column(name, bool(not_null) and default is None and name != key, hidden in _GENERATED)
@@ -56,11 +59,27 @@ def read_table(conn: sqlite3.Connection, table: str) -> Table:
     )
 
 
+def file_of(conn: sqlite3.Connection) -> Path | None:
+    """Return the file that the connection has open; None for a database in memory."""
+    # As bytes: the name of a file need not be text.
+    (name,) = conn.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'").fetchone()
+    return Path(os.fsdecode(name)) if name else None
+
+
+def count_rows(conn: sqlite3.Connection, table: str) -> int:
+    """Return how many rows a table has."""
+    count: int = conn.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0]  # noqa: S608 - quoted
+    return count
+
+
 def companions_of(conn: sqlite3.Connection, table: str) -> list[Companion]:
-    """Return the indexes of a table that its definition does not bring, then its triggers."""
+    """Return the indexes of a table that its definition does not bring, then its triggers.
+
+    A trigger's ``tbl_name`` is as the trigger spells it.
+    """
     query = (
         "SELECT type, name, sql FROM sqlite_master "
-        "WHERE tbl_name = ? AND type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY type, rowid"
+        "WHERE lower(tbl_name) = lower(?) AND type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY type, rowid"
     )
     return [Companion(*row) for row in conn.execute(query, (table,))]
 
