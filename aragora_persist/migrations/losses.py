@@ -17,10 +17,11 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from aragora_persist.errors import MigrationError
+from aragora_persist.storage.names import quoted
+from aragora_persist.storage.sqlite.tables import count_rows, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,15 +74,10 @@ def _check_rows(connection: sqlite3.Connection, name: str, tables: set[str]) -> 
         if other is None:
             return
         for table in sorted(tables & definitions(other).keys()):  # of a new database, nothing is committed yet
-            had, has = _count(other, table), _count(connection, table)
+            had, has = count_rows(other, table), count_rows(connection, table)
             if has < had:
                 problem = f"table {table}, which it does not name, had {had} rows and has {has}"
                 raise MigrationError("migrate", name, problem, hint="if that is meant, let the migration say so itself")
-
-
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    count: int = connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone()[0]  # noqa: S608 - quoted
-    return count
 
 
 def _loses_references(before: str | None, after: str | None) -> bool:
@@ -104,7 +100,7 @@ def _concerned(connection: sqlite3.Connection, tables: Definitions, changed: set
         if table in changed:
             yield table
             continue
-        keys = connection.execute(f"PRAGMA foreign_key_list({_quoted(table)})")
+        keys = connection.execute(f"PRAGMA foreign_key_list({quoted(table)})")
         if any(key[2].lower() in changed for key in keys.fetchall()):
             yield table
 
@@ -131,7 +127,7 @@ def _dangling(connection: sqlite3.Connection, tables: list[str]) -> Counter[tupl
     found: Counter[tuple[str, str]] = Counter()
     for table in tables:
         try:
-            for child, _, parent, _ in connection.execute(f"PRAGMA foreign_key_check({_quoted(table)})"):
+            for child, _, parent, _ in connection.execute(f"PRAGMA foreign_key_check({quoted(table)})"):
                 found[child, parent] += 1
         except sqlite3.OperationalError as error:
             if "foreign key mismatch" in str(error):
@@ -144,14 +140,9 @@ def _dangling(connection: sqlite3.Connection, tables: list[str]) -> Counter[tupl
 @contextmanager
 def _committed(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection | None]:
     """Give a connection that sees the database as it was before the open transaction; None where it was empty."""
-    file = next(row[2] for row in connection.execute("PRAGMA database_list").fetchall() if row[1] == "main")
-    if not file:
+    file = file_of(connection)
+    if file is None:
         yield None
         return
-    with closing(sqlite3.connect(f"{Path(file).as_uri()}?mode=ro", uri=True, isolation_level=None)) as other:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None)) as other:
         yield other if definitions(other) else None
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'

@@ -13,8 +13,10 @@ from aragora_persist.migrations import ledger
 from aragora_persist.migrations.apply import undo
 from aragora_persist.migrations.rehearsal import blaming, scratch_copy
 from aragora_persist.migrations.snapshots import find_snapshot
+from aragora_persist.storage.names import quoted
 from aragora_persist.storage.sqlite.connecting import connect_writer
 from aragora_persist.storage.sqlite.readonly import open_readonly
+from aragora_persist.storage.sqlite.tables import count_rows
 from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
@@ -68,15 +70,15 @@ def _lost(before: sqlite3.Connection, after: sqlite3.Connection) -> Iterator[str
     kept = _columns(after)
     for table, columns in _columns(before).items():
         if table not in kept:
-            rows = _count(before, "*", table)
+            rows = count_rows(before, table)
             if rows:
                 yield f"{count_text(rows, 'row')} of table {table}"
             continue
-        gone = _count(before, "*", table) - _count(after, "*", table) if table != ledger.TABLE else 0
+        gone = count_rows(before, table) - count_rows(after, table) if table != ledger.TABLE else 0
         if gone > 0:
             yield f"{count_text(gone, 'row')} of table {table}"
         for column in sorted(columns - kept[table]):
-            values = _count(before, _quoted(column), table)
+            values = _count_values(before, table, column)
             if values:
                 yield f"{count_text(values, 'value')} of column {table}.{column}"
 
@@ -88,11 +90,6 @@ def _columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
     return found
 
 
-def _count(connection: sqlite3.Connection, what: str, table: str) -> int:
-    count: int = connection.execute(f"SELECT count({what}) FROM {_quoted(table)}").fetchone()[0]  # noqa: S608 - quoted
-    return count
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
+def _count_values(connection: sqlite3.Connection, table: str, column: str) -> int:
+    values = f"SELECT count({quoted(column)}) FROM {quoted(table)}"  # noqa: S608 - quoted
+    return int(connection.execute(values).fetchone()[0])

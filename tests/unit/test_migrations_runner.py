@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from aragora_persist.errors import DamagedError, MigrationError, SchemaTooNewError, StorageError
 from aragora_persist.migrations.folder import folder_of, load
+from aragora_persist.migrations.rehearsal import rehearse
 from aragora_persist.migrations.runner import migrate, migrate_connection
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import connect_memory
@@ -214,6 +216,21 @@ class TestMigrate:
         with pytest.raises(DamagedError, match=r"out of order.*restore a backup"):
             workshop.migrate()
         assert workshop.path.read_bytes() == before
+
+    def test_a_folder_may_be_named_in_bytes(self, tmp_path: Path) -> None:
+        """Migrating, rebuilding, rehearsing and rolling back where a path is no text in UTF-8."""
+        root = tmp_path / os.fsdecode(b"\xff ?#%20")
+        root.mkdir()
+        workshop = Workshop(root)
+        workshop.start()
+        rebuild = (
+            "from aragora_persist.storage.schema import rebuild_table\n"
+            'rebuild_table(conn, "parents", "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT)")'
+        )
+        workshop.write(2, f'{rebuild}\nconn.execute("DELETE FROM children")', rebuild)
+        assert len(rehearse(workshop.path, "users", folder=workshop.folder).migrations) == 1
+        assert len(workshop.migrate().migrations) == 1
+        assert len(workshop.rollback().migrations) == 1
 
     def test_a_current_database_is_only_looked_at(self, workshop: Workshop) -> None:
         """Its lock is not even asked for: another's long transaction does not keep a service from starting."""

@@ -21,6 +21,7 @@ from aragora_persist.storage.sqlite.connecting import refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_there
 from aragora_persist.storage.sqlite.readonly import open_readonly
+from aragora_persist.storage.sqlite.tables import file_of
 from aragora_persist.wording import size_text
 
 _OPERATION = "copy database"
@@ -89,7 +90,7 @@ def _clone(reader: sqlite3.Connection, target: Path) -> bool:
     """Clone the file and its log while ``reader`` holds its lock; False where the file system cannot."""
     if not _clones_within(target.parent):
         return False
-    ((_, _, name),) = reader.execute("PRAGMA database_list").fetchall()
+    name = file_of(reader)
     # The file before the log: what a checkpoint brings into the file meanwhile is still in the log, not the other way.
     pairs = [str(name), str(target)]
     if Path(f"{name}-wal").exists():
