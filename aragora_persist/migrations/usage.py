@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Never
 
 from aragora_persist.databases import find_database
-from aragora_persist.errors import InvalidValueError, PersistError
+from aragora_persist.errors import InvalidValueError, PersistError, StorageError
 from aragora_persist.migrations import folder, runner
 from aragora_persist.redaction import redact
 from aragora_persist.settings import Settings
-from aragora_persist.storage.sqlite.files import resolve
+from aragora_persist.storage.sqlite.files import is_there, resolve
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,9 +37,9 @@ def check_usage(arguments: Namespace) -> Settings:
             _require_folder(arguments, "--nomic-dir", arguments.nomic_dir)
         if arguments.folder is not None:
             _require_folder(arguments, "--dir", arguments.folder)
-        if arguments.source is not None and not (place := resolve(arguments.source)).is_file():
+        if arguments.source is not None and not is_there(place := resolve(arguments.source)):
             _refuse(arguments, f"argument --from: {arguments.source} is not a file; {_nearby(place)}")
-    except InvalidValueError as error:
+    except (InvalidValueError, StorageError) as error:
         _refuse(arguments, f"{error.target}: {error.problem}" + (f" ({error.hint})" if error.hint else ""))
     if arguments.rollback_to is not None:
         _check_version(arguments, settings)

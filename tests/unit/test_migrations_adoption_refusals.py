@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.errors import DamagedError
+from aragora_persist.errors import DamagedError, MigrationError, NotFoundError, SchemaTooNewError, StorageError
 from aragora_persist.migrations.adoption import NotAdoptableError, adopt
 from aragora_persist.migrations.adoption.report import Findings
+from aragora_persist.migrations.runner import migrate
 from aragora_persist.settings import Settings
 from tests.unit.foreign_databases import (
     DOCUMENTED,
@@ -132,6 +133,23 @@ def test_rows_that_refer_to_nothing_are_listed(path: Path) -> None:
     ]
 
 
+def test_foreign_keys_of_tables_of_others_are_looked_at_with_the_rest(path: Path) -> None:
+    """Those of tables without row ids, whose rows SQLite does not name, and those that can never hold."""
+    make(
+        path, DOCUMENTED, DOCUMENTED_ROWS, "INSERT INTO usage_events (id, org_id, event_type) VALUES (51, 'gone', 'x')"
+    )
+    make(path, "CREATE TABLE notes (id TEXT PRIMARY KEY, writer TEXT REFERENCES users(id)) WITHOUT ROWID")
+    make(path, "CREATE TABLE nicks (id TEXT PRIMARY KEY, name TEXT REFERENCES users(name))")
+    make(path, "INSERT INTO notes VALUES ('a', 'nobody'), ('b', 'ann'), ('c', 'none')")
+
+    way_out = "add the row that it refers to, or delete it"
+    assert refused(path) == [
+        f"usage_events.org_id, id 51: refers to no row of organizations; {way_out}",
+        'nicks: foreign key mismatch - "nicks" referencing "users"; correct its definition',
+        f"notes.writer: refers to no row of users in 2 rows; {way_out}",
+    ]
+
+
 def test_a_column_that_has_no_place_is_a_difference_where_it_holds_something(path: Path) -> None:
     """An empty one goes; so does one that holds its default alone."""
     make(path, DOCUMENTED, DOCUMENTED_ROWS, "ALTER TABLE users ADD COLUMN phone TEXT")
@@ -248,3 +266,28 @@ def test_what_is_corrected_is_adopted(path: Path) -> None:
         ("a", "ann@example.com"),
         ("b", "ann.b@example.com"),
     ]
+
+
+def test_one_of_ours_that_is_refused_is_not_called_done(path: Path) -> None:
+    """A file exchanged with another one, or of a newer release: as every other action tells of it."""
+    settings = Settings.from_env({"NOMIC_DIR": str(path.parent)})
+    migrate(path, "tokens", settings=settings)
+    before = path.read_bytes()
+    for dry_run in (True, False):
+        with pytest.raises(MigrationError, match="is a database 'tokens' by its ledger"):
+            adopt(path, path, "users", dry_run=dry_run, settings=settings)
+    assert path.read_bytes() == before
+    execute(path, "UPDATE schema_version SET version = 2")
+    execute(path, "INSERT INTO schema_version SELECT 1, name, checksum, '', 0, '', '' FROM schema_version")
+    with pytest.raises(SchemaTooNewError):
+        adopt(path, path, "tokens", settings=settings)
+
+
+def test_what_is_no_file_is_told_apart_from_what_is_missing(path: Path) -> None:
+    """Each with what to do."""
+    settings = Settings.from_env({"NOMIC_DIR": str(path.parent)})
+    with pytest.raises(NotFoundError, match="name the file"):
+        adopt(path, path, "users", settings=settings)
+    path.mkdir()
+    with pytest.raises(StorageError, match="is a folder, not a file"):
+        adopt(path, path, "users", settings=settings)

@@ -20,8 +20,9 @@ from aragora_persist.migrations.adoption.openers import refuse_openers, refuse_u
 from aragora_persist.migrations.adoption.report import Report
 from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.rehearsal import scratch_copy
+from aragora_persist.migrations.standing import Expected
 from aragora_persist.settings import Settings
-from aragora_persist.storage.sqlite.files import refuse_network, resolve
+from aragora_persist.storage.sqlite.files import is_there, refuse_network, resolve
 from aragora_persist.storage.sqlite.readonly import open_readonly
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ def adopt(
 
     Then the original is kept, as a snapshot among the backups and as the file itself, moved aside; otherwise the
     source stays as it is, and nothing may be at ``path``. ``dry_run`` changes nothing and reports the same. A database
-    of this package is left as it is. ``progress`` is told what is being done.
+    of this package is left as it is, and refused where it could not be migrated. ``progress`` is told what is being done.
 
     Raises:
         NotAdoptableError: the source differs from what it would have to be; the error lists every difference.
         ConflictError: there is a database at ``path``, and it is not the source.
         NotFoundError: there is no source.
         InvalidValueError: it has no tables.
+        MigrationError: it is a database of this package, and an edited one or that of another name.
+        SchemaTooNewError: it is one of a newer release.
         DamagedError: it is not sound.
         BusyError: another process has the database at ``path`` open, or wrote to it meanwhile; or a transaction of
             the source is unfinished.
@@ -62,8 +65,8 @@ def adopt(
     settings = settings or Settings.from_env()
     find_database(database)
     place, target = resolve(source), resolve(path)
-    if not place.is_file():
-        raise NotFoundError(_OPERATION, place, "is not there")
+    if not is_there(place):
+        raise NotFoundError(_OPERATION, place, "is not there", hint="name the file that is to be adopted")
     refuse_unfinished(place)
     if dry_run:
         return _rehearse(place, target, database, settings, progress)
@@ -82,7 +85,7 @@ def _rehearse(place: Path, target: Path, database: str, settings: Settings, prog
     """Build in scratch space, where it is removed."""
     _refuse_taken(place, target)
     with scratch_copy(place) as copy:
-        if not _needs_adoption(copy, place):
+        if not _needs_adoption(copy, place, database):
             return _nothing_to_do(place, target, database, dry_run=True)
         built = build(copy, copy.with_name(f"{copy.name}.adopted"), database, settings, progress)
         built.findings.refuse(place)
@@ -92,7 +95,7 @@ def _rehearse(place: Path, target: Path, database: str, settings: Settings, prog
 def _adopt(place: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Report:
     _refuse_taken(place, target)
     with scratch_copy(place) as copy:
-        if not _needs_adoption(copy, place):
+        if not _needs_adoption(copy, place, database):
             return _nothing_to_do(place, target, database, dry_run=False)
         if place == target:
             refuse_openers(target)  # once more before the exchange: here it spares the work
@@ -114,18 +117,21 @@ def _refuse_taken(place: Path, target: Path) -> None:
         raise ConflictError(_OPERATION, found, "exists and is not overwritten", hint=hint)
 
 
-def _needs_adoption(copy: Path, place: Path) -> bool:
+def _needs_adoption(copy: Path, place: Path, database: str) -> bool:
     """Say whether the database is another program's.
 
     Raises:
         InvalidValueError: it has no tables.
+        PersistError: it is ours, and none that this release can migrate: newer, edited, or of another name.
 
     """
     with open_readonly(copy) as connection:
-        foreign = is_foreign(connection)
-        if not foreign and not ledger.read(connection):
+        if is_foreign(connection):
+            return True
+        if not ledger.read(connection):
             raise InvalidValueError(_OPERATION, place, "has no tables", hint="name the file that has them")
-    return foreign
+        Expected(place, database, None).pending(connection)
+    return False
 
 
 def _nothing_to_do(place: Path, target: Path, database: str, *, dry_run: bool) -> Report:

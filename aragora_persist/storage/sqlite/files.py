@@ -46,7 +46,8 @@ def is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StorageError("open database", path, error.strerror or str(error)) from error
+        hint = "this user must be able to read there"
+        raise StorageError("open database", path, error.strerror or str(error), hint=hint) from error
     if not stat.S_ISREG(mode):
         problem = "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a file"
         raise StorageError("open database", path, problem, hint="name the database, or move this out of its place")
