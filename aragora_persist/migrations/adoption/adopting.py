@@ -47,7 +47,7 @@ def adopt(
 
     Then the original is kept, as a snapshot among the backups and as the file itself, moved aside; otherwise the
     source stays as it is, and nothing may be at ``path``. ``dry_run`` changes nothing and reports the same. A database
-    of this package is left as it is, and refused where it could not be migrated. ``progress`` is told what is being done.
+    of this package is left as it is, and refused where it could not be migrated. ``progress`` is told what is done.
 
     Raises:
         NotAdoptableError: the source differs from what it would have to be; the error lists every difference.
