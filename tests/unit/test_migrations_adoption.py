@@ -279,6 +279,50 @@ def test_tables_of_others_come_along_as_they_are(path: Path) -> None:
     assert left_out == {"_schema_versions", "active_users", "users.mfa_backup_codes", "oauth_providers.email"}
 
 
+def test_names_that_differ_outside_of_ascii_alone_are_two(path: Path) -> None:
+    """To SQLite they are, and none is left out for the other."""
+    make(path, DOCUMENTED, 'CREATE TABLE "Ä" ("Ü", "ü")', 'CREATE TABLE "ä" (id)')
+    make(path, 'INSERT INTO "Ä" VALUES (1, 2)', 'INSERT INTO "ä" VALUES (3)')
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert report.rows == 2
+    assert rows_of(path, 'SELECT * FROM "Ä"') == [(1, 2)]
+    assert rows_of(path, 'SELECT * FROM "ä"') == [(3,)]
+
+
+def test_a_table_whose_name_is_taken_is_kept_beside(path: Path) -> None:
+    """By an index of ours too, and where a table of theirs has the other name already."""
+    make(path, DOCUMENTED, "CREATE TABLE idx_users_org (a)", "CREATE TABLE adopted_idx_users_org (b)")
+    make(path, "INSERT INTO idx_users_org VALUES (1)", "INSERT INTO adopted_idx_users_org VALUES (2)")
+
+    adopt(path, path, "users", settings=settings_of(path))
+
+    assert rows_of(path, "SELECT b FROM adopted_idx_users_org") == [(2,)]
+    assert rows_of(path, "SELECT a FROM adopted_adopted_idx_users_org") == [(1,)]
+
+
+def test_a_view_of_what_is_gone_is_left_out(path: Path) -> None:
+    """Nobody could read it there either."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS, "CREATE VIEW old AS SELECT a FROM gone")
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert [note.subject for note in report.notes] == ["old"]
+    assert len(rows_of(path, "SELECT id FROM users")) == 2
+
+
+def test_what_was_filled_in_or_left_out_is_reported(path: Path) -> None:
+    """A NULL that takes our default is a value in another form; a column of defaults alone is left out, with a note."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS, "ALTER TABLE users ADD COLUMN fax TEXT NOT NULL DEFAULT 'none'")
+    execute(path, "UPDATE users SET is_active = NULL, role = NULL WHERE id = 'bob'")
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert (report.converted["users.is_active"], report.converted["users.role"]) == (1, 1)
+    assert [(note.subject, note.rows) for note in report.notes] == [("users.fax", 2)]
+
+
 def test_an_own_database_that_lost_its_ledger_gets_it_back(path: Path) -> None:
     """With every row as it was: the audit log has the same head."""
     with UserStore(path) as users, OrganizationStore(path) as organizations, AuditStore(path) as audit:

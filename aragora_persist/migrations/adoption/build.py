@@ -21,7 +21,7 @@ from aragora_persist.migrations.adoption.references import take_out_orphans
 from aragora_persist.migrations.adoption.report import AdoptedTable, Findings
 from aragora_persist.migrations.adoption.rows import RowCopier
 from aragora_persist.migrations.adoption.secrets import Secrets
-from aragora_persist.migrations.adoption.tables import quoted, read_tables
+from aragora_persist.migrations.adoption.tables import read_tables
 from aragora_persist.migrations.adoption.traces import adopt_traces
 from aragora_persist.migrations.adoption.values import UnfitError, convert
 from aragora_persist.migrations.apply import apply_pending
@@ -29,6 +29,7 @@ from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.progress import step
 from aragora_persist.storage.bearer_tokens import token_hash
 from aragora_persist.storage.encryption import Keyring
+from aragora_persist.storage.names import quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.times import to_text, utc_now
 
@@ -156,9 +157,9 @@ class _Building:
         for reading in comparison.readings:
             keep_counting(both, reading.theirs, reading.ours)
         for kept, columns in comparison.beside.items():
-            adopted += keep_beside(both, theirs[kept], columns, self._findings)
-        for table, name in comparison.carried:
-            adopted.append(carry_over(both, table, name, self._findings))
+            adopted += keep_beside(both, theirs[kept], columns, theirs, self._findings)
+        for table in comparison.carried:
+            adopted.append(carry_over(both, table, theirs, self._findings))
         take_out_orphans(self._writer, self._findings, self._copier.left_out)
         return adopted
 

@@ -13,8 +13,8 @@ from aragora_persist.migrations import ledger
 from aragora_persist.migrations.adoption.columns import Kind, kind_of
 from aragora_persist.migrations.adoption.origin import Origin
 from aragora_persist.migrations.adoption.origins import FOREIGN_LEDGER, ORIGINS, OTHERS
-from aragora_persist.migrations.adoption.tables import Table, quoted
 from aragora_persist.migrations.adoption.traces import TRACES
+from aragora_persist.storage.names import folded, quoted
 from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aragora_persist.migrations.adoption.report import Findings
+    from aragora_persist.migrations.adoption.tables import Table
 
     Tables = Mapping[str, Table]
 
@@ -53,8 +54,8 @@ class Comparison:
     readings: tuple[Reading, ...]
     beside: Mapping[str, tuple[str, ...]]
     """Table of theirs, and the columns that are kept in a table of their own."""
-    carried: tuple[tuple[Table, str], ...]
-    """Tables of theirs that are none of ours, and the names that they get."""
+    carried: tuple[Table, ...]
+    """Tables of theirs that are none of ours."""
     traces: bool
     readable: bool
     """Whether the tables have what every row must have: without it, each row would be a difference of its own."""
@@ -160,6 +161,9 @@ class Comparing:
         if rows := _holding(reader, theirs, column):
             problem = f"has no place here, and holds something in {count_text(rows, 'row')}"
             findings.differ(theirs.name, column, "", problem, _NO_PLACE)
+        else:
+            rows = _holding(reader, theirs, column, but_default=False)
+            findings.note(f"{theirs.name}.{column}", "is left out: it holds nothing but its default", rows)
 
     def _placed(self, origin: Origin) -> set[str]:
         if "*" in origin.beside:
@@ -173,7 +177,7 @@ class Comparing:
             return theirs.stored
         return tuple(theirs.columns[name].name for name in origin.beside if name in theirs.columns)
 
-    def _carried(self, taken: set[str], reader: sqlite3.Connection, findings: Findings) -> list[tuple[Table, str]]:
+    def _carried(self, taken: set[str], reader: sqlite3.Connection, findings: Findings) -> list[Table]:
         """Return the tables of theirs that are none of ours, and note what else there is."""
         carried = []
         for name, table in self._all.items():
@@ -186,7 +190,7 @@ class Comparing:
                 way_out = "drop it: it can be made again from the tables that it was made from"
                 findings.differ(table.name, "", "", "is a virtual table, which cannot be carried over", way_out)
             elif table.kind == "table" and name not in taken:
-                carried.append((table, f"adopted_{table.name}" if name in self._ours else table.name))
+                carried.append(table)
         for (name,) in reader.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name"):
             findings.note(name, "is left out: a trigger of another program")
         return carried
@@ -210,7 +214,7 @@ class Comparing:
 
 
 def _is_other(table: Table) -> bool:
-    marks = OTHERS.get(table.name.lower())
+    marks = OTHERS.get(folded(table.name))
     return marks is not None and marks <= set(table.columns)
 
 
@@ -227,9 +231,9 @@ def _select(origin: Origin, theirs: Table, expressions: Sequence[str], tables: M
     )
 
 
-def _holding(reader: sqlite3.Connection, theirs: Table, column: str) -> int:
-    """Return how many rows have another value in a column than its default."""
+def _holding(reader: sqlite3.Connection, theirs: Table, column: str, *, but_default: bool = True) -> int:
+    """Return how many rows have a value in a column; ``but_default``: another one than its default."""
     name, default = quoted(theirs.columns[column].name), theirs.columns[column].default
-    differs = "" if default is None else f" AND {name} IS NOT ({default})"
+    differs = f" AND {name} IS NOT ({default})" if but_default and default is not None else ""
     sql = f"SELECT count(*) FROM {quoted(theirs.name)} WHERE {name} IS NOT NULL{differs}"  # noqa: S608 - quoted names
     return int(reader.execute(sql).fetchone()[0])

@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aragora_persist.migrations.adoption.report import AdoptedTable
-from aragora_persist.migrations.adoption.tables import Table, quoted
 from aragora_persist.storage.memory.tiers import TIER_NAMES, strength, tier_named
+from aragora_persist.storage.names import folded, quoted
 from aragora_persist.times import from_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from aragora_persist.migrations.adoption.report import Findings
+    from aragora_persist.migrations.adoption.tables import Table
 
     _Connections = tuple[sqlite3.Connection, sqlite3.Connection]
     """The one that reads theirs, and the one that writes ours."""
@@ -25,9 +26,10 @@ _SEQUENCES = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 _COUNTED = "INSERT INTO tier_counts (tier, memories) SELECT ?, count(*) FROM memories WHERE tier = ? AND red_line = 0"
 
 
-def carry_over(connections: _Connections, table: Table, name: str, findings: Findings) -> AdoptedTable:
-    """Make a table of theirs again as it is, with its indexes; under another name, with its rows alone."""
+def carry_over(connections: _Connections, table: Table, theirs: Collection[str], findings: Findings) -> AdoptedTable:
+    """Make a table of theirs again as it is, with its indexes; where its name is taken, its rows alone, beside it."""
     reader, writer = connections
+    name = _beside(writer, table, theirs) if _is_taken(writer, table.name) else table.name
     if name == table.name:
         writer.execute(table.sql)
     else:
@@ -37,7 +39,7 @@ def carry_over(connections: _Connections, table: Table, name: str, findings: Fin
     keep_counting(connections, table, table._replace(name=name))
     indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     for index, sql in reader.execute(indexes, (table.name,)).fetchall() if name == table.name else ():
-        if writer.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (index,)).fetchone():
+        if _is_taken(writer, index):
             findings.note(table.name, f"its index {index} is left out: one of ours has its name")
         else:
             writer.execute(sql)
@@ -45,12 +47,12 @@ def carry_over(connections: _Connections, table: Table, name: str, findings: Fin
 
 
 def keep_beside(
-    connections: _Connections, table: Table, columns: Sequence[str], findings: Findings
+    connections: _Connections, table: Table, columns: Sequence[str], theirs: Collection[str], findings: Findings
 ) -> list[AdoptedTable]:
     """Keep columns that have no place here in a table of their own, with the key, where they hold anything."""
     reader, writer = connections
     held = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in columns)
-    name = f"adopted_{table.name}"
+    name = _beside(writer, table, theirs)
     names = tuple(dict.fromkeys((*table.key, *columns)))
     if not reader.execute(f"SELECT 1 FROM {quoted(table.name)} WHERE {held} LIMIT 1").fetchone():  # noqa: S608 - quoted names
         return []
@@ -80,6 +82,19 @@ def finish_memories(writer: sqlite3.Connection) -> None:
     writer.create_function("strength", 3, ordered_by, deterministic=True)
     writer.execute("UPDATE memories SET strength = strength(tier, importance, updated_at)")
     writer.executemany(_COUNTED, [(tier, tier) for tier in TIER_NAMES])
+
+
+def _is_taken(writer: sqlite3.Connection, name: str) -> bool:
+    found = writer.execute("SELECT 1 FROM sqlite_master WHERE lower(name) = lower(?)", (name,))
+    return found.fetchone() is not None
+
+
+def _beside(writer: sqlite3.Connection, table: Table, theirs: Collection[str]) -> str:
+    """Return the name under which a table is kept beside ours; ``theirs`` are the folded names of all their tables."""
+    name = f"adopted_{table.name}"
+    while folded(name) in theirs or _is_taken(writer, name):
+        name = f"adopted_{name}"
+    return name
 
 
 def _copy(connections: _Connections, table: Table, name: str, columns: Sequence[str], findings: Findings) -> int:

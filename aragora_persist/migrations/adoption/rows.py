@@ -12,9 +12,9 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from aragora_persist.migrations.adoption.columns import Kind
-from aragora_persist.migrations.adoption.tables import quoted
 from aragora_persist.migrations.adoption.values import UnfitError, convert, parsed
 from aragora_persist.migrations.progress import report
+from aragora_persist.storage.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,10 @@ class RowCopier:
         if value is None:
             if name in insert.required:
                 raise UnfitError("is missing")
-            return insert.defaults.get(name)
+            value = insert.defaults.get(name)
+            if value is not None:
+                self._findings.convert(reading.ours.name, name)
+            return value
         converted = convert(kind, value)
         if not converted and name == insert.ident and kind is Kind.TEXT:
             raise UnfitError("is empty")
@@ -177,7 +180,7 @@ class RowCopier:
     def _leave_out(self, reading: Reading, values: Sequence[Value]) -> None:
         named = dict(zip(reading.names, values, strict=True))
         ident = "".join(str(named.get(name)) for name in reading.ours.key)
-        self.left_out.setdefault(reading.ours.name.lower(), set()).add(ident)
+        self.left_out.setdefault(reading.ours.name, set()).add(ident)
 
 
 class _Row:

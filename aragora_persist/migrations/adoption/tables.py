@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from aragora_persist.storage.names import folded
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
@@ -33,7 +35,10 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One table; ``kind`` is ``table``, ``view``, ``virtual`` or ``shadow``. Columns are found in lower case."""
+    """One table; ``kind`` is ``table``, ``view``, ``virtual`` or ``shadow``. Columns are found by their folded names.
+
+    Only ``table`` has columns here: a view may refer to what is gone, a virtual table to a module that is not there.
+    """
 
     name: str
     kind: str
@@ -62,23 +67,19 @@ class Table(NamedTuple):
 
 
 def read_tables(connection: sqlite3.Connection) -> dict[str, Table]:
-    """Return the tables by their names in lower case."""
+    """Return the tables by their folded names."""
     found = connection.execute(_TABLES).fetchall()
     return {
-        str(name).lower(): Table(str(name), str(kind), str(sql or ""), _columns(connection, name))
+        folded(str(name)): Table(
+            str(name), str(kind), str(sql or ""), _columns(connection, name) if kind == "table" else {}
+        )
         for name, kind, sql in found
-        if not str(name).lower().startswith(_OTHERS_OWN)
+        if not folded(str(name)).startswith(_OTHERS_OWN)
     }
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it."""
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, Column]:
     return {
-        str(name).lower(): Column(str(name), str(kind), bool(required), default, int(place), hidden in _COMPUTED)
+        folded(str(name)): Column(str(name), str(kind), bool(required), default, int(place), hidden in _COMPUTED)
         for name, kind, required, default, place, hidden in connection.execute(_COLUMNS, (table,))
     }
