@@ -50,8 +50,12 @@ def exit_code_of(run: Callable[[], int], *, verbose: bool) -> int:
             stream.reconfigure(errors="backslashreplace")  # a path need not be text in the terminal's encoding
     try:
         code = run()
-        sys.stdout.flush()  # here, so that a full disk behind a redirection is a failure
-    except KeyboardInterrupt:
+        _flush()  # here, so that a full disk behind a redirection is a failure
+    except KeyboardInterrupt as interrupt:
+        from aragora_persist.redaction import redact  # noqa: PLC0415 - only this error needs it
+
+        for note in getattr(interrupt, "__notes__", ()):  # what it leaves
+            print(f"aragora-persist: interrupted: {redact(note)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _drop_output()
@@ -61,11 +65,16 @@ def exit_code_of(run: Callable[[], int], *, verbose: bool) -> int:
 
         print_error(error, verbose=verbose)
         try:
-            sys.stdout.flush()
+            _flush()
         except OSError:
             _drop_output()
         return 1
     return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # who started us may have closed it
+        sys.stdout.flush()
 
 
 def _drop_output() -> None:

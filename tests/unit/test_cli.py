@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aragora_persist
-from aragora_persist.cli import build_parser, main
+from aragora_persist.cli import build_parser, exit_code_of, main
 from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
@@ -173,6 +173,30 @@ def test_full_disk_behind_a_redirection_is_a_failure(migrated: Path) -> None:
 
     assert result.returncode == 1
     assert "No space left on device" in result.stderr
+
+
+def test_a_closed_output_is_no_failure(migrated: Path) -> None:
+    """Nobody wants the answer; the exit code is there all the same."""
+    closing = ("sh", "-c", 'exec "$0" "$@" >&-')
+    result = subprocess.run(
+        [*closing, COMMAND, "--nomic-dir", migrated, "status"], stderr=subprocess.PIPE, text=True, check=False
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_an_interrupt_leaves_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever ends a command in its middle learns where its work is; without credentials."""
+
+    def run() -> int:
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note("a snapshot from before is https://ann:secret@example.com/x.db")
+        raise interrupt
+
+    assert exit_code_of(run, verbose=False) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("aragora-persist: interrupted: a snapshot from before is ")
+    assert "secret" not in told
 
 
 @contextlib.contextmanager
