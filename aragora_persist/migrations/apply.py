@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.plan import Migration
     from aragora_persist.migrations.progress import Progress
 
+    _ByVersion = dict[int, list[tuple[str, str]]]
+
 _NORMAL = 1
 _SHOWN = 5
 
@@ -98,34 +100,28 @@ def undo(
     with _session(connection, "roll back", target) as session:
         todo = plan.to_undo(migrations, ledger.read(connection), to, target)
         goal = todo[-1].version - 1
-        bodies = {migration.version: _Loaded(migration, "downgrade") for migration in todo}
-        schemas = expected_schemas(migrations, first=goal)
+        bodies: dict[int, _Loaded] = {}
+        schemas: _ByVersion = {}
         while todo:
             with _transaction(connection):
                 applied = ledger.read(connection)
                 todo = plan.to_undo(migrations, applied, goal, target) if len(applied) > goal else ()
+                if todo and todo[0].version not in bodies:
+                    bodies = {migration.version: _Loaded(migration, "downgrade") for migration in todo}
+                    # Of what is applied alone: a pending migration that does not work may be why this one goes back.
+                    schemas = _schemas(migrations[: len(applied)], first=goal)
                 if todo and not done:
                     before()
                 if todo:
                     session.operation = f"roll back {todo[0].name}"
                     with step(progress, f"{todo[0].name} {len(done) + 1}/{len(done) + len(todo)}"):
-                        body = bodies.get(todo[0].version) or _Loaded(todo[0], "downgrade")
-                        # What no migration made, such as the tables of an adopted database, is none of its business.
-                        others = set(read_schema(connection)) - set(schemas[body.migration.version])
-                        run_guarded(connection, body.migration, body.function)
-                        ledger.remove(connection, body.migration.version)
-                        _check_restored(connection, body.migration, schemas[body.migration.version - 1], others)
+                        _downgrade(connection, bodies[todo[0].version], schemas)
             done += todo[:1]
             todo = todo[1:]
     return tuple(done)
 
 
-def expected_schema(migrations: Sequence[Migration]) -> list[tuple[str, str]]:
-    """Return the schema that these migrations make from nothing."""
-    return expected_schemas(migrations, first=len(migrations))[len(migrations)]
-
-
-def expected_schemas(migrations: Sequence[Migration], *, first: int) -> dict[int, list[tuple[str, str]]]:
+def _schemas(migrations: Sequence[Migration], *, first: int) -> _ByVersion:
     """Return the schema of each version from ``first`` on."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
@@ -178,6 +174,15 @@ def _upgrade(connection: sqlite3.Connection, loaded: _Loaded) -> None:
     start = perf_counter()
     run_guarded(connection, loaded.migration, loaded.function)
     record(connection, loaded.migration, loaded.body, start)
+
+
+def _downgrade(connection: sqlite3.Connection, loaded: _Loaded, schemas: _ByVersion) -> None:
+    migration = loaded.migration
+    # What no migration made, such as the tables of an adopted database, is none of its business.
+    others = set(read_schema(connection)) - set(schemas[migration.version])
+    run_guarded(connection, migration, loaded.function)
+    ledger.remove(connection, migration.version)
+    _check_restored(connection, migration, schemas[migration.version - 1], others)
 
 
 def _check_restored(

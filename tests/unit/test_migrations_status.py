@@ -127,6 +127,13 @@ class TestRollback:
             workshop.rollback()
         assert "a backup from before it (aragora-persist backups)" in refused.value.hint
 
+    def test_needs_nothing_of_what_is_pending(self, workshop: Workshop) -> None:
+        """A release whose next migration does not work can still be taken back."""
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', 'conn.execute("DROP TABLE more")')
+        workshop.migrate()
+        workshop.write(3, 'raise ValueError("not in an empty database")')
+        assert [migration.version for migration in workshop.rollback().migrations] == [2]
+
     def test_says_once_what_failed(self, workshop: Workshop) -> None:
         """As a rollback, and with the driver's own error as its only cause."""
         workshop.write(2, 'conn.execute("CREATE TABLE more (a)")', 'conn.execute("DROP TABLE nowhere")')
