@@ -323,6 +323,20 @@ def test_what_was_filled_in_or_left_out_is_reported(path: Path) -> None:
     assert [(note.subject, note.rows) for note in report.notes] == [("users.fax", 2)]
 
 
+def test_a_role_that_memberships_change_is_reported(path: Path) -> None:
+    """What no membership can have becomes the least of them; an owner is a member."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS, "UPDATE users SET role = 'wizard' WHERE id = 'bob'")
+    execute(path, "UPDATE users SET org_id = NULL WHERE id = 'ann'")
+
+    report = adopt(path, path, "users", settings=settings_of(path))
+
+    assert [(note.subject, note.rows) for note in report.notes] == [("users.role", 1), ("users.org_id", 1)]
+    assert rows_of(path, "SELECT id, org_id, role FROM users") == [
+        ("ann", "acme", "owner"),
+        ("bob", "acme", "member"),
+    ]
+
+
 def test_an_own_database_that_lost_its_ledger_gets_it_back(path: Path) -> None:
     """With every row as it was: the audit log has the same head."""
     with UserStore(path) as users, OrganizationStore(path) as organizations, AuditStore(path) as audit:

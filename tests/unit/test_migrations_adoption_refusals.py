@@ -150,6 +150,19 @@ def test_foreign_keys_of_tables_of_others_are_looked_at_with_the_rest(path: Path
     ]
 
 
+def test_an_audit_entry_has_an_id_that_the_log_gives(path: Path) -> None:
+    """Below 1 the tree would take it for one that somebody put in."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    execute(
+        path, "INSERT INTO audit_log (id, timestamp, action) VALUES (0, '2024-01-01', 'a'), (-1, '2024-01-01', 'b')"
+    )
+
+    assert sorted(refused(path)) == [
+        "audit_log.id, id -1: is below 1, where the audit log begins; correct it",
+        "audit_log.id, id 0: is below 1, where the audit log begins; correct it",
+    ]
+
+
 def test_a_column_that_has_no_place_is_a_difference_where_it_holds_something(path: Path) -> None:
     """An empty one goes; so does one that holds its default alone."""
     make(path, DOCUMENTED, DOCUMENTED_ROWS, "ALTER TABLE users ADD COLUMN phone TEXT")

@@ -67,6 +67,17 @@ def test_ratings_and_matches(tmp_path: Path) -> None:
     assert rows_of(report.path, "SELECT * FROM agent_relationships") == [("claude", "gpt", 1)]
 
 
+@pytest.mark.parametrize("text", ["[1, 2]", "{bad", "7"])
+def test_ratings_of_no_domain(tmp_path: Path, text: str) -> None:
+    """What is no object of domains stays beside, and is no rating."""
+    make(tmp_path / "agent_elo.db", LEDGER, PUBLIC_ELO, f"UPDATE ratings SET domain_elos = '{text}'")
+
+    report = take(tmp_path / "agent_elo.db", "elo")
+
+    assert rows_of(report.path, "SELECT DISTINCT domain FROM ratings") == [("",)]
+    assert rows_of(report.path, "SELECT DISTINCT domain_elos FROM adopted_ratings") == [(text,)]
+
+
 def test_an_adopted_database_can_be_rolled_back(tmp_path: Path) -> None:
     """Tables that no migration made are as they were, and in nobody's way."""
     path = take(make(tmp_path / "agent_elo.db", LEDGER, PUBLIC_ELO), "elo").path

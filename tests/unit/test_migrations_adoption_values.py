@@ -123,6 +123,7 @@ def test_forms_of_other_values(kind: Kind, value: object, stored: object) -> Non
         (Kind.TIME, 1e30),
         (Kind.TIME, "0001-01-01T00:00:00+14:00"),
         (Kind.TIME, b"2024-01-01"),
+        (Kind.TIME, 2460311.5),
     ],
 )
 def test_a_value_without_a_form_is_refused_and_not_shown(kind: Kind, value: object) -> None:

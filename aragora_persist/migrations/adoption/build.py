@@ -48,6 +48,10 @@ _FIRST_VERSION = {"users": 3, "memory": 2}
 """The first schema that has a place for all that other programs know; of the other databases it is 1."""
 
 
+_REMEMBER = "CREATE TEMP TABLE adopted_before AS SELECT id, role, org_id FROM users"
+_CHANGED = "SELECT count(*) FROM users JOIN adopted_before AS old USING (id) WHERE users.{0} IS NOT old.{0}"
+
+
 class Built(NamedTuple):
     """What is in the new file."""
 
@@ -108,6 +112,7 @@ class _Building:
             new = [one for one in comparison.readings if one.origin.into in versions[number - 1].keys() - known.keys()]
             if number == base:
                 adopted += self._begin(comparison, new, theirs, progress)
+                self._remember()
             else:
                 adopted += self._copy(new, progress)
         with _transaction(self._writer), step(progress, "what is no row of ours"):
@@ -130,6 +135,18 @@ class _Building:
             if self._database == "memory" and "tier_counts" not in theirs:
                 finish_memories(self._writer)
         return adopted
+
+    def _remember(self) -> None:
+        """Keep aside what a migration behind makes to follow from something else."""
+        if self._database == "users":
+            self._writer.execute(_REMEMBER)
+
+    def _note_changed(self) -> None:
+        """Note whose role or organization is another one, now that memberships say which."""
+        if self._database == "users":
+            for column in ("role", "org_id"):
+                (rows,) = self._writer.execute(_CHANGED.format(column)).fetchone()
+                self._findings.note(f"users.{column}", "is another one now: it follows from the memberships", rows)
 
     def _copy(self, readings: Sequence[Reading], progress: Progress) -> list[AdoptedTable]:
         copied: dict[tuple[str, str], int] = {}
@@ -156,6 +173,7 @@ class _Building:
         adopted = []
         for reading in comparison.readings:
             keep_counting(both, reading.theirs, reading.ours)
+        self._note_changed()
         for kept, columns in comparison.beside.items():
             adopted += keep_beside(both, theirs[kept], columns, theirs, self._findings)
         for table in comparison.carried:

@@ -43,7 +43,10 @@ _ELO = (
             "updated_at": "COALESCE(updated_at, :now)",
         },
         uses=("domain_elos", "updated_at"),
-        join=", json_each(CASE WHEN json_valid(domain_elos) THEN domain_elos ELSE '{}' END) AS one",
+        join=(
+            ", json_each(CASE WHEN json_valid(domain_elos) "
+            "THEN CASE json_type(domain_elos) WHEN 'object' THEN domain_elos ELSE '{}' END ELSE '{}' END) AS one"
+        ),
         where="one.key <> ''",
     ),
     Origin(

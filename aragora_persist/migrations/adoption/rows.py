@@ -100,6 +100,8 @@ class RowCopier:
         converted = convert(kind, value)
         if not converted and name == insert.ident and kind is Kind.TEXT:
             raise UnfitError("is empty")
+        if reading.ours.name == "audit_log" and name == "id" and isinstance(converted, int) and converted < 1:
+            raise UnfitError("is below 1, where the audit log begins")
         if converted != value:
             self._findings.convert(reading.ours.name, name)
         return converted

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_800
 """The year 10000; a number of seconds beyond it is one of milliseconds."""
+_JULIAN_DAYS = range(2_400_000, 2_500_000)
+"""Of the years 1858 to 2132, as SQLite's julianday() gives them; in seconds since the epoch, all of one January."""
 _EPOCH_TEXT = re.compile(r"\d{9,14}(?:\.\d+)?")
 _NAMED_UTC = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d{1,19}")
@@ -64,6 +66,8 @@ def to_time(value: Value) -> str:
         value = float(text)
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise UnfitError("is not a time")
+    if int(value) in _JULIAN_DAYS:
+        raise UnfitError("is a Julian day, which is not told from seconds since the epoch")
     seconds = value / 1000 if value >= _LAST_SECOND else value
     try:
         return to_text(_EPOCH + timedelta(seconds=seconds))
