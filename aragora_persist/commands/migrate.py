@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from aragora_persist.commands.console import Progress, print_error, print_json
@@ -30,7 +32,8 @@ def run(arguments: Namespace) -> int:
     code = 0
     for database in DATABASES if arguments.database is None else (find_database(arguments.database),):
         try:
-            with Progress() as progress:
+            # What a migration prints is no part of the answer.
+            with Progress() as progress, redirect_stdout(sys.stderr):
                 answer = act(database, progress.tell)
         except PersistError as error:
             code = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -66,6 +67,17 @@ def test_commands_answer_what_the_page_says(home: Path) -> None:
         answer = plain(done.stdout.replace(str(home), "/home/ada"))
         assert re.fullmatch(pattern(wanted), f"{answer}\n"), f"{command}\n{done.stdout}"
     assert len(COMMANDS) >= 10
+
+
+def test_what_a_migration_prints_is_no_part_of_the_answer(home: Path) -> None:
+    """It is shown, and a program that reads the document does not meet it."""
+    folder = home / "aragora_persist" / "migrations" / "tokens"
+    (folder / "002_talk.py").write_text("def upgrade(conn):\n    print('it talks')\n")
+    command = [sys.executable, "-m", "aragora_persist.migrations.runner", "--migrate", "--db", "tokens", "--json"]
+    environment = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [{"database": "tokens", "applied": ["001_initial", "002_talk"]}]
+    assert done.stderr == "it talks\n"
 
 
 def test_every_action_is_on_the_page() -> None:
