@@ -14,8 +14,7 @@ from aragora_persist.migrations.apply import undo
 from aragora_persist.migrations.rehearsal import blaming, scratch_copy
 from aragora_persist.migrations.snapshots import find_snapshot
 from aragora_persist.storage.names import quoted
-from aragora_persist.storage.sqlite.connecting import connect_writer
-from aragora_persist.storage.sqlite.readonly import open_readonly
+from aragora_persist.storage.sqlite.connecting import connect_reader, connect_writer
 from aragora_persist.storage.sqlite.tables import count_rows
 from aragora_persist.wording import count_text
 
@@ -49,9 +48,12 @@ def rehearse_undo(
         scratch_copy(path) as copy,
         blaming(copy.parent),
         closing(connect_writer(copy, settings.db_timeout_s)) as connection,
+        closing(connect_reader(copy, settings.db_timeout_s)) as before,
     ):
         connection.execute("PRAGMA synchronous=OFF")  # nobody needs the copy afterwards
-        expected.pending(connection)
+        # It goes on to see the copy as it is now; the original, others may write to meanwhile.
+        before.execute("BEGIN")
+        expected.pending(before)
         applied = ledger.read(connection)
         goal = len(applied) - 1 if to is None else to
         try:
@@ -61,8 +63,7 @@ def rehearse_undo(
             instead = snapshot or "a backup from before it (aragora-persist backups)"
             hint = f"nothing was changed; write the downgrade, or restore {instead}"
             raise MigrationError("roll back", error.target, error.problem, hint=hint) from error.__cause__
-        with open_readonly(path) as original:
-            return goal, tuple(_lost(original, connection))
+        return goal, tuple(_lost(before, connection))
 
 
 def _lost(before: sqlite3.Connection, after: sqlite3.Connection) -> Iterator[str]:

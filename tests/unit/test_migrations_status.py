@@ -13,6 +13,8 @@ from aragora_persist.errors import InvalidValueError, MigrationError, NotFoundEr
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.migrations.rehearsal import rehearse
 from aragora_persist.migrations.runner import migrate, rollback, status
+from aragora_persist.migrations.standing import Expected
+from aragora_persist.migrations.undoing import rehearse_undo
 from tests.unit.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -126,6 +128,19 @@ class TestRollback:
         with pytest.raises(MigrationError, match="schema of version 1: more would differ") as refused:
             workshop.rollback()
         assert "a backup from before it (aragora-persist backups)" in refused.value.hint
+
+    def test_counts_only_what_goes_with_it(self, workshop: Workshop) -> None:
+        """Not what others write while it is rehearsed."""
+        row = "INSERT INTO children (parent_id) VALUES (1)"
+        others = f"import sqlite3\nother = sqlite3.connect({str(workshop.path)!r})\nother.execute({row!r})\n"
+        down = f'{others}other.commit()\nother.close()\nconn.execute("DROP TABLE more")'
+        workshop.write(2, 'conn.execute("CREATE TABLE more (a)")\nconn.execute("INSERT INTO more VALUES (1)")', down)
+        workshop.migrate()
+        with closing(sqlite3.connect(workshop.path)) as connection:
+            expected = Expected(workshop.path, "users", workshop.folder)
+            rehearsed = rehearse_undo(workshop.path, expected, None, workshop.settings, lambda _: None)
+            assert rehearsed == (1, ("1 row of table more",))
+            assert connection.execute("SELECT count(*) FROM children").fetchone() == (4,)
 
     def test_needs_nothing_of_what_is_pending(self, workshop: Workshop) -> None:
         """A release whose next migration does not work can still be taken back."""
