@@ -22,6 +22,7 @@ from aragora_persist.storage.rebuild_rules import (
     check_count,
     columns_to_fill,
     definition_of,
+    updates_watched,
     without_texts,
 )
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -123,7 +124,7 @@ class _Rebuild:
         companions, sequence = companions_of(conn, self._table), sequence_of(conn, self._table)
         conn.execute(f"CREATE TABLE {quoted(self._scratch)} {definition}")
         new = read_table(conn, self._scratch)
-        self._refuse_lost_indexes(companions, new)
+        self._refuse_lost_columns(companions, old, new)
         copied = self._copy(old, new, copy)
         conn.execute(f"DROP TABLE {quoted(self._table)}")
         with _pragma(conn, "legacy_alter_table", "ON"):  # else it would follow the references, which are right already
@@ -157,15 +158,17 @@ class _Rebuild:
         check_count(self._table, before, copied, copy)
         return copied
 
-    def _refuse_lost_indexes(self, companions: list[Companion], new: Table) -> None:
-        """Refuse before the rows are copied what SQLite would refuse after that, or take for a text in quotes."""
+    def _refuse_lost_columns(self, companions: list[Companion], old: Table, new: Table) -> None:
+        """Refuse before the rows are copied what SQLite would refuse after that, or would not say at all."""
         present = {folded(column.name) for column in new.columns}
+        lost = [column.name for column in old.columns if folded(column.name) not in present]
         for companion in companions:
-            if companion.kind != "index":
-                continue
-            rows = self._conn.execute("SELECT name FROM pragma_index_info(?)", (companion.name,))
-            gone = [name for (name,) in rows if name is not None and folded(name) not in present]
-            if gone:
+            if companion.kind == "index":
+                rows = self._conn.execute("SELECT name FROM pragma_index_info(?)", (companion.name,))
+                named = {folded(name) for (name,) in rows if name is not None}
+            else:
+                named = updates_watched(companion.sql)
+            if gone := [name for name in lost if folded(name) in named]:
                 raise _refused(self._table, companion, f"is on {', '.join(gone)}, which would be gone")
 
     def _make_again(self, companion: Companion) -> None:

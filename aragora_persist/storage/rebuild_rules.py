@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 OPERATION = "rebuild table"
 
 _HEAD = re.compile(r'\s*CREATE\s+TABLE\s+(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>\w+))\s*(?=\()', re.IGNORECASE)
-_NO_CODE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_NO_CODE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_WATCHED = re.compile(r"\bUPDATE\s+OF\s+(.+?)\s+ON\s", re.IGNORECASE | re.DOTALL)
 _BRACKETS = re.compile(r"\([^()]*\)")
 
 
@@ -103,6 +104,12 @@ def check_count(table: str, before: int, copied: int, copy: str | None) -> None:
             f"has {before:,} rows, and the new one would have {copied:,}",
             hint="rows to be left out are named by a WHERE of copy=, outside of brackets",
         )
+
+
+def updates_watched(trigger: str) -> set[str]:
+    """Return the folded names of the columns that a trigger is ``UPDATE OF``; SQLite lets them be of no column."""
+    found = _WATCHED.search(trigger)
+    return {folded(name.strip().strip('"`[]').replace('""', '"')) for name in found[1].split(",")} if found else set()
 
 
 def without_texts(sql: str) -> str:

@@ -225,6 +225,8 @@ class TestCopy:
             "SELECT u.* FROM users AS u JOIN users AS c ON c.id = u.chief",
             "SELECT * FROM (SELECT * FROM users WHERE email IS NOT NULL)",
             "SELECT *  FROM users LIMIT 2 -- WHERE",
+            "SELECT * FROM users AS [where] LIMIT 2",
+            "SELECT * FROM users AS `where` LIMIT 2",
             "SELECT id, email, name || ' WHERE ' AS name, team_id, chief FROM users GROUP BY team_id",
             "SELECT u.id || k.id AS id, NULL AS email, name, team_id, NULL AS chief FROM users AS u, keys AS k WHERE 1",
         ],
@@ -302,7 +304,7 @@ class TestRefused:
         conn.execute("DROP INDEX idx_users_chief")
         new = "CREATE TABLE users (id TEXT, email TEXT, team_id INTEGER, chief TEXT)"
         copy = "SELECT id, email, team_id, chief FROM users"
-        for kind, name in (("view", "named"), ("trigger", "keys_log"), ("trigger", "users_log")):
+        for kind, name in (("trigger", "users_log"), ("view", "named"), ("trigger", "keys_log")):
             before = state(conn)
             with pytest.raises(ConflictError, match=f"{kind} {name}"):
                 rebuild_table(conn, "users", new, copy)
@@ -351,6 +353,13 @@ class TestRefused:
         with pytest.raises(ConflictError, match=f"temporary {temporary.split(maxsplit=1)[0].lower()}"):
             rebuild_table(conn, "log", "CREATE TABLE log (text, more)")
         assert state(conn) == before
+
+    def test_a_trigger_on_updates_of_a_column_that_would_be_gone(self, conn: sqlite3.Connection) -> None:
+        """SQLite would let it stay, and it would never run again."""
+        conn.execute('CREATE TRIGGER watcher AFTER UPDATE OF id, "Text" ON log BEGIN SELECT 1; END')
+        with pytest.raises(ConflictError, match="trigger watcher: is on text, which would be gone"):
+            rebuild_table(conn, "log", "CREATE TABLE log (line)", "SELECT text AS line FROM log")
+        assert rebuild_table(conn, "log", "CREATE TABLE log (id, text)") == 0
 
     def test_a_schema_that_is_broken_already(self, conn: sqlite3.Connection) -> None:
         """It cannot be told then what the rebuild would break."""
