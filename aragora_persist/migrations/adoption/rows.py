@@ -1,4 +1,4 @@
-"""Copying rows from their table into one of ours, value by value, some hundred rows at a time.
+"""Copying rows from their table into one of ours, value by value, some rows at a time.
 
 A row that has no place is a difference, and the others go on: so that the operator sees all of them at once. Leaves
 out: what is read (``comparison``), and rows that refer to others (``references``).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.adoption.secrets import Secrets
     from aragora_persist.storage.port import Value
 
-_ROWS_AT_ONCE = 500
+_ROWS_AT_ONCE = 50  # they are in memory together, and each may be of some MB
 _CORRECT = "correct it"
 _MERGE = "give one of them another email, or merge the two by hand: accounts are never merged"
 _SHARED_EMAILS = """
