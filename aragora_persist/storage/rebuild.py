@@ -14,15 +14,21 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
-from aragora_persist.errors import ConflictError, MisuseError, NotFoundError, StorageError
+from aragora_persist.errors import MisuseError, NotFoundError, StorageError
 from aragora_persist.migrations.progress import report
 from aragora_persist.storage.names import folded, quoted
+from aragora_persist.storage.rebuild_checks import (
+    meanings,
+    refuse_lost_columns,
+    refuse_other_meanings,
+    refuse_temporary,
+    refused,
+)
 from aragora_persist.storage.rebuild_rules import (
     OPERATION,
     check_count,
     columns_to_fill,
     definition_of,
-    updates_watched,
     without_texts,
 )
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -43,10 +49,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.sqlite.tables import Companion, Table
 
-_PROBE = "aragora_rebuild_probe"
-_TEMPORARY = "SELECT type, name FROM sqlite_temp_master WHERE lower(tbl_name) IN (lower(?), lower(?))"
 _COUNTER = "aragora_rebuild_count"
-_AGAIN = "drop it before, and make it again afterwards"
 _REPORTED_ROWS = 50_000  # fewer are copied before anybody could read how far they are
 _STEPS_BETWEEN_REPORTS = 250_000  # of the machine that SQLite runs statements on: some milliseconds
 # The new table in the log, the old one's pages in it, zeroed (where SQLite deletes securely), and the file's growth:
@@ -107,10 +110,7 @@ class _Rebuild:
         self._conn = conn
         self._table = found[0]
         self._scratch = f"aragora_rebuild_{self._table}"
-        temporary = conn.execute(_TEMPORARY, (self._table, self._scratch)).fetchone()
-        if temporary is not None:
-            problem = f"the temporary {' '.join(temporary)} is on this name, and would be mistaken for it, or lost"
-            raise ConflictError(OPERATION, table, problem, hint="drop it before")
+        refuse_temporary(conn, self._table, self._scratch)
 
     def run(self, definition: str, copy: str | None) -> int:
         """Do it all and return the number of rows copied."""
@@ -119,12 +119,12 @@ class _Rebuild:
         if path is not None:
             folder = path.parent
             _refuse_without_room(conn, self._table, folder, _free_bytes(folder))
-        before = self._meanings("is in a schema that is broken already: ", "mend it in a migration before")
+        before = meanings(conn, self._table, "is in a schema that is broken already: ", "mend it in a migration before")
         old = read_table(conn, self._table)
         companions, sequence = companions_of(conn, self._table), sequence_of(conn, self._table)
         conn.execute(f"CREATE TABLE {quoted(self._scratch)} {definition}")
         new = read_table(conn, self._scratch)
-        self._refuse_lost_columns(companions, old, new)
+        refuse_lost_columns(conn, self._table, companions, old.columns, new.columns)
         copied = self._copy(old, new, copy)
         conn.execute(f"DROP TABLE {quoted(self._table)}")
         with _pragma(conn, "legacy_alter_table", "ON"):  # else it would follow the references, which are right already
@@ -133,8 +133,7 @@ class _Rebuild:
             self._restore_sequence(sequence)
         for companion in companions:
             self._make_again(companion)
-        after = self._meanings("would break the schema: ", _AGAIN)
-        self._refuse_other_meanings(before, after)
+        refuse_other_meanings(conn, self._table, before)
         return copied
 
     def _copy(self, old: Table, new: Table, copy: str | None) -> int:
@@ -158,19 +157,6 @@ class _Rebuild:
         check_count(self._table, before, copied, copy)
         return copied
 
-    def _refuse_lost_columns(self, companions: list[Companion], old: Table, new: Table) -> None:
-        """Refuse before the rows are copied what SQLite would refuse after that, or would not say at all."""
-        present = {folded(column.name) for column in new.columns}
-        lost = [column.name for column in old.columns if folded(column.name) not in present]
-        for companion in companions:
-            if companion.kind == "index":
-                rows = self._conn.execute("SELECT name FROM pragma_index_info(?)", (companion.name,))
-                named = {folded(name) for (name,) in rows if name is not None}
-            else:
-                named = updates_watched(companion.sql)
-            if gone := [name for name in lost if folded(name) in named]:
-                raise _refused(self._table, companion, f"is on {', '.join(gone)}, which would be gone")
-
     def _make_again(self, companion: Companion) -> None:
         if companion.kind == "index":
             report(f"{self._table}: index {companion.name}")
@@ -179,40 +165,13 @@ class _Rebuild:
         except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
             if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}:
                 raise
-            raise _refused(self._table, companion, f"cannot be made again: {error}") from error
+            raise refused(self._table, companion, f"cannot be made again: {error}") from error
 
     def _restore_sequence(self, sequence: int) -> None:
         conn = self._conn
         update = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
         if conn.execute(update, (sequence, self._table)).rowcount == 0:
             conn.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (self._table, sequence))
-
-    def _refuse_other_meanings(self, before: dict[str, str], after: dict[str, str]) -> None:
-        for what, meaning in before.items():
-            if after.get(what) != meaning:
-                problem = "has a name in double quotes that would turn from a column into a text, or into one from that"
-                raise ConflictError(OPERATION, f"{self._table}, {what}", problem, hint=_AGAIN)
-
-    def _meanings(self, problem: str, hint: str) -> dict[str, str]:
-        """Return the rest of the schema as SQLite understands it: a name in double quotes that is no column is a text.
-
-        Refuses where a view or a trigger, of whatever table, refers to what is not there. Renaming a column tells both.
-        """
-        conn = self._conn
-        conn.execute("SAVEPOINT meanings")
-        try:
-            conn.execute(f"CREATE TABLE {_PROBE} (a)")
-            conn.execute(f"ALTER TABLE {_PROBE} RENAME a TO b")
-            query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?"
-            return dict(conn.execute(query, (self._table,)))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-                raise
-            raise ConflictError(OPERATION, self._table, f"{problem}{error}", hint=hint) from error
-        finally:
-            if conn.in_transaction:  # a full disk ends it
-                conn.execute("ROLLBACK TO meanings")
-                conn.execute("RELEASE meanings")
 
 
 def _refuse_without_room(conn: sqlite3.Connection, table: str, folder: Path, free_bytes: int) -> None:
@@ -234,11 +193,6 @@ def _refuse_without_room(conn: sqlite3.Connection, table: str, folder: Path, fre
 def _free_bytes(folder: Path) -> int:
     state = os.statvfs(folder)
     return state.f_bavail * state.f_frsize
-
-
-def _refused(table: str, companion: Companion, problem: str) -> ConflictError:
-    hint = f"drop it before: DROP {companion.kind.upper()} {companion.name}"
-    return ConflictError(OPERATION, f"{table}, {companion.kind} {companion.name}", problem, hint=hint)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TypeVar
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Settings
-from aragora_persist.storage.names import quoted
+from aragora_persist.storage.names import folded, quoted
 from aragora_persist.storage.rebuild import rebuild_table
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, enable_wal, refuse_restore, warn_of_wal_reset_bug
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
@@ -175,10 +175,10 @@ def safe_add_column(
     if default_sql is not None and not _LITERAL.fullmatch(default_sql):
         raise InvalidValueError(operation, target, f"{default_sql!r} is not an SQL literal", hint="such as 'text' or 0")
     try:
-        types = {row[1].lower(): row[2] for row in conn.execute(f"PRAGMA table_info({quoted(table)})")}
+        types = {folded(row[1]): row[2] for row in conn.execute(f"PRAGMA table_info({quoted(table)})")}
         if not types:
             raise NotFoundError(operation, table, "is not a table")
-        present = types.get(column.lower())
+        present = types.get(folded(column))
         if present is not None:
             if _same(present) != _same(column_type):
                 raise ConflictError(operation, target, f"is there with type {present}, not {column_type}")

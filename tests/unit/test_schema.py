@@ -208,6 +208,8 @@ class TestSafeAddColumn:
         assert not safe_add_column(conn, 'odd "name', 'A "B"', "varchar(10)", "'other'")
         assert self.columns(conn) == [("id", "INTEGER", None), ('a "b"', "VARCHAR (10)", "'it''s'")]
         assert conn.execute('SELECT * FROM "odd ""name"').fetchall() == [(1, "it's")]
+        assert safe_add_column(conn, 'odd "name', "\u00e4", "TEXT")
+        assert safe_add_column(conn, 'odd "name', "\u00c4", "TEXT")  # to SQLite, another name
 
     @pytest.mark.parametrize("default", [None, "NULL", "0", "-1.5e3", "'x; DROP TABLE t'", "x'00ff'", "TRUE"])
     def test_takes_every_literal(self, conn: sqlite3.Connection, default: str | None) -> None:
