@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ from tests.unit.foreign_databases import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
 ANN = "INSERT INTO users (id, email, password_hash, password_salt) VALUES ('{}', '{}', '', '')"
 LOOSE_USERS = """
@@ -227,8 +229,9 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     content[4096 * 2 : 4096 * 2 + 300] = b"\xff" * 300
     path.write_bytes(content)
 
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedError) as caught:
         adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))
+    assert caught.value.target == str(path)
     assert path.read_bytes() == bytes(content)
 
 
@@ -238,7 +241,7 @@ def test_damage_that_no_reading_meets_is_found(path: Path) -> None:
     other = "UPDATE sqlite_master SET sql = replace(sql, 'user_id', 'action') WHERE name = 'idx_audit_user'"
     make(path, f"PRAGMA writable_schema = ON; {other}")
 
-    with pytest.raises(DamagedError, match="index"):
+    with pytest.raises(DamagedError, match=f"{path.name}: .*index"):
         adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
@@ -304,3 +307,22 @@ def test_what_is_no_file_is_told_apart_from_what_is_missing(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StorageError, match="is a folder, not a file"):
         adopt(path, path, "users", settings=settings)
+
+
+def test_an_interrupt_stays_one(path: Path) -> None:
+    """Also where it comes while SQLite calls one of our functions, for which SQLite would raise an error of its own."""
+    make(path, DOCUMENTED, DOCUMENTED_ROWS)
+    before = path.read_bytes()
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == "_form":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            adopt(path, path, "users", settings=Settings.from_env({"NOMIC_DIR": str(path.parent)}))
+    finally:
+        sys.setprofile(None)
+    assert (path.read_bytes(), [entry.name for entry in path.parent.iterdir()]) == (before, [path.name])

@@ -87,7 +87,7 @@ def _rehearse(place: Path, target: Path, database: str, settings: Settings, prog
     with scratch_copy(place) as copy:
         if not _needs_adoption(copy, place, database):
             return _nothing_to_do(place, target, database, dry_run=True)
-        built = build(copy, copy.with_name(f"{copy.name}.adopted"), database, settings, progress)
+        built = build(copy, place, copy.with_name(f"{copy.name}.adopted"), database, settings, progress)
         built.findings.refuse(place)
     return _report(built, place, target, database, dry_run=True)
 
@@ -100,7 +100,7 @@ def _adopt(place: Path, target: Path, database: str, settings: Settings, progres
         if place == target:
             refuse_openers(target)  # once more before the exchange: here it spares the work
         with partial(beside(target, ".adopted")) as new:
-            built = build(copy, new.path, database, settings, progress)
+            built = build(copy, place, new.path, database, settings, progress)
             built.findings.refuse(place)
             if place == target:
                 kept = exchange(copy, target, new, database, settings)

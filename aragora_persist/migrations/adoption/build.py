@@ -29,12 +29,12 @@ from aragora_persist.migrations.folder import folder_of, load
 from aragora_persist.migrations.progress import step
 from aragora_persist.storage.bearer_tokens import token_hash
 from aragora_persist.storage.encryption import Keyring
-from aragora_persist.storage.names import quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.tables import count_rows
 from aragora_persist.times import to_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aragora_persist.migrations.adoption.comparison import Comparison, Reading
@@ -60,8 +60,8 @@ class Built(NamedTuple):
     findings: Findings
 
 
-def build(source: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Built:
-    """Make the file ``target`` of the database ``source``, a private copy that nobody else has open.
+def build(copy: Path, place: Path, target: Path, database: str, settings: Settings, progress: Progress) -> Built:
+    """Make the file ``target`` of the database at ``place``, of which ``copy`` is a private copy.
 
     Raises:
         DamagedError: the source is not sound.
@@ -69,23 +69,26 @@ def build(source: Path, target: Path, database: str, settings: Settings, progres
         StorageError: the file cannot be written.
 
     """
+    raised = _Raised()
     try:
-        with closing(_open_source(source)) as reader, closing(_open_target(target)) as writer:
-            return _Building(reader, writer, database, settings, source).run(progress)
+        with closing(_open_source(copy, raised)) as reader, closing(_open_target(target)) as writer:
+            return _Building(reader, writer, database, settings, place).run(progress)
     except DRIVER_ERRORS as error:
-        raise translate(error, "adopt", source) from error
+        if raised.error is not None:
+            raise raised.error from None
+        raise translate(error, "adopt", place) from error
 
 
 class _Building:
     """One new file in the making."""
 
     def __init__(
-        self, reader: sqlite3.Connection, writer: sqlite3.Connection, database: str, settings: Settings, source: Path
+        self, reader: sqlite3.Connection, writer: sqlite3.Connection, database: str, settings: Settings, place: Path
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._database = database
-        self._source = source
+        self._place = place
         self._findings = Findings()
         self._copier = RowCopier(
             reader, writer, self._findings, Secrets(Keyring.from_settings(settings), self._findings)
@@ -95,7 +98,7 @@ class _Building:
 
     def run(self, progress: Progress) -> Built:
         with step(progress, "checking the original"):
-            _refuse_unsound(self._reader, self._source)
+            _refuse_unsound(self._reader, self._place)
         migrations = load(folder_of(self._database))
         versions = tables_of_versions(migrations)
         theirs = read_tables(self._reader)
@@ -107,7 +110,7 @@ class _Building:
             return Built(comparison.origin, (), self._findings)
         adopted = []
         for number in range(base, len(migrations) + 1):
-            apply_pending(self._writer, migrations[:number], self._source, lambda: None, progress)
+            apply_pending(self._writer, migrations[:number], self._place, lambda: None, progress)
             known = versions[number - 2] if number > base else {}
             new = [one for one in comparison.readings if one.origin.into in versions[number - 1].keys() - known.keys()]
             if number == base:
@@ -165,7 +168,9 @@ class _Building:
         name = reading.theirs.name
         if reading.origin.unplaced:
             where = f"stay in adopted_{name} alone" if "*" in reading.origin.beside else "are left out"
-            self._findings.note(name, f"{where}: {reading.origin.unplaced}", _count(self._reader, reading) - rows)
+            self._findings.note(
+                name, f"{where}: {reading.origin.unplaced}", count_rows(self._reader, reading.theirs.name) - rows
+            )
 
     def _finish(self, comparison: Comparison, theirs: Mapping[str, Table]) -> list[AdoptedTable]:
         """Bring over what is not row by row."""
@@ -211,14 +216,31 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _open_source(source: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(source, isolation_level=None)
+class _Raised:
+    """What a function that SQLite calls has raised, such as an interrupt: SQLite raises an error of its own for it."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def kept(self, function: Callable[[Value], Value]) -> Callable[[Value], Value]:
+        def keeping(value: Value) -> Value:
+            try:
+                return function(value)
+            except BaseException as error:
+                self.error = error
+                raise
+
+        return keeping
+
+
+def _open_source(copy: Path, raised: _Raised) -> sqlite3.Connection:
+    connection = sqlite3.connect(copy, isolation_level=None)
     connection.execute("PRAGMA query_only=ON")
     # Text that is not UTF-8 (SQLite does not check) must be found row by row, and not end everything.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-    connection.create_function("sha256", 1, _sha256, deterministic=True)
-    connection.create_function("moment", 1, partial(_form, Kind.TIME), deterministic=True)
-    connection.create_function("normal_email", 1, partial(_form, Kind.EMAIL), deterministic=True)
+    connection.create_function("sha256", 1, raised.kept(_sha256), deterministic=True)
+    connection.create_function("moment", 1, raised.kept(partial(_form, Kind.TIME)), deterministic=True)
+    connection.create_function("normal_email", 1, raised.kept(partial(_form, Kind.EMAIL)), deterministic=True)
     return connection
 
 
@@ -230,7 +252,7 @@ def _open_target(target: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sha256(token: Value) -> str | None:
+def _sha256(token: Value) -> Value:
     return None if token is None else token_hash(str(token))
 
 
@@ -240,8 +262,3 @@ def _form(kind: Kind, value: Value) -> Value:
         return convert(kind, value)
     except UnfitError:
         return None
-
-
-def _count(connection: sqlite3.Connection, reading: Reading) -> int:
-    name = quoted(reading.theirs.name)
-    return int(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - a quoted name
