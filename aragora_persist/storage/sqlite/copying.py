@@ -51,6 +51,10 @@ def copy_committed(source: Path, target: Path) -> None:
         # Others may have the file only since we looked: what was then read without a lock is worth nothing.
         try:
             whole = _copy(source, target) or _state(source) == before
+        except BusyError:
+            if not left:
+                raise
+            whole = False
         except DamagedError:
             if not left or _state(source) == before:
                 raise

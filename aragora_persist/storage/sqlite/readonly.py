@@ -63,7 +63,11 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
                 # the first one has opened it and written to it, while we read it as a file that nobody writes to.
                 code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
                 moved = code == sqlite3.SQLITE_CANTOPEN or (code in _TORN and _state(path) != before)
-                if not (moved and left and path.exists()):
+                if not (moved and path.exists()):
+                    raise
+                if not left:
+                    if isinstance(error, FileNotFoundError):
+                        raise BusyError("read database", path, "kept changing while it was looked at") from error
                     raise
                 time.sleep(_RETRY_S)
             else:
