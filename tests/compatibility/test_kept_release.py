@@ -102,6 +102,15 @@ def test_a_kept_release_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert {(member.mtime, member.uid, member.uname) for member in members} == {(0, 0, "")}
 
 
+def test_a_released_migration_is_never_edited(release: Path) -> None:
+    """Each migration of the first release is still the same bytes: databases that had it would be refused otherwise."""
+    released = sorted((release / "aragora_persist" / "migrations").glob("*/[0-9][0-9][0-9]_*.py"))
+    present = [folder_of(path.parent.name) / path.name for path in released]
+    edited = [old.name for old, new in zip(released, present, strict=True) if old.read_bytes() != new.read_bytes()]
+    assert len(released) > len(DATABASES)
+    assert edited == []
+
+
 def test_the_first_release_works_on_the_newest_schema(release: Path, tmp_path: Path) -> None:
     """Its contract suite passes on databases that the newest migrations made."""
     make_newest(tmp_path)
