@@ -53,7 +53,7 @@ def create(folder: Path, description: str, now: datetime) -> Path:
         StorageError: the folder cannot be written.
 
     """
-    title, slug = _title(description), _slug(description)
+    title, slug = names_of(description)
     _refuse_installed(folder)
     load(folder)  # before the lock, for the better error where there is no folder
     try:
@@ -97,6 +97,16 @@ def _is_checkout(root: Path) -> bool:
         return 'name = "aragora-persist"' in (root / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+
+
+def names_of(description: str) -> tuple[str, str]:
+    """Return the title and the part of a file's name that a description gives.
+
+    Raises:
+        InvalidValueError: it names no file, or is too long for a line.
+
+    """
+    return _title(description), _slug(description)
 
 
 def _title(description: str) -> str:

@@ -39,6 +39,10 @@ def check_usage(arguments: Namespace) -> Settings:
             _require_folder(arguments, "--dir", arguments.folder)
         if arguments.source is not None and not is_there(place := resolve(arguments.source)):
             _refuse(arguments, f"argument --from: {arguments.source} is not a file; {_nearby(place)}")
+        if arguments.create is not None:
+            from aragora_persist.migrations.creating import names_of  # noqa: PLC0415 - only a new file needs it
+
+            names_of(arguments.create)
     except (InvalidValueError, StorageError) as error:
         _refuse(arguments, f"{error.target}: {error.problem}" + (f" ({error.hint})" if error.hint else ""))
     if arguments.rollback_to is not None:

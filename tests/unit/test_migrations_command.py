@@ -247,6 +247,7 @@ class TestUsage:
             ("--status --nomic-dir {place}/none/deeper", ["not a folder", "in {place} there is: aragora_users.db"]),
             ("--dry-run --nomic-dir {place}/none", ["in {place} there is: aragora_users.db"]),
             ("--rollback --db users --nomic-dir {place}/none", ["in {place} there is: aragora_users.db"]),
+            ("--create ??? --db users --dir {place}", ["no letter or digit"]),
             ("--create x --db users --dir {place}/none", ["in {place} there is: aragora_users.db"]),
             ("--adopt --migrate --db users --from {place}/none.db", ["in {place} there is: aragora_users.db"]),
         ],
