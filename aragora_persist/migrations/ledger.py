@@ -5,11 +5,11 @@ Leaves out: transactions; a row is written inside the one of the migration that 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from aragora_persist.errors import MigrationError
 from aragora_persist.migrations.plan import Applied
+from aragora_persist.version import order
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,8 +77,4 @@ def remove(connection: sqlite3.Connection, version: int) -> None:
 
 def readable_by(applied: Sequence[Applied], release: str) -> bool:
     """Whether every applied migration lets this release work with the database."""
-    return all(_parts(row.min_reader) <= _parts(release) for row in applied)
-
-
-def _parts(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", release))
+    return all(order(row.min_reader) <= order(release) for row in applied)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.errors import InvalidValueError, MigrationError, SchemaTooNewError
-from aragora_persist.version import VERSION
+from aragora_persist.version import VERSION, order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,8 +132,7 @@ def _newer(applied: Sequence[Applied], known: int, target: object) -> SchemaTooN
     newest = applied[-1]
     unknown = ", ".join(row.name for row in applied[known:])
     problem = f"has schema {newest.version}, this release ({VERSION}) knows {known} and not {unknown}"
-    if newest.package_version == VERSION:
-        hint = "upgrade aragora-persist, or put the file back: this very release applied it"
-        return SchemaTooNewError(_OPERATION, target, problem, hint=hint)
     hint = f"upgrade aragora-persist: release {newest.package_version} applied it"
+    if order(newest.package_version) <= order(VERSION):
+        hint = f"put the file back: release {newest.package_version} applied it, or upgrade aragora-persist"
     return SchemaTooNewError(_OPERATION, target, problem, hint=hint)

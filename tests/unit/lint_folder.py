@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aragora_persist.migrations.lint import Finding, check
+from aragora_persist.version import VERSION
 from tests.unit.workshop import indented
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LintFolder:
         up = "\n".join(f"conn.execute({' '.join(statement.split())!r})" for statement in statements)
         self.write(1, up, "for table in ('tags', 'notes', 'people'):\n    conn.execute(f'DROP TABLE {table}')")
 
-    def write(self, version: int, up: str, down: str | None, *, head: str = "", reader: str | None = "0.1.0") -> Path:
+    def write(self, version: int, up: str, down: str | None, *, head: str = "", reader: str | None = VERSION) -> Path:
         """Write a migration whose bodies are Python statements, and which has nothing else against it."""
         constants = [] if reader is None else [f'MIN_READER = "{reader}"']
         lines = [f'"""\nMigration {version:03d}: Step\n\nCreated: 2026-11-23T12:00:00\n"""', *constants, head]

@@ -12,7 +12,7 @@ from aragora_persist.errors import MigrationError, UnsupportedError
 from aragora_persist.migrations.lint import catalog
 from aragora_persist.migrations.lint.rows import lost_values
 from aragora_persist.storage.postgresql.translation import translated
-from aragora_persist.version import VERSION
+from aragora_persist.version import VERSION, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def breaks_promise(seen: Observation, findings: list[Finding]) -> Iterator[Findi
         reader = seen.body.min_reader
     except MigrationError:  # which is a finding
         reader = None
-    if reader is None or _release(reader) >= _release(VERSION):
+    if reader is None or order(reader) >= order(VERSION):
         return
     for broken in (finding for finding in findings if catalog.RULES[finding.rule].breaks_readers):
         detail = f'MIN_READER = "{reader}" lets older releases than this one go on, and {broken.rule} breaks them'
@@ -71,7 +71,7 @@ def _reader(seen: Observation) -> Iterator[Finding]:
         return
     if reader is None:
         yield catalog.MIN_READER.found(seen.migration.name, "MIN_READER", "it is not said")
-    elif _release(reader) > _release(VERSION):
+    elif order(reader) > order(VERSION):
         detail = f"{reader} is later than this release, {VERSION}, which could not open what it made"
         yield catalog.MIN_READER.found(seen.migration.name, "MIN_READER", detail)
 
@@ -141,7 +141,3 @@ def _on_rows(seen: Observation) -> Iterator[Finding]:
     for table in sorted(seen.unfilled):
         if seen.before.tables.get(table) != seen.after.tables.get(table):
             yield catalog.NO_SAMPLE.found(name, f"table {table}")
-
-
-def _release(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text))
