@@ -73,7 +73,8 @@ def run_suite(release: Path, newest: Path, *patterns: str) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST")}
     environment |= {"PYTHONPATH": f"{release}:{HERE}", "NEWEST_SCHEMA_DIR": str(newest)}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "newest_schema", "-p", "no:cacheprovider"]
-    command += ["-o", "tmp_path_retention_policy=failed"]  # each test's databases go with it: a container has little memory
+    # Each test's databases go with it: the shared memory of a container is small.
+    command += ["-o", "tmp_path_retention_policy=failed"]
     # In memory, where that can be: hundreds of databases are made, and what a loss of power leaves is another test's.
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as space:
         command += ["--basetemp", str(Path(space, "databases")), *files]
