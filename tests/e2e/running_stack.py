@@ -19,6 +19,7 @@ from infra.stack.engine import StackOnEngine
 from infra.stack.files import StackFiles
 from infra.stack.pulumi import environment
 from infra.toolchain.environment import REPOSITORY as ROOT
+from tests.ports import free_ports
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class RunningStack:
     def __init__(self, client: docker.DockerClient, state_home: Path, root: Path = ROOT) -> None:
         self.client = client
         self.name = f"e2e-{secrets.token_hex(3)}"
-        self.port, self.supabase_port, self.db_port = _free_ports(3)
+        self.port, self.supabase_port, self.db_port = free_ports(3)
         self._environ = {**os.environ, "XDG_STATE_HOME": str(state_home)}
         self.files = StackFiles(self.name, root=root, state=state_home / "aragora-persist")
 
@@ -169,11 +170,3 @@ def succeeds(done: subprocess.CompletedProcess[str]) -> str:
 def changes(summary: Mapping[automation.OpType, int] | None) -> dict[str, int]:
     """Return the changes that Pulumi counts, without what stayed the same."""
     return {str(kind): count for kind, count in (summary or {}).items() if kind != "same"}
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

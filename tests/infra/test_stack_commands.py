@@ -20,6 +20,7 @@ from infra.stack import down, up
 from infra.stack.engine import engine, is_free
 from infra.stack.files import StackFiles, state_dir
 from infra.stack.pulumi import Pulumi
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,9 +197,7 @@ def test_only_what_is_published_on_loopback_over_tcp_holds_a_port(
     docker_engine: docker.DockerClient, python_image: str
 ) -> None:
     """A container's port of the same number over UDP, or on another address, is in nobody's way."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     container = docker_engine.containers.run(
         python_image,
         ["sleep", "60"],
