@@ -6,8 +6,8 @@ import contextlib
 import secrets
 import socket
 
-# Below those that systems hand out by themselves (Linux from 32768, macOS from 49152): one of theirs that is free now may
-# be a connection's, or that of another test's container, by the time it is needed.
+# Below those that systems hand out by themselves (Linux from 32768, macOS from 49152): one of theirs that is free now
+# may be a connection's, or that of another test's container, by the time it is needed.
 _CHOICE = range(20_000, 32_000)
 
 
