@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
+from tests.benchmarks.rigs import run
+
 pytest_plugins = ("tests.image_fixtures",)
-
-CHAOS = Path(__file__).parents[2] / "scripts" / "chaos"
-
-
-def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run a rig, and return its exit code and what it says."""
-    command = [sys.executable, str(CHAOS / script), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.stdout, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, report
 
 
 @pytest.mark.parametrize(("unprotected", "found"), [(None, ()), ("level", ("durable_lost",)), ("sync", ("corrupt",))])
 def test_a_loss_of_power_takes_nothing_durable(unprotected: str | None, found: tuple[str, ...]) -> None:
     """No image is corrupt or lacks an acknowledged durable row; with weaker writes, or a disk that lies, some do."""
     options = [] if unprotected is None else ["--unprotected", unprotected]
-    code, report = run("power_loss.py", "--images", "150", "--rounds", "1", *options)
+    code, report = run("chaos/power_loss.py", "--images", "150", "--rounds", "1", *options)
 
     assert report["images"] == 150
     assert report["acknowledged"] > 0
@@ -40,7 +25,7 @@ def test_a_loss_of_power_takes_nothing_durable(unprotected: str | None, found: t
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_killed_writers_lose_nothing_acknowledged(*, unprotected: bool) -> None:
     """Every row that a killed process had acknowledged is there; acknowledged before their commit, some are not."""
-    code, report = run("engine_kill.py", "--kills", "25", *(["--unprotected"] if unprotected else []))
+    code, report = run("chaos/engine_kill.py", "--kills", "25", *(["--unprotected"] if unprotected else []))
 
     assert report["kills"] == 25
     assert report["acknowledged"] > 0
@@ -50,7 +35,7 @@ def test_killed_writers_lose_nothing_acknowledged(*, unprotected: bool) -> None:
 
 def test_killed_checkpointers_leave_the_log_bounded() -> None:
     """With four processes that write and read one file, and whoever checkpoints killed among them, nothing is lost."""
-    code, report = run("engine_kill.py", "--kills", "15", "--processes", "4", "--threads", "2")
+    code, report = run("chaos/engine_kill.py", "--kills", "15", "--processes", "4", "--threads", "2")
 
     assert (code, report["lost"], report["unsound"]) == (0, 0, 0)
     assert report["acknowledged"] > 0
@@ -59,7 +44,7 @@ def test_killed_checkpointers_leave_the_log_bounded() -> None:
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_a_storm_of_signals_leaves_nothing_half_done(*, unprotected: bool) -> None:
     """Whatever a handler raises, and when: each outcome is the true one; in two transactions, pairs are torn."""
-    code, report = run("signal_storm.py", "--seconds", "1.5", *(["--unprotected"] if unprotected else []))
+    code, report = run("chaos/signal_storm.py", "--seconds", "1.5", *(["--unprotected"] if unprotected else []))
 
     assert report["interrupts"] > 100
     assert [report[name] for name in ("lost", "unsound", "disturbed", "kept")] == [0] * 4
@@ -69,7 +54,7 @@ def test_a_storm_of_signals_leaves_nothing_half_done(*, unprotected: bool) -> No
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_a_fresh_folder_takes_sixteen_openers_at_once(*, unprotected: bool) -> None:
     """All of them open and write; where what is pending is looked at without the lock, they get in each other's way."""
-    code, report = run("open_race.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))
+    code, report = run("chaos/open_race.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))
 
     assert report["openers"] == 32
     assert (code == 1, report["failed"] > 0) == (unprotected, unprotected)
@@ -79,7 +64,9 @@ def test_a_fresh_folder_takes_sixteen_openers_at_once(*, unprotected: bool) -> N
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_a_full_disk_is_told_and_passes(persist_image: str, *, unprotected: bool) -> None:
     """Writes are refused with a clear error, reads and later writes succeed; nothing acknowledged is lost."""
-    code, report = run("disk_full.py", persist_image, "--rounds", "1", *(["--unprotected"] if unprotected else []))
+    code, report = run(
+        "chaos/disk_full.py", persist_image, "--rounds", "1", *(["--unprotected"] if unprotected else [])
+    )
 
     assert report["refused"] > 0
     assert (report["unclear_errors"], report["failed_reads"], report["stuck"], report["unsound"]) == (0, 0, 0, 0)

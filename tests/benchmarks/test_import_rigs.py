@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run a rig, and return its exit code and what it says."""
-    command = [sys.executable, str(SCRIPTS / script), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.stdout, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, report
+from tests.benchmarks.rigs import run
 
 
 def test_a_generated_history_is_imported_row_by_row() -> None:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-CHAOS = Path(__file__).parents[2] / "scripts" / "chaos"
-
-
-def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run a rig, and return its exit code and what it says."""
-    command = [sys.executable, str(CHAOS / script), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.stdout, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, report
+from tests.benchmarks.rigs import run
 
 
 @pytest.mark.parametrize("protected", [True, False])
 def test_a_killed_migration_is_begun_again(*, protected: bool) -> None:
     """The rerun ends as if nothing had happened; where each statement commits by itself, it does not."""
     options = [] if protected else ["--without", "transaction", "--scenes", "steps"]
-    code, report = run("migration_kill.py", "--json", "--kills", "40", "--random", "5", *options)
+    code, report = run("chaos/migration_kill.py", "--json", "--kills", "40", "--random", "5", *options)
 
     assert report["kills"] + report["too_late"] + report["missed"] == 45
     assert report["kills"] > 10
@@ -36,7 +21,7 @@ def test_a_killed_migration_is_begun_again(*, protected: bool) -> None:
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_sixteen_starters_apply_each_migration_once(*, unprotected: bool) -> None:
     """One applies, the others wait and go on; without a turn and the lock, they get in each other's way."""
-    code, report = run("migration_starters.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))
+    code, report = run("chaos/migration_starters.py", "--rounds", "2", *(["--unprotected"] if unprotected else []))
 
     assert report["starters"] == 64
     assert (code == 1, report["failed"] > 0) == (unprotected, unprotected), report["first"]
@@ -46,7 +31,7 @@ def test_sixteen_starters_apply_each_migration_once(*, unprotected: bool) -> Non
 def test_a_full_disk_changes_nothing(*, unprotected: bool) -> None:
     """At whatever write, the error is clear and the next run succeeds; half a migration is seen where there is one."""
     options = ["--scenes", "steps", "--every", "29"]
-    code, report = run("migration_disk_full.py", *options, *(["--unprotected"] if unprotected else []))
+    code, report = run("chaos/migration_disk_full.py", *options, *(["--unprotected"] if unprotected else []))
 
     assert report["refused"] > 0
     assert (code == 1, report["torn"] > 0) == (unprotected, unprotected), report["first_wrong"]
@@ -56,7 +41,12 @@ def test_a_full_disk_changes_nothing(*, unprotected: bool) -> None:
 def test_a_loss_of_power_undoes_no_migration_that_was_reported(*, unprotected: bool) -> None:
     """Every image is of a state between two migrations, after the return of the last; a disk that lies breaks that."""
     code, report = run(
-        "migration_power_loss.py", "--images", "140", "--scenes", "steps", *(["--unprotected"] if unprotected else [])
+        "chaos/migration_power_loss.py",
+        "--images",
+        "140",
+        "--scenes",
+        "steps",
+        *(["--unprotected"] if unprotected else []),
     )
 
     assert report["images"] == 140

@@ -1,0 +1,20 @@
+"""Runs the scripts of rigs in their short form, for the tests beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run a rig, named from ``scripts`` on, and return its exit code and what it says."""
+    command = [sys.executable, str(_SCRIPTS / script), *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, report
