@@ -16,7 +16,7 @@ from aragora_persist.errors import InvalidValueError
 from aragora_persist.records import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from ipaddress import IPv4Network, IPv6Network
 
 
@@ -27,6 +27,13 @@ class Durability(Enum):
     """A crash of the process (``synchronous=NORMAL``)."""
     DURABLE = "durable"
     """A loss of power too (``synchronous=FULL``)."""
+
+
+class Compression(Enum):
+    """How a backup's file is compressed."""
+
+    NONE = "none"
+    ZSTD = "zstd"
 
 
 class Secret:
@@ -122,10 +129,50 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("ARAGORA_BACKUP_DIR", "$NOMIC_DIR/backups", "Where backups and their catalog are written"),
     Variable("ARAGORA_BACKUP_INTERVAL_SECONDS", "3600", "How often the backup sidecar takes a backup"),
-    Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long backups are kept, in days"),
+    Variable("ARAGORA_BACKUP_RETENTION_DAYS", "7", "How long all backups are kept, in days"),
+    Variable("ARAGORA_BACKUP_KEEP_LAST", "1", "How many of the last backups of a database are kept, however old"),
+    Variable("ARAGORA_BACKUP_KEEP_HOURLY", "0", "For how many hours with a backup the last one of each is kept"),
+    Variable("ARAGORA_BACKUP_KEEP_DAILY", "0", "The same for days (UTC)"),
+    Variable("ARAGORA_BACKUP_KEEP_WEEKLY", "0", "The same for weeks (ISO 8601)"),
+    Variable("ARAGORA_BACKUP_KEEP_MONTHLY", "0", "The same for months"),
+    Variable("ARAGORA_BACKUP_COMPRESSION", "none", "How backups are compressed: `none` or `zstd`"),
+    Variable(
+        "ARAGORA_BACKUP_RECIPIENTS",
+        "",
+        "Public keys of age (`age1…`), separated by spaces or commas; backups are encrypted to all of them",
+    ),
+    Variable("ARAGORA_BACKUP_IDENTITY_FILE", "", "File with age identities, one a line, that read encrypted backups"),
+    Variable(
+        "ARAGORA_BACKUP_OBJECTIVE_SECONDS",
+        "",
+        "How old the newest verified backup may be (default: two intervals and two minutes)",
+    ),
+    Variable(
+        "ARAGORA_DRILL_INTERVAL_SECONDS", "86400", "How often the sidecar restores the newest backups to prove them"
+    ),
+    Variable(
+        "ARAGORA_DRILL_OBJECTIVE_SECONDS", "", "How long ago the last good drill may be (default: two of its intervals)"
+    ),
+    Variable("ARAGORA_OFFSITE_URL", "", "Where backups are shipped: `s3://BUCKET/PREFIX`, or `file:///FOLDER`"),
+    Variable("ARAGORA_OFFSITE_ENDPOINT", "", "Address of an S3-compatible server (default: that of AWS)"),
+    Variable("ARAGORA_OFFSITE_REGION", "us-east-1", "Its region"),
+    Variable("ARAGORA_OFFSITE_ACCESS_KEY_ID", "", "Who writes there"),
+    Variable("ARAGORA_OFFSITE_SECRET_ACCESS_KEY", "", "The secret to it"),
+    Variable(
+        "ARAGORA_OFFSITE_SECRET_ACCESS_KEY_FILE",
+        "",
+        "File that holds that secret, in place of `ARAGORA_OFFSITE_SECRET_ACCESS_KEY`",
+    ),
+    Variable(
+        "ARAGORA_LITESTREAM_URL",
+        "",
+        "Where Litestream ships transactions, with a folder for each database; same server and keys as off-site",
+    ),
 )
 
 _Otherwise = TypeVar("_Otherwise", Path, None)
+_Number = TypeVar("_Number", int, float)
+_Choice = TypeVar("_Choice", bound=Enum)
 _KEY_FILE = "ARAGORA_ENCRYPTION_KEY_FILE"
 _DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
 
@@ -148,6 +195,23 @@ class Settings:
     backup_dir: Path
     backup_interval_s: float
     backup_retention_days: int
+    backup_keep_last: int
+    backup_keep_hourly: int
+    backup_keep_daily: int
+    backup_keep_weekly: int
+    backup_keep_monthly: int
+    backup_compression: Compression
+    backup_recipients: tuple[str, ...]
+    backup_identity_file: Path | None
+    backup_objective_s: float
+    drill_interval_s: float
+    drill_objective_s: float
+    offsite_url: str
+    offsite_endpoint: str
+    offsite_region: str
+    offsite_access_key_id: str
+    offsite_secret_access_key: Secret | None
+    litestream_url: str
 
     @property
     def supabase_configured(self) -> bool:
@@ -172,21 +236,40 @@ class Settings:
             source = {**source, "NOMIC_DIR": os.fspath(nomic_dir)}
         read = _Reader(source)
         nomic_dir = read.path("NOMIC_DIR")
+        backup_interval_s = read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1)
+        drill_interval_s = read.number("ARAGORA_DRILL_INTERVAL_SECONDS", least=1)
         return cls(
             nomic_dir=nomic_dir,
             supabase_url=read.text("SUPABASE_URL"),
             supabase_key=read.secret("SUPABASE_KEY"),
             supabase_db_url=read.secret("SUPABASE_DB_URL"),
             slow_query_ms=read.number("ARAGORA_SLOW_QUERY_MS", least=0),
-            audit_retention_days=int(read.number("ARAGORA_AUDIT_RETENTION_DAYS", least=0, whole=True)),
+            audit_retention_days=read.count("ARAGORA_AUDIT_RETENTION_DAYS"),
             db_timeout_s=read.number("DB_TIMEOUT", least=0),
-            durability=read.durability("ARAGORA_DURABILITY"),
+            durability=read.choice("ARAGORA_DURABILITY", Durability),
             encryption_key_file=read.path_or(_KEY_FILE, None),
             audit_signing_key_file=read.path_or("ARAGORA_AUDIT_SIGNING_KEY_FILE", None),
             webhook_allowed_networks=read.networks("ARAGORA_WEBHOOK_ALLOWED_NETWORKS"),
             backup_dir=read.path_or("ARAGORA_BACKUP_DIR", nomic_dir / "backups"),
-            backup_interval_s=read.number("ARAGORA_BACKUP_INTERVAL_SECONDS", least=1),
-            backup_retention_days=int(read.number("ARAGORA_BACKUP_RETENTION_DAYS", least=1, whole=True)),
+            backup_interval_s=backup_interval_s,
+            backup_retention_days=read.count("ARAGORA_BACKUP_RETENTION_DAYS", least=1),
+            backup_keep_last=read.count("ARAGORA_BACKUP_KEEP_LAST", least=1),
+            backup_keep_hourly=read.count("ARAGORA_BACKUP_KEEP_HOURLY"),
+            backup_keep_daily=read.count("ARAGORA_BACKUP_KEEP_DAILY"),
+            backup_keep_weekly=read.count("ARAGORA_BACKUP_KEEP_WEEKLY"),
+            backup_keep_monthly=read.count("ARAGORA_BACKUP_KEEP_MONTHLY"),
+            backup_compression=read.choice("ARAGORA_BACKUP_COMPRESSION", Compression),
+            backup_recipients=tuple(read.text("ARAGORA_BACKUP_RECIPIENTS").replace(",", " ").split()),
+            backup_identity_file=read.path_or("ARAGORA_BACKUP_IDENTITY_FILE", None),
+            backup_objective_s=read.number_or("ARAGORA_BACKUP_OBJECTIVE_SECONDS", 2 * backup_interval_s + 120),
+            drill_interval_s=drill_interval_s,
+            drill_objective_s=read.number_or("ARAGORA_DRILL_OBJECTIVE_SECONDS", 2 * drill_interval_s),
+            offsite_url=read.text("ARAGORA_OFFSITE_URL"),
+            offsite_endpoint=read.text("ARAGORA_OFFSITE_ENDPOINT"),
+            offsite_region=read.text("ARAGORA_OFFSITE_REGION"),
+            offsite_access_key_id=read.text("ARAGORA_OFFSITE_ACCESS_KEY_ID"),
+            offsite_secret_access_key=read.secret("ARAGORA_OFFSITE_SECRET_ACCESS_KEY"),
+            litestream_url=read.text("ARAGORA_LITESTREAM_URL"),
         )
 
 
@@ -220,11 +303,19 @@ class _Reader:
             raise InvalidValueError("read environment", name, problem, hint="unset one of them")
         return FileSecret(self.path(file), file)
 
-    def number(self, name: str, *, least: float, whole: bool = False) -> float:
+    def number(self, name: str, *, least: float) -> float:
+        return self._number(name, float, "a number", least)
+
+    def number_or(self, name: str, otherwise: float) -> float:
+        return self.number(name, least=0) if self.text(name) else otherwise
+
+    def count(self, name: str, *, least: int = 0) -> int:
+        return self._number(name, int, "a whole number", least)
+
+    def _number(self, name: str, parse: Callable[[str], _Number], kind: str, least: float) -> _Number:
         text = self.text(name)
-        kind = "a whole number" if whole else "a number"
         try:
-            value = int(text) if whole else float(text)
+            value = parse(text)
             usable = math.isfinite(value) and value >= least
         except (ValueError, OverflowError):
             usable = False
@@ -243,10 +334,10 @@ class _Reader:
             problem = f"{text!r} is not a list of networks such as 10.1.0.0/16"
             raise InvalidValueError("read environment", name, problem) from None
 
-    def durability(self, name: str) -> Durability:
+    def choice(self, name: str, choices: type[_Choice]) -> _Choice:
         text = self.text(name)
         try:
-            return Durability(text)
+            return choices(text)
         except ValueError:
-            choices = " or ".join(repr(level.value) for level in Durability)
-            raise InvalidValueError("read environment", name, f"{text!r} is not {choices}") from None
+            known = " or ".join(repr(choice.value) for choice in choices)
+            raise InvalidValueError("read environment", name, f"{text!r} is not {known}") from None

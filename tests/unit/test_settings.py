@@ -44,14 +44,43 @@ def test_every_variable_is_read() -> None:
         "ARAGORA_BACKUP_DIR": "/backups",
         "ARAGORA_BACKUP_INTERVAL_SECONDS": "60",
         "ARAGORA_BACKUP_RETENTION_DAYS": "1",
+        "ARAGORA_BACKUP_KEEP_LAST": "3",
+        "ARAGORA_BACKUP_KEEP_HOURLY": "24",
+        "ARAGORA_BACKUP_KEEP_DAILY": "14",
+        "ARAGORA_BACKUP_KEEP_WEEKLY": "8",
+        "ARAGORA_BACKUP_KEEP_MONTHLY": "12",
+        "ARAGORA_BACKUP_COMPRESSION": "zstd",
+        "ARAGORA_BACKUP_RECIPIENTS": "age1one, age1two",
+        "ARAGORA_BACKUP_IDENTITY_FILE": "/secrets/identity",
+        "ARAGORA_BACKUP_OBJECTIVE_SECONDS": "10000",
+        "ARAGORA_DRILL_INTERVAL_SECONDS": "3600",
+        "ARAGORA_DRILL_OBJECTIVE_SECONDS": "100000",
+        "ARAGORA_OFFSITE_URL": "s3://backups/here",
+        "ARAGORA_OFFSITE_ENDPOINT": "https://s3.example.com",
+        "ARAGORA_OFFSITE_REGION": "eu-central-1",
+        "ARAGORA_OFFSITE_ACCESS_KEY_ID": "id",
+        "ARAGORA_OFFSITE_SECRET_ACCESS_KEY": "secret",
+        "ARAGORA_OFFSITE_SECRET_ACCESS_KEY_FILE": "/secrets/offsite",
+        "ARAGORA_LITESTREAM_URL": "s3://transactions",
     }
+    files = [name for name in values if name.endswith("_FILE") and name.removesuffix("_FILE") in values]
     assert values.keys() == {variable.name for variable in VARIABLES}
     plain = Settings.from_env({})
     for name, value in values.items():
         assert Settings.from_env({name: value}) != plain, name
-    settings = Settings.from_env({name: value for name, value in values.items() if not name.startswith("SUPABASE")})
+    settings = Settings.from_env({name: value for name, value in values.items() if name not in files})
     assert (settings.db_timeout_s, settings.slow_query_ms) == (60.0, 0.5)
     assert settings.backup_dir == Path("/backups")
+    assert settings.backup_recipients == ("age1one", "age1two")
+
+
+def test_objectives_follow_the_intervals() -> None:
+    """Unless they are set."""
+    intervals = {"ARAGORA_BACKUP_INTERVAL_SECONDS": "60", "ARAGORA_DRILL_INTERVAL_SECONDS": "600"}
+    settings = Settings.from_env(intervals)
+    assert (settings.backup_objective_s, settings.drill_objective_s) == (240, 1200)
+    settings = Settings.from_env({**intervals, "ARAGORA_BACKUP_OBJECTIVE_SECONDS": "1"})
+    assert (settings.backup_objective_s, settings.drill_objective_s) == (1, 1200)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +98,9 @@ def test_every_variable_is_read() -> None:
         ("ARAGORA_BACKUP_RETENTION_DAYS", "0"),
         ("ARAGORA_BACKUP_RETENTION_DAYS", "1" + "0" * 400),
         ("ARAGORA_DURABILITY", "maybe"),
+        ("ARAGORA_BACKUP_COMPRESSION", "gzip"),
+        ("ARAGORA_BACKUP_KEEP_LAST", "0"),
+        ("ARAGORA_BACKUP_OBJECTIVE_SECONDS", "an hour"),
         ("ARAGORA_WEBHOOK_ALLOWED_NETWORKS", "10.1.0.0/16 localhost"),
         ("ARAGORA_WEBHOOK_ALLOWED_NETWORKS", "10.1.0.1/16"),
     ],
