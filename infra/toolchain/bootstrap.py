@@ -22,6 +22,7 @@ from infra.toolchain.parts import (
     docker_plugin,
     engine,
     go,
+    go_programs,
     pulumi,
     python_environment,
     supabase_cli,
@@ -46,7 +47,7 @@ STEPS = (
     pulumi.HOST_STEP,
     docker_plugin.STEP,
 )
-ONLY_FOR_TESTS = (supabase_cli.STEP,)
+ONLY_FOR_TESTS = (supabase_cli.STEP, go_programs.S3_SERVER)
 NEEDED_BY_OTHERS = (docker_plugin.PROVIDER_STEP, go.STEP)
 
 

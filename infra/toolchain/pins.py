@@ -115,6 +115,13 @@ DOCKER_PROVIDER = GoProgram(
     "github.com/terraform-providers/terraform-provider-docker",
     tags="no_compose",
 )
+# For the tests alone: a server that speaks S3 and keeps its objects in a folder.
+VERSITYGW = GoProgram(
+    "versitygw",
+    "1.8.0",
+    "github.com/versity/versitygw/cmd/versitygw",
+    ldflags="-s -w -X main.Version=v1.8.0",
+)
 
 
 @dataclass(frozen=True)

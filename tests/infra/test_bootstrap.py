@@ -28,6 +28,7 @@ PARTS = (
     "Python language host",
     "docker plugin",
     "Supabase CLI",
+    "S3 server",
     "Terraform provider",
     "Go",
 )

@@ -14,7 +14,7 @@ from infra.toolchain.environment import REPOSITORY
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROGRAMS = (pins.PULUMI, pins.LANGUAGE_HOST, pins.DOCKER_PROVIDER)
+PROGRAMS = (pins.PULUMI, pins.LANGUAGE_HOST, pins.DOCKER_PROVIDER, pins.VERSITYGW)
 
 
 def _locked(name: str) -> str:
