@@ -51,19 +51,22 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
         raise StorageError("snapshot", target, f"cannot be written: {error.strerror}") from error
 
 
-def copy_into(source: Path, path: Path, *, timeout_s: float) -> None:
-    """Copy the database ``source`` into the empty file ``path``, which nobody else has open; not flushed to disk."""
+def copy_into(source: Path, path: Path, *, timeout_s: float) -> str:
+    """Copy the database ``source`` into the empty file ``path``, which nobody else has open; not flushed to disk.
+
+    Returns the method's name, as the catalog records it.
+    """
     if not source.is_file():
         raise NotFoundError("snapshot", source, "does not exist")
     try:
         if not _needs_unlocked_read(source):
             _copy(source, "mode=ro", path, timeout_s)
-            return
+            return METHOD
         for _ in range(_MOVED_DURING_COPY):
             before = _state(source)
             _copy(source, "mode=ro&immutable=1", path, timeout_s)
             if _state(source) == before:
-                return
+                return METHOD
     except DRIVER_ERRORS as error:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         raise translate(error, "snapshot", path.parent if full else source) from error
