@@ -18,7 +18,7 @@ from aragora_persist.backup.catalog import BackupEntry, Catalog, CatalogState, C
 from aragora_persist.backup.files import Partial, clean_partials, make_directory, partial
 from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.backup.inventory import FileState, file_state, present_databases
-from aragora_persist.backup.retention import Decision, decide
+from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.snapshot import METHOD, copy_into
 from aragora_persist.backup.verify import Verification, verify
 from aragora_persist.databases import find_database
@@ -110,7 +110,7 @@ def apply_retention(
             state = writer.read()
             chosen = [entry for entry in state.backups if names is None or entry.database in names]
             intact = {e.id for e in chosen if file_state(directory, e, check=False) is FileState.INTACT}
-            decisions = decide(chosen, intact=intact, now=now, keep_days=settings.backup_retention_days)
+            decisions = decide(chosen, intact=intact, now=now, policy=Policy.of(settings))
             if not dry_run:
                 _remove(decisions, state.deleted, writer, directory, now)
     except OSError as error:
