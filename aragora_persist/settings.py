@@ -155,6 +155,9 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("ARAGORA_OFFSITE_URL", "", "Where backups are shipped: `s3://BUCKET/PREFIX`, or `file:///FOLDER`"),
     Variable("ARAGORA_OFFSITE_ENDPOINT", "", "Address of an S3-compatible server (default: that of AWS)"),
+    Variable(
+        "ARAGORA_OFFSITE_ALLOW_HTTP", "no", "`yes` where that server is reached over a trusted network without TLS"
+    ),
     Variable("ARAGORA_OFFSITE_REGION", "us-east-1", "Its region"),
     Variable("ARAGORA_OFFSITE_ACCESS_KEY_ID", "", "Who writes there"),
     Variable("ARAGORA_OFFSITE_SECRET_ACCESS_KEY", "", "The secret to it"),
@@ -208,6 +211,7 @@ class Settings:
     drill_objective_s: float
     offsite_url: str
     offsite_endpoint: str
+    offsite_allow_http: bool
     offsite_region: str
     offsite_access_key_id: str
     offsite_secret_access_key: Secret | None
@@ -266,6 +270,7 @@ class Settings:
             drill_objective_s=read.number_or("ARAGORA_DRILL_OBJECTIVE_SECONDS", 2 * drill_interval_s),
             offsite_url=read.text("ARAGORA_OFFSITE_URL"),
             offsite_endpoint=read.text("ARAGORA_OFFSITE_ENDPOINT"),
+            offsite_allow_http=read.flag("ARAGORA_OFFSITE_ALLOW_HTTP"),
             offsite_region=read.text("ARAGORA_OFFSITE_REGION"),
             offsite_access_key_id=read.text("ARAGORA_OFFSITE_ACCESS_KEY_ID"),
             offsite_secret_access_key=read.secret("ARAGORA_OFFSITE_SECRET_ACCESS_KEY"),
@@ -333,6 +338,12 @@ class _Reader:
         except ValueError:
             problem = f"{text!r} is not a list of networks such as 10.1.0.0/16"
             raise InvalidValueError("read environment", name, problem) from None
+
+    def flag(self, name: str) -> bool:
+        text = self.text(name)
+        if text not in {"yes", "no"}:
+            raise InvalidValueError("read environment", name, f"{text!r} is not 'yes' or 'no'")
+        return text == "yes"
 
     def choice(self, name: str, choices: type[_Choice]) -> _Choice:
         text = self.text(name)
