@@ -22,6 +22,7 @@ from aragora_persist.backup.snapshot import copy_into, open_read_only, run_backu
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
+from aragora_persist.storage.sqlite.checkpointer import under_litestream
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_being_restored, resolve
 
@@ -180,7 +181,8 @@ def _make_ready(live: sqlite3.Connection, target: Path) -> None:
     """Put the live file into WAL mode, and wait for the transactions that others hold on it.
 
     Readers would not stop a restore. But who reads for long goes on with rows that are no longer there, and acts on
-    them: so a restore waits for transactions that began before it, and is refused by those that do not end.
+    them: so a restore waits for transactions that began before it, and is refused by those that do not end. Under
+    Litestream it does not: that one reads all the time, and ships the restored rows like any others.
     """
     for pragma in ("synchronous = FULL", "fullfsync = ON", "journal_mode = WAL"):
         live.execute(f"PRAGMA {pragma}")
@@ -189,7 +191,7 @@ def _make_ready(live: sqlite3.Connection, target: Path) -> None:
     version = live.execute("PRAGMA user_version").fetchone()[0]
     live.execute(f"PRAGMA user_version = {int(version)}")
     live.execute("COMMIT")
-    if live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
+    if live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0] and not under_litestream(live):
         raise BusyError(_OPERATION, target, "another connection is in a transaction", hint="end it, then repeat")
 
 
