@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.archive import id_of, is_packed
 from aragora_persist.backup.catalog import BackupEntry, Catalog
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES, find_database
@@ -45,8 +46,9 @@ class Inventory:
 
     backups: tuple[Listed, ...]
     uncatalogued: tuple[str, ...]
-    """Names of ``.db`` files that no entry vouches for: a copy made by hand, a snapshot from before a migration, what
-    a run left that was killed before its last step. They are not counted, not restored and not removed."""
+    """Names of files that could be backups, and that no entry vouches for: a copy made by hand, a snapshot from before
+    a migration, what a run left that was killed before its last step. They are not counted, not restored and not
+    removed."""
     damaged_lines: tuple[int, ...]
     torn: bool
 
@@ -89,7 +91,7 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
         state = Catalog(directory).read()
         return Inventory(
             backups=tuple(Listed(entry, file_state(directory, entry, check=check)) for entry in state.backups),
-            uncatalogued=tuple(sorted(path.name for path in _databases_in(directory, without=state.known_files))),
+            uncatalogued=tuple(sorted(path.name for path in _files_in(directory, without=state.known_files))),
             damaged_lines=state.damaged_lines,
             torn=state.torn,
         )
@@ -140,21 +142,27 @@ def choose_backup(
     if not candidates:
         wanted = backup_id or (f"at or before {times.to_text(at)}" if at else "of it")
         raise NotFoundError("restore", database, f"there is no backup {wanted}", hint="aragora-persist backups")
-    _refuse_damaged(candidates[-1], entries, settings)
+    _refuse_damaged(candidates[-1], settings)
     return candidates[-1]
 
 
-def _refuse_damaged(entry: BackupEntry, entries: list[BackupEntry], settings: Settings) -> None:
+def _refuse_damaged(entry: BackupEntry, settings: Settings) -> None:
     """Compare the backup with its entry; an older one is never taken in its place without being asked for."""
     directory = settings.backup_dir
     if (state := file_state(directory, entry, check=True)) is FileState.INTACT:
-        if verify(directory / entry.file).content == entry.content:
+        if is_packed(entry.file) or verify(directory / entry.file).content == entry.content:
             return
         state = FileState.DAMAGED
-    others = (other for other in reversed(entries) if other is not entry)
-    sound = next((other for other in others if file_state(directory, other, check=True) is FileState.INTACT), None)
+    sound = newest_sound(entry.database, settings, but=entry)
     hint = f"the newest sound one: --backup {sound.id}" if sound else "there is no other sound backup of it here"
     raise DamagedError("restore", directory / entry.file, f"is {state.value}", hint=hint)
+
+
+def newest_sound(database: str, settings: Settings, *, but: BackupEntry) -> BackupEntry | None:
+    """Return the last backup but this one whose every byte is what was written, to name it as the way out."""
+    entries = (entry for entry in Catalog(settings.backup_dir).newest_first() if entry.database == database)
+    sound = (entry for entry in entries if file_state(settings.backup_dir, entry, check=True) is FileState.INTACT)
+    return next((entry for entry in sound if entry.id != but.id), None)
 
 
 def present_databases(settings: Settings) -> tuple[str, ...]:
@@ -182,8 +190,8 @@ def _health(database: str, newest: BackupEntry | None, now: datetime) -> BackupH
     return BackupHealth(database=database, newest=newest, age_s=age_s)
 
 
-def _databases_in(directory: Path, *, without: frozenset[str]) -> Iterable[Path]:
-    return (path for path in directory.glob("*.db") if path.name not in without and not path.name.startswith("."))
+def _files_in(directory: Path, *, without: frozenset[str]) -> Iterable[Path]:
+    return (path for path in directory.glob("[!.]*") if id_of(path.name) and path.name not in without)
 
 
 def _size(path: Path) -> int:

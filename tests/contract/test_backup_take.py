@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import FILE_NAME, Catalog, _entry_to_json, _line
+from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.inventory import FileState, backup_health, take_inventory
+from aragora_persist.backup.lines import to_line
 from aragora_persist.backup.take import apply_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError
@@ -337,8 +338,8 @@ def test_the_catalog_does_not_grow_for_ever(settings: Settings) -> None:
     lines = catalog.path.read_bytes() + b"damaged\n"
     removed = (replace(first, id=f"users_{number}", file=f"users_{number}.db") for number in range(1000))
     for entry in removed:
-        lines += _line({"kind": "backup", **_entry_to_json(entry)})
-        lines += _line(
+        lines += entry.to_line()
+        lines += to_line(
             {"kind": "deleted", "id": entry.id, "deleted_at": "2026-01-01T00:00:00.000000Z", "reason": "old"}
         )
     catalog.path.write_bytes(lines)

@@ -77,6 +77,8 @@ def test_each_driver_has_one_home() -> None:
     )
     # The one where the Supabase schema is applied, the other where stores are on PostgreSQL.
     homes["psycopg"] = ("aragora_persist/cloud/schema/", "aragora_persist/storage/postgresql/")
+    homes["pyrage"] = ("aragora_persist/backup/encryption.py",)
+    homes["backports"] = homes["compression"] = ("aragora_persist/backup/archive.py",)
     found = {
         (home, name_of(path))
         for path in tracked("aragora_persist/*.py", "infra/*.py")

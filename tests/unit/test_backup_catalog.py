@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry, Catalog, _line
+from aragora_persist.backup.catalog import BackupEntry, Catalog
+from aragora_persist.backup.lines import to_line
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import BusyError
 from tests.waiting import PATIENCE_S
@@ -28,11 +29,15 @@ def entry(number: int) -> BackupEntry:
         duration_s=0.25,
         size_bytes=4096,
         sha256="ab" * 32,
+        plain_size_bytes=16384,
+        plain_sha256="ef" * 32,
         content=Content(
             schema_version=2, foreign_key_violations=1, tables={"üsers": TableContent(rows=3, digest="cd" * 32)}
         ),
         method="sqlite-backup-api",
         package_version="0.1.0",
+        run="20260301_120000_0a1b2c3d",
+        recipients=("0123456789abcdef", "fedcba9876543210"),
     )
 
 
@@ -118,7 +123,7 @@ def test_a_sound_line_without_its_fields_is_damage(tmp_path: Path, record: dict[
     """A checksum alone makes no entry."""
     catalog = write(tmp_path, 1)
     with catalog.path.open("ab") as file:
-        file.write(_line(record))
+        file.write(to_line(record))
     assert catalog.read().damaged_lines == (2,)
 
 
@@ -126,11 +131,11 @@ def test_lines_of_a_later_release_are_passed_over(tmp_path: Path) -> None:
     """A kind of line that this release does not know is neither damage nor a backup."""
     catalog = write(tmp_path, 1)
     with catalog.path.open("ab") as file:
-        file.write(_line({"kind": "drill", "id": "users_1"}))
+        file.write(to_line({"kind": "moon", "id": "users_1"}))
     assert (catalog.read().backups, catalog.read().damaged_lines) == ((entry(1),), ())
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_halfto_line(tmp_path: Path) -> None:
     """A write that stops in its middle is taken back, and the next one stands on a line of its own."""
     catalog = write(tmp_path, 1)
     whole = catalog.path.read_bytes()
