@@ -75,8 +75,12 @@ def test_each_driver_has_one_home() -> None:
     homes: dict[str, tuple[str, ...]] = dict.fromkeys(
         ("supabase", "postgrest", "httpx"), ("aragora_persist/cloud/transport.py",)
     )
-    # The one where the Supabase schema is applied, the other where stores are on PostgreSQL.
-    homes["psycopg"] = ("aragora_persist/cloud/schema/", "aragora_persist/storage/postgresql/")
+    # Where the Supabase schema is applied, where stores are on PostgreSQL, and where the one is backed up.
+    homes["psycopg"] = (
+        "aragora_persist/cloud/schema/",
+        "aragora_persist/storage/postgresql/",
+        "aragora_persist/backup/supabase/",
+    )
     homes["pyrage"] = ("aragora_persist/backup/encryption.py",)
     homes["backports"] = homes["compression"] = ("aragora_persist/backup/archive.py",)
     found = {

@@ -1,0 +1,75 @@
+"""Taking a backup of the Supabase half: dump, try out, compare, keep. A drill does the last three with a backup."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aragora_persist.backup.names import DUMP_FILE
+from aragora_persist.backup.keeping import making
+from aragora_persist.backup.supabase.dumping import dump_into
+from aragora_persist.backup.supabase.programs import find_programs
+from aragora_persist.backup.supabase.restoring import check_equal, try_out
+from aragora_persist.backup.verify import Verification, file_sha256
+from aragora_persist.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.settings import Secret, Settings
+
+NAME = "supabase"
+"""As which the catalog knows it."""
+
+_METHOD = "pg_dump "
+_LOGGER = logging.getLogger("aragora_persist.backup")
+
+
+def take(settings: Settings, *, run: str = "") -> BackupEntry:
+    """Back up the database of ``SUPABASE_DB_URL`` and return the entry.
+
+    The backup counts because a server of its own took the dump back, and then held the rows that the database held.
+
+    Raises:
+        InvalidValueError: no database is configured.
+        DamagedError: the dump cannot be restored, or holds other rows; earlier backups are untouched.
+        PersistError: see ``dump_into``, ``try_out`` and ``making``.
+
+    """
+    db_url = configured(settings)
+    with making(NAME, settings, run=run, kind=DUMP_FILE) as new:
+        dumped = dump_into(new.path, db_url)
+        tried = try_out(new.path, dumped.programs)
+        check_equal(tried.content, dumped.content, operation="backup", target=NAME)
+        for problem in tried.untried:
+            _LOGGER.warning("%s: in the dump, but it cannot be tried out without the project: %s", NAME, problem)
+        found = Verification(size_bytes=new.path.stat().st_size, sha256=file_sha256(new.path), content=dumped.content)
+        return new.keep(found, method=f"{_METHOD}{dumped.programs.version}")
+
+
+def drill(plain: Path, entry: BackupEntry, settings: Settings) -> None:  # noqa: ARG001 - as every drill is called
+    """Try out the dump of a backup again; returns when a server of its own holds the rows that the entry names.
+
+    Raises:
+        DamagedError: it does not.
+        PersistError: see ``try_out``.
+
+    """
+    major = entry.method.removeprefix(_METHOD).partition(".")[0]
+    tried = try_out(plain, find_programs(int(major) if major.isdecimal() else 0))
+    check_equal(tried.content, entry.content, operation="drill", target=entry.id)
+
+
+def configured(settings: Settings) -> Secret:
+    """Return the address of the database.
+
+    Raises:
+        InvalidValueError: there is none.
+
+    """
+    if settings.supabase_db_url is None:
+        problem = "is not set, nor SUPABASE_DB_URL_FILE"
+        hint = "the URL of the project's database, from its page under Connect"
+        raise InvalidValueError("backup", "SUPABASE_DB_URL", problem, hint=hint)
+    return settings.supabase_db_url
