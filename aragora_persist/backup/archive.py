@@ -1,7 +1,7 @@
 """The file in which a backup is kept: the database file as it is, compressed (``.zst``), encrypted (``.age``) or both.
 
 Both directions stream: memory does not grow with the database. Both formats are those of their own tools: ``age -d``
-and ``zstd -d`` open an archive without this package. Leaves out: names and places (``keeping``), and whether what is
+and ``zstd -d`` open an archive without this package. Leaves out: where it is kept (``keeping``), and whether what is
 inside is a sound database (``verify``).
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aragora_persist.backup import encryption
+from aragora_persist.backup.names import COMPRESSED, ENCRYPTED
 from aragora_persist.errors import DamagedError, UnsupportedError
 from aragora_persist.settings import Compression
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-DATABASE_FILE = ".db"
-DUMP_FILE = ".dump"
-COMPRESSED = ".zst"
-ENCRYPTED = ".age"
 _LEVEL = 3
 _THREADS = 2
 _AT_ONCE = 1 << 20
@@ -49,17 +46,6 @@ def check(*, compression: Compression, recipients: Sequence[str]) -> None:
     encryption.check_recipients(recipients)
     if compression is Compression.ZSTD:
         _library()
-
-
-def is_packed(name: str) -> bool:
-    """Say whether a file of this name must be unpacked before it can be read."""
-    return name.endswith((COMPRESSED, ENCRYPTED))
-
-
-def id_of(name: str) -> str:
-    """Return the name of a backup's file without its endings, or '' where the name is not that of a backup."""
-    plain = name.removesuffix(ENCRYPTED).removesuffix(COMPRESSED)
-    return next((plain.removesuffix(kind) for kind in (DATABASE_FILE, DUMP_FILE) if plain.endswith(kind)), "")
 
 
 def ending(*, compression: Compression, recipients: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.archive import id_of, is_packed
 from aragora_persist.backup.catalog import BackupEntry, Catalog
+from aragora_persist.backup.names import id_of, is_packed
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import DamagedError, NotFoundError, StorageError

@@ -18,6 +18,7 @@ from aragora_persist.backup import archive
 from aragora_persist.backup.catalog import BackupEntry, Catalog
 from aragora_persist.backup.encryption import fingerprints
 from aragora_persist.backup.files import Partial, clean_partials, make_directory, partial, scratch_folder
+from aragora_persist.backup.names import DATABASE_FILE, base_of, id_of
 from aragora_persist.errors import StorageError
 from aragora_persist.version import VERSION
 
@@ -34,7 +35,7 @@ OPERATION = "backup"
 
 
 @contextmanager
-def making(database: str, settings: Settings, *, run: str, kind: str = archive.DATABASE_FILE) -> Iterator[Making]:
+def making(database: str, settings: Settings, *, run: str, kind: str = DATABASE_FILE) -> Iterator[Making]:
     """Make ready for a backup; in the block, write the copy to ``path``, verify it and call ``keep``.
 
     What killed runs left in the backup folder is removed first, and what the block leaves behind at its end.
@@ -134,7 +135,7 @@ class Making:
 
 def _free_id(database: str, created_at: datetime, directory: Path, state: CatalogState) -> str:
     """Return a name that no backup has or had, and no file with it and whatever ending."""
-    base = f"{database}_{created_at:%Y%m%d_%H%M%S}"
-    taken = state.known_ids | {archive.id_of(path.name) for path in directory.glob(f"{base}*")}
+    base = base_of(database, created_at)
+    taken = state.known_ids | {id_of(path.name) for path in directory.glob(f"{base}*")}
     names = (base if number == 1 else f"{base}_{number}" for number in count(1))
     return next(name for name in names if name not in taken)

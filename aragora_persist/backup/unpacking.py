@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aragora_persist.backup import archive
 from aragora_persist.backup.files import scratch_folder
 from aragora_persist.backup.inventory import FileState, file_state, newest_sound
+from aragora_persist.backup.names import is_packed
 from aragora_persist.errors import DamagedError, StorageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def opened_backup(entry: BackupEntry, settings: Settings) -> Iterator[Path]:
     """
     stored = settings.backup_dir / entry.file
     state = file_state(settings.backup_dir, entry, check=True)
-    if state is FileState.INTACT and not archive.is_packed(entry.file):
+    if state is FileState.INTACT and not is_packed(entry.file):
         yield stored
         return
     with scratch_folder("aragora-unpacked-") as scratch:
@@ -59,7 +60,7 @@ def _fetched(entry: BackupEntry, settings: Settings, state: FileState, scratch: 
 
 
 def _unpacked(entry: BackupEntry, settings: Settings, stored: Path, scratch: Path) -> Path:
-    if not archive.is_packed(entry.file):
+    if not is_packed(entry.file):
         return stored
     target = scratch / "plain"
     try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.archive import Stored, ending, is_packed, pack, unpack
+from aragora_persist.backup.archive import Stored, ending, pack, unpack
+from aragora_persist.backup.names import is_packed
 from aragora_persist.settings import Compression
 from tests.age_identities import make_identity
 

@@ -1,0 +1,45 @@
+"""What the files of backups are called. Pure.
+
+``<database>_<YYYYmmdd_HHMMSS>[_N]`` is the id, in UTC; ``.db`` after it is a database file, ``.dump`` a dump of the
+Supabase half; then ``.zst`` where it is compressed, ``.age`` where it is encrypted.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+SUPABASE = "supabase"
+"""The name of the cloud half, which is no database of the registry."""
+DATABASE_FILE = ".db"
+DUMP_FILE = ".dump"
+COMPRESSED = ".zst"
+ENCRYPTED = ".age"
+_ID = re.compile(r"(?P<database>[a-z]+)_(?P<moment>[0-9]{8}_[0-9]{6})(_[0-9]+)?")
+_MOMENT = "%Y%m%d_%H%M%S"
+
+
+def base_of(database: str, moment: datetime) -> str:
+    """Return the id of the first backup of a second."""
+    return f"{database}_{moment.astimezone(UTC):{_MOMENT}}"
+
+
+def id_of(file: str) -> str:
+    """Return the name of a file without its endings, or '' where these are not those of a backup."""
+    plain = file.removesuffix(ENCRYPTED).removesuffix(COMPRESSED)
+    return next((plain.removesuffix(kind) for kind in (DATABASE_FILE, DUMP_FILE) if plain.endswith(kind)), "")
+
+
+def is_packed(file: str) -> bool:
+    """Say whether a file of this name must be unpacked before it can be read."""
+    return file.endswith((COMPRESSED, ENCRYPTED))
+
+
+def read_id(id_: str) -> tuple[str, datetime] | None:
+    """Return the database and the moment that an id says, or None where it is not of the form of an id."""
+    if not (match := _ID.fullmatch(id_)):
+        return None
+    try:
+        return match["database"], datetime.strptime(match["moment"], _MOMENT).replace(tzinfo=UTC)
+    except ValueError:  # such as the 40th of a month
+        return None
