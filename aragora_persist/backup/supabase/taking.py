@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.names import DUMP_FILE
 from aragora_persist.backup.keeping import making
+from aragora_persist.backup.names import DUMP_FILE
 from aragora_persist.backup.supabase.dumping import dump_into
 from aragora_persist.backup.supabase.programs import find_programs
 from aragora_persist.backup.supabase.restoring import check_equal, try_out
