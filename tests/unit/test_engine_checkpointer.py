@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.storage.sqlite.checkpointer import LITESTREAM_BYTES
 from aragora_persist.storage.sqlite.engine import open_engine
 from tests.unit.tokens import add, settings
 from tests.waiting import PATIENCE_S, wait_until
@@ -122,7 +123,8 @@ def test_the_role_passes_on_when_its_holder_is_killed(engine: Engine, path: Path
     """One process holds it, the other leaves the log alone; after kill -9 the other takes it, and writes go on."""
     code = f"""
         import sys
-        from aragora_persist.storage.sqlite.engine import open_engine
+        from aragora_persist.storage.sqlite.checkpointer import LITESTREAM_BYTES
+from aragora_persist.storage.sqlite.engine import open_engine
         engine = open_engine(sys.argv[1], "tokens")
         for number in range({DUE}):
             engine.write("grow", lambda tx: tx.execute("{INSERT_LARGE}", (f"other-{{number}}", "x" * {MEGABYTE})))
@@ -174,9 +176,17 @@ def test_where_no_lock_can_be_made_sqlite_checkpoints_as_ever(engine: Engine, pa
 def test_under_litestream_nobody_checkpoints(engine: Engine, path: Path) -> None:
     """Its frames stay in the log until it has copied them: neither commits nor the maintenance take them away."""
     engine.write("replicate", lambda tx: tx.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY)"))
-    grow(engine, 60)
+    grow(engine, 40)
     engine.tidy()
-    assert size(path) > 60
+    assert size(path) > 40
+    assert not lock_file(path).exists()
+
+
+def test_what_litestream_left_behind_does_not_let_the_log_grow_for_ever(engine: Engine, path: Path) -> None:
+    """Its table stays in the database when it is gone: a log that it would have emptied by now is emptied."""
+    engine.write("replicate", lambda tx: tx.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY)"))
+    grow(engine, 130)
+    assert size(path) < LITESTREAM_BYTES / MEGABYTE
     assert not lock_file(path).exists()
 
 

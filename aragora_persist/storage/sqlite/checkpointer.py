@@ -5,7 +5,12 @@ the database (``<file>-checkpoint``), and from then on lets SQLite checkpoint as
 alone until the holder has closed or died. Readers that never pause keep SQLite from starting the log anew: then, and
 where the holder does not write, whoever writes empties it, and waits a moment for those readers.
 
-Under Litestream nobody does any of this: it must see every frame. No thread: all of it happens behind a commit.
+Litestream, where it runs beside the database, checkpoints by itself: two would only keep each other from it. What it
+leaves behind in the database (its table ``_litestream_seq``) stays when it is gone, and while it lives it holds a lock
+that no checkpoint of others gets past. So under Litestream nobody does any of this while the log is smaller than it
+would ever let it become; from then on whoever writes tries, in vain while it lives.
+
+No thread: all of it happens behind a commit.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ _PAGES = 4000
 _DUE_BYTES = _PAGES * _PAGE_BYTES
 _LARGE_BYTES = 24 * 2**20
 _LARGEST_BYTES = 60 * 2**20
+LITESTREAM_BYTES = 96 * 2**20
+"""How large Litestream, as this package configures it, lets the log become only when it is not there."""
 _PATIENCE_S = 0.05
 _LONGEST_PATIENCE_S = 0.4
 _LOOK_AGAIN_S = 0.005
@@ -72,7 +79,10 @@ class Checkpointer:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - as above
             if under_litestream(connection):
                 connection.execute("PRAGMA wal_autocheckpoint=0")
-                self._large_bytes = size + size // 4
+                if size >= LITESTREAM_BYTES:
+                    self._empty(connection, size)
+                else:
+                    self._large_bytes = min(size + size // 4, LITESTREAM_BYTES)
                 return
             if self._lock is None:
                 self._lock = self._locked()
