@@ -2,7 +2,7 @@
 
 The context of every build is the whole tree as `.dockerignore` lets it through, read here with the same rules as the
 engine's own clients use; which of those files are an image's own, its Dockerfile says. So an edit of one image's files
-rebuilds that image only. Leaves out: building.
+rebuilds that image only, and those that are made of it. Leaves out: building.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-IMAGES = ("persist", "postgres", "postgrest", "gateway")
+IMAGES = ("persist", "postgres", "postgrest", "gateway", "supabase_backup")
 """The images of the tier, each with a folder in `docker/`."""
 
 IGNORE_FILE = ".dockerignore"
@@ -27,6 +27,8 @@ class ImageBuild:
     dockerfile: str
     files: tuple[Path, ...]
     digest: str
+    made_of: dict[str, str]
+    """The images of the tier that it starts from, by the build argument that names each of them."""
 
 
 def image_build(root: Path, image: str) -> ImageBuild:
@@ -35,9 +37,13 @@ def image_build(root: Path, image: str) -> ImageBuild:
     The digest is a SHA-256 over names, execute bits and contents; times do not count.
     """
     dockerfile = f"docker/{image}/Dockerfile"
+    made_of = _bases(root / dockerfile)
     own = {root / dockerfile, *(match for source in _copied(root / dockerfile) for match in root.glob(source))}
-    files = tuple(path for path in sent_files(root) if not own.isdisjoint({root / path, *(root / path).parents}))
-    return ImageBuild(dockerfile, files, _digest(root, files))
+    theirs = {path for base in made_of.values() for path in image_build(root, base).files}
+    files = tuple(
+        path for path in sent_files(root) if path in theirs or not own.isdisjoint({root / path, *(root / path).parents})
+    )
+    return ImageBuild(dockerfile, files, _digest(root, files), made_of)
 
 
 def sent_files(root: Path) -> list[Path]:
@@ -56,6 +62,14 @@ def _copied(dockerfile: Path) -> list[str]:
     """Return the sources of a Dockerfile's `COPY`s from the context; each of these stands on a line of its own."""
     copies = (line.split() for line in dockerfile.read_text().splitlines() if line.startswith("COPY "))
     return [source for words in copies if not words[1].startswith("--from=") for source in words[1:-1]]
+
+
+def _bases(dockerfile: Path) -> dict[str, str]:
+    """Return the images of the tier that a Dockerfile starts from: its `ARG <IMAGE>_IMAGE`."""
+    lines = (line.split() for line in dockerfile.read_text().splitlines() if line.startswith("ARG "))
+    arguments = (words[1].partition("=")[0] for words in lines)
+    named = {argument: argument.removesuffix("_IMAGE").lower() for argument in arguments}
+    return {argument: image for argument, image in named.items() if image in IMAGES}
 
 
 def _digest(root: Path, files: tuple[Path, ...]) -> str:

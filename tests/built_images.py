@@ -42,7 +42,10 @@ def built_image(client: docker.DockerClient, image: str, target: str | None = No
     try:
         client.images.get(tag)
     except ImageNotFound:
-        client.images.build(path=str(ROOT), dockerfile=build.dockerfile, tag=tag, target=target, rm=True, forcerm=True)
+        bases = {argument: built_image(client, base) for argument, base in build.made_of.items()}
+        client.images.build(
+            path=str(ROOT), dockerfile=build.dockerfile, buildargs=bases, tag=tag, target=target, rm=True, forcerm=True
+        )
     for old in client.images.list(name=_REPOSITORY):
         if datetime.now(UTC) - datetime.fromisoformat(old.attrs["Metadata"]["LastTagTime"]) < _KEPT:
             continue

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import docker
 
+MADE_OF_IT = {"persist": {"supabase_backup"}, "postgres": {"supabase_backup"}}
+
 pytest_plugins = ("tests.image_fixtures",)
 
 
@@ -57,10 +59,11 @@ def test_only_what_an_image_is_made_of_counts(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "made_of_it"),
     [
-        ("aragora_persist/new.py", {"persist"}),
-        ("aragora_persist/errors.py", {"persist"}),
-        ("docker/certs/a.crt", {"persist", "postgrest"}),
-        *((f"docker/{image}/Dockerfile", {image}) for image in IMAGES),
+        ("aragora_persist/new.py", {"persist", "supabase_backup"}),
+        ("aragora_persist/errors.py", {"persist", "supabase_backup"}),
+        ("docker/postgres/start", {"postgres", "supabase_backup"}),
+        ("docker/certs/a.crt", {"persist", "postgrest", "supabase_backup"}),
+        *((f"docker/{image}/Dockerfile", {image, *MADE_OF_IT.get(image, ())}) for image in IMAGES),
     ],
 )
 def test_an_edit_changes_the_digests_of_the_images_made_of_it(tree: Path, name: str, made_of_it: set[str]) -> None:
