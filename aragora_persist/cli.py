@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(nomic_dir=None, verbose=False)
     add_shared(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_status, _migrate, _backup, _backups, _restore, _import, _sync, _supabase, _doctor, _serve):
+    for add in (_status, _migrate, _backup, _backups, _restore, _drill, _import, _sync, _supabase, _doctor, _serve):
         add(verbs)
     return parser
 
@@ -182,6 +182,14 @@ def _restore(verbs: Verbs) -> None:
         "--at", metavar="TIME", type=_moment, help="the newest one taken at or before this ISO 8601 time"
     )
     parser.add_argument("--to", metavar="PATH", type=some_text, help="into this new file, not into the live database")
+
+
+def _drill(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs, "drill", "restore the newest backups into scratch space and compare them; changes no database"
+    )
+    _add_databases(parser)
+    parser.add_argument("--offsite", action="store_true", help="from off-site, not from this machine")
 
 
 def _import(verbs: Verbs) -> None:

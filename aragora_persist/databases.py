@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class StoreName(NamedTuple):
-    """A store: its class, and the module of this package that holds it."""
+    """A store: its class, the module of this package that holds it, and how a drill reads from it."""
 
     cls: str
     module: str
+    read: str
+    """The public method that is called on a restored database to see that the store can read its rows."""
+    read_by: str = ""
+    """What it must be told, as ``table.column``: the column is the argument's name, a row of the table its value."""
 
 
 class Database(NamedTuple):
@@ -38,24 +42,32 @@ class Database(NamedTuple):
 
 
 DATABASES: tuple[Database, ...] = (
-    Database("elo", "Agent ELO rankings", (StoreName("EloStore", "storage.elo_store"),)),
-    Database("memory", "Memory tiers", (StoreName("MemoryStore", "storage.memory_store"),)),
+    Database("elo", "Agent ELO rankings", (StoreName("EloStore", "storage.elo_store", "leaderboard"),)),
+    Database("memory", "Memory tiers", (StoreName("MemoryStore", "storage.memory_store", "list_memories"),)),
     Database(
         "users",
         "User accounts",
         (
-            StoreName("UserStore", "storage.user_store"),
-            StoreName("OrganizationStore", "storage.organization_store"),
-            StoreName("AuditStore", "storage.audit_store"),
-            StoreName("UsageStore", "storage.usage_store"),
-            StoreName("ShareLinkStore", "storage.share_store"),
-            StoreName("WebhookStore", "storage.webhook_store"),
+            StoreName("UserStore", "storage.user_store", "list_users"),
+            StoreName("OrganizationStore", "storage.organization_store", "list_organizations"),
+            StoreName("AuditStore", "storage.audit_store", "list_entries"),
+            StoreName("UsageStore", "storage.usage_store", "list_events", "usage_events.org_id"),
+            StoreName("ShareLinkStore", "storage.share_store", "list_links", "share_links.owner_id"),
+            StoreName("WebhookStore", "storage.webhook_store", "list_webhooks", "webhooks.org_id"),
         ),
     ),
-    Database("positions", "Agent positions", (StoreName("PositionStore", "storage.position_store"),)),
-    Database("replay", "Debate replays", (StoreName("ReplayStore", "storage.replay_store"),)),
-    Database("tokens", "Token blacklist", (StoreName("TokenBlacklist", "storage.token_blacklist"),)),
-    Database("outbox", "Records on their way to Supabase", (StoreName("Outbox", "cloud.outbox"),)),
+    Database(
+        "positions",
+        "Agent positions",
+        (StoreName("PositionStore", "storage.position_store", "list_by_agent", "positions.agent_name"),),
+    ),
+    Database("replay", "Debate replays", (StoreName("ReplayStore", "storage.replay_store", "list_replays"),)),
+    Database(
+        "tokens",
+        "Token blacklist",
+        (StoreName("TokenBlacklist", "storage.token_blacklist", "list_by_user", "token_blacklist.user_id"),),
+    ),
+    Database("outbox", "Records on their way to Supabase", (StoreName("Outbox", "cloud.outbox", "pending"),)),
 )
 
 _BY_NAME = {database.name: database for database in DATABASES}

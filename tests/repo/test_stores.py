@@ -20,8 +20,8 @@ STORES = [pytest.param(store, id=store.cls) for store in REGISTERED]
 DOCUMENTED = [pytest.param(store, id=store.cls) for store in REGISTERED if store.module.startswith("storage.")]
 
 
-def written() -> set[StoreName]:
-    """Return every class of the package that is made from ``Store``, but those that are parts of another one."""
+def written() -> set[tuple[str, str]]:
+    """Return every class of the package that is made from ``Store``, but parts of another one, and its module."""
     found = [
         (node.name, path, {ast.unparse(base) for base in node.bases})
         for path in PACKAGE.rglob("*.py")
@@ -33,7 +33,7 @@ def written() -> set[StoreName]:
         stores |= more
     parts = set[str]().union(*(bases for name, _, bases in found if name in stores))
     return {
-        StoreName(name, ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+        (name, ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
         for name, path, _ in found
         if name in stores - parts
     }
@@ -47,7 +47,7 @@ def with_fixtures(suite: str) -> str:
 
 def test_every_store_is_registered() -> None:
     """A store that the registry does not know has no twin, and nobody finds it."""
-    assert written() == REGISTERED.keys()
+    assert written() == {(store.cls, store.module) for store in REGISTERED}
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -57,6 +57,20 @@ def test_a_store_is_what_the_registry_says(store: StoreName) -> None:
 
     assert issubclass(cls, Store)
     assert cls.database_name == REGISTERED[store]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_drill_reads_a_store(store: StoreName) -> None:
+    """By a public method that gives rows, and a row of one of the database's tables is all that it must be told."""
+    cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
+    method = inspect.signature(getattr(cls, store.read))
+    table, _, column = store.read_by.partition(".")
+    schema = (PACKAGE / "migrations" / REGISTERED[store] / "schema.sql").read_text()
+
+    assert not store.read.startswith("_")
+    assert method.return_annotation.startswith(("Page[", "list["))
+    assert f"CREATE TABLE {table} (" in schema or not table
+    method.bind(None, **({column: "a row's"} if column else {}))
 
 
 @pytest.mark.parametrize("store", STORES)

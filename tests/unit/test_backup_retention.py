@@ -33,6 +33,8 @@ def entry(number: int, database: str, created_at: datetime) -> BackupEntry:
         duration_s=0.1,
         size_bytes=1,
         sha256="0" * 64,
+        plain_size_bytes=1,
+        plain_sha256="0" * 64,
         content=Content(schema_version=1, foreign_key_violations=0, tables={}),
         method="test",
         package_version="0",

@@ -1,0 +1,188 @@
+"""Drills: the newest backup of each database is restored into scratch space, compared, and read through its stores.
+
+A backup that was never restored is a hope. What came of a drill, and how long the restore took, is a line of the
+catalog. Leaves out: when to do it (``sidecar``), and the live databases, which a drill never touches.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from aragora_persist import times
+from aragora_persist.backup.catalog import Catalog, Drill
+from aragora_persist.backup.files import make_directory, scratch_folder
+from aragora_persist.backup.unpacking import opened_backup
+from aragora_persist.backup.verify import verify
+from aragora_persist.databases import find_database
+from aragora_persist.errors import DamagedError, PersistError, StorageError
+from aragora_persist.redaction import redact
+from aragora_persist.wording import count_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.verify import Content
+    from aragora_persist.databases import StoreName
+    from aragora_persist.settings import Settings
+    from aragora_persist.storage.port import Backend
+
+SCRATCH = "aragora-drill-"
+"""How the folders of drills in scratch space begin."""
+SUPABASE = "supabase"
+"""The name of what is no database of the registry: backups of the cloud tables."""
+
+_OPERATION = "drill"
+_TAKE_ANOTHER = "take another one: aragora-persist backup"
+_NOTHING = "none"
+
+
+def drill(settings: Settings, databases: Iterable[str] | None = None, *, offsite: bool = False) -> Iterator[Drill]:
+    """Restore the newest backup of these databases, or of all that have one, and yield what came of each.
+
+    With ``offsite``, from there and with nothing of this machine but the identity. A drill that fails is recorded too,
+    with its problem, and does not stop the others.
+
+    Raises:
+        StorageError: a drill cannot be recorded.
+        PersistError: with ``offsite``, what is there cannot be listed.
+
+    """
+    with _source(settings, offsite=offsite) as (source, newest):
+        for database in sorted(newest) if databases is None else databases:
+            result = _try(database, newest.get(database), source, offsite=offsite)
+            _record(result, settings)
+            yield result
+
+
+@contextmanager
+def _source(settings: Settings, *, offsite: bool) -> Iterator[tuple[Settings, Mapping[str, BackupEntry]]]:
+    """Give settings that know one place of backups alone, and the newest one of each database there."""
+    if not offsite:
+        # The last in the catalog, damaged or not: one that is missing here is not to be made up for from elsewhere.
+        yield (
+            replace(settings, offsite_url=""),
+            {one.database: one for one in Catalog(settings.backup_dir).read().backups},
+        )
+        return
+    from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
+
+    entries = sorted(remote_entries(settings), key=lambda entry: entry.created_at)
+    with scratch_folder(SCRATCH) as empty:
+        yield replace(settings, backup_dir=empty), {entry.database: entry for entry in entries}
+
+
+def _try(database: str, entry: BackupEntry | None, settings: Settings, *, offsite: bool) -> Drill:
+    at, started, problem = times.utc_now(), time.monotonic(), ""
+    try:
+        if entry is None:
+            problem = f"there is no backup of it ({_TAKE_ANOTHER})"
+        else:
+            _restore(entry, settings)
+    except PersistError as error:
+        problem = redact(f"{error.problem} ({error.hint})" if error.hint else error.problem)
+    return Drill(
+        backup=entry.id if entry else "",
+        database=database,
+        at=at,
+        ok=not problem,
+        seconds=round(time.monotonic() - started, 3),
+        source="offsite" if offsite else "local",
+        problem=problem,
+    )
+
+
+def _restore(entry: BackupEntry, settings: Settings) -> None:
+    try:
+        with opened_backup(entry, settings) as plain:
+            if entry.database == SUPABASE:
+                from aragora_persist.backup import supabase  # noqa: PLC0415 - needs the client programs of a server
+
+                supabase.drill(plain, entry, settings)
+                return
+            with scratch_folder(SCRATCH) as scratch:
+                _prove(plain, entry, scratch, settings)
+    except OSError as error:
+        problem = f"scratch space cannot be written: {error.strerror or error}"
+        raise StorageError(_OPERATION, entry.id, problem, hint="set TMPDIR to a folder with more room") from error
+
+
+def _prove(plain: Path, entry: BackupEntry, scratch: Path, settings: Settings) -> None:
+    """Make a database of the file in ``scratch``, as a restore would, and read it as a service would."""
+    from aragora_persist.migrations import runner  # noqa: PLC0415 - a sidecar's schedule needs none of it
+
+    known = find_database(entry.database)
+    copy = known.path(scratch)
+    _copy(plain, copy)
+    found = verify(copy).content
+    if found != entry.content:
+        raise DamagedError(_OPERATION, entry.id, _difference(found, entry.content), hint=_TAKE_ANOTHER)
+    private = replace(settings, nomic_dir=scratch, backup_dir=scratch / "backups")
+    runner.migrate(copy, known.name, backup=False, settings=private)
+    for store in known.stores:
+        _read(store, entry, private)
+
+
+def _copy(plain: Path, copy: Path) -> None:
+    size, free = plain.stat().st_size, shutil.disk_usage(copy.parent).free
+    if free < size:
+        problem = (
+            f"scratch space {copy.parent.parent} has no room for it: {size_text(size)}, and {size_text(free)} free"
+        )
+        raise StorageError(_OPERATION, plain, problem, hint="set TMPDIR to a folder with more room")
+    shutil.copyfile(plain, copy)
+
+
+def _difference(found: Content, expected: Content) -> str:
+    """Say in which way a restored database is not what its entry says; the first table stands for all."""
+    for name in sorted({*found.tables, *expected.tables}):
+        one, other = found.tables.get(name), expected.tables.get(name)
+        if one is None or other is None:
+            return f"the table {name} is {'missing' if one is None else 'not in the catalog'}"
+        if one.rows != other.rows:
+            return f"the table {name} has {count_text(one.rows, 'row')}, and had {other.rows:,}"
+        if one != other:
+            return f"rows of the table {name} are not what they were"
+    return "its schema version or its references are not what they were"
+
+
+def _read(store: StoreName, entry: BackupEntry, settings: Settings) -> None:
+    """Read rows as a service does. Whatever goes wrong there is what the drill has found out."""
+    from aragora_persist.storage.sqlite.engine import open_engine  # noqa: PLC0415 - as above
+
+    what = f"{store.cls}.{store.read}"
+    cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
+    try:
+        with closing(open_engine(None, entry.database, settings=settings)) as database:
+            getattr(cls(database, settings=settings), store.read)(**_told(store, database))
+    except PersistError as error:
+        raise DamagedError(_OPERATION, entry.id, f"{what} fails on it: {error.problem}", hint=_TAKE_ANOTHER) from error
+    except Exception as error:  # its text may hold a row's values
+        problem = f"{what} fails on it: {type(error).__name__}"
+        raise DamagedError(_OPERATION, entry.id, problem, hint=_TAKE_ANOTHER) from error
+
+
+def _told(store: StoreName, database: Backend) -> dict[str, object]:
+    """Return the argument that a store's read takes, from a row where there is one."""
+    if not store.read_by:
+        return {}
+    table, _, column = store.read_by.partition(".")
+    with database.read(_OPERATION) as view:
+        row = view.one(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1")  # noqa: S608 - the registry's names
+    return {column: row[0] if row else _NOTHING}
+
+
+def _record(result: Drill, settings: Settings) -> None:
+    try:
+        make_directory(settings.backup_dir)
+        with Catalog(settings.backup_dir).writing(timeout_s=settings.db_timeout_s) as writer:
+            writer.add_drill(result)
+    except OSError as error:
+        problem = f"the drill cannot be recorded: {error.strerror or error}"
+        raise StorageError(_OPERATION, settings.backup_dir, problem, hint="free some space or grant access") from error

@@ -1,0 +1,42 @@
+"""``drill``: prove that the newest backups can be restored."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from aragora_persist import times
+from aragora_persist.backup.drill import drill
+from aragora_persist.commands.console import print_json, read_settings
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from aragora_persist.backup.catalog import Drill
+
+
+def run(arguments: Namespace) -> int:
+    """Restore the newest of each into scratch space; fail where one is not what it was, or where there is none."""
+    names = tuple(dict.fromkeys(arguments.databases)) if arguments.databases else None
+    done = []
+    for one in drill(read_settings(arguments), names, offsite=arguments.offsite):
+        done.append(one)
+        if not arguments.json:
+            _print(one)
+    if not done:
+        print("aragora-persist: drill: there is no backup\n  way out: aragora-persist backup", file=sys.stderr)
+    if arguments.json:
+        print_json({"drills": [{**asdict(one), "at": times.to_text(one.at)} for one in done]})
+    return 0 if done and all(one.ok for one in done) else 1
+
+
+def _print(one: Drill) -> None:
+    if one.ok:
+        print(
+            f"Drilled: {one.database} ({one.backup}, {one.source}): restored and read in {one.seconds:.1f} s",
+            flush=True,
+        )
+    else:
+        which = one.backup or one.database
+        print(f"aragora-persist: drill: {which} ({one.source}): {one.problem}", file=sys.stderr, flush=True)
