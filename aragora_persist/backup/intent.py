@@ -1,41 +1,71 @@
-"""A restore that replaces a database's files, made safe against a kill between any two of its steps.
+"""A restore that must come to its end, made safe against a kill between any two of its steps.
 
-Several files have to change at once: the database, and the ``-wal``, ``-shm`` or ``-journal`` of the one before it,
-which SQLite would replay onto the new one. So the new file waits beside the database under a name of its own, a note
-says what is meant, and from then on whoever opens the database first completes it: ``finish_interrupted_restore``.
-Leaves out: where the new file comes from, and why (``restore``).
+Several files have to change at once: a database, and the ``-wal``, ``-shm`` or ``-journal`` of the one before it, which
+SQLite would replay onto the new one; or several databases, which belong together. So each new file waits beside its
+database under a name of its own, a note says what is meant, and from then on whoever opens the database first completes
+it: ``finish_interrupted_restore``. The notes of a set count from the moment on when the file that they all name as
+``pending`` is removed; until then whoever finds one takes all of them back. Leaves out: how a database takes the new
+one's place (``exchange``), and where the new file comes from (``restore``).
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.files import SIDE_FILES, beside, locked, partial
+from aragora_persist.backup.exchange import move_into_place, refuse_holders, write_into
+from aragora_persist.backup.files import locked, partial
 from aragora_persist.backup.snapshot import open_read_only
-from aragora_persist.errors import BusyError, DamagedError, StorageError
-from aragora_persist.storage.sqlite.faults import translate
+from aragora_persist.errors import DamagedError, StorageError
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_being_restored, restore_note, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _OPERATION = "restore"
 _HINT = "restore it again: aragora-persist restore"
+_PENDING = ".restoring-all"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is meant: the file ``staged`` becomes the database; what was there before is kept as ``replaced``.
 
-    Both are names in the database's own folder.
+    These and ``pending`` are names in the database's own folder.
     """
 
     staged: str
     replaced: str
+    mark: int = 0
+    """Not 0: ``staged`` is written into the open database, and carries this number as its ``application_id``: a
+    database that has it has been restored, and what was written to it since must not be restored over."""
+    pending: str = ""
+    """The file whose removal makes this note count; '' where it counts at once."""
+
+
+def new_mark() -> int:
+    """Return a number that no ``application_id`` has by chance."""
+    return secrets.randbelow(2**31 - 1) + 1
+
+
+def put_mark(database: Path, mark: int, *, timeout_s: float = 0.0) -> None:
+    """Make ``mark`` the ``application_id`` of a database.
+
+    Raises:
+        BusyError: another connection was writing for ``timeout_s``.
+
+    """
+    try:
+        with closing(sqlite3.connect(database, timeout=timeout_s, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA application_id = {mark}")
+    except DRIVER_ERRORS as error:
+        raise translate(error, _OPERATION, database) from error
 
 
 def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> None:
@@ -64,9 +94,22 @@ def finish_interrupted_restore(database: Path, *, timeout_s: float = 30.0) -> No
 
 def declare(database: Path, intent: Intent) -> None:
     """Write the note; on the disk when this returns. The caller holds the folder's lock, and there is none yet."""
+    said = {name: value for name, value in asdict(intent).items() if value}  # release 0.1.0 knows the first two
     with partial(restore_note(database)) as note:
-        note.path.write_text(json.dumps(asdict(intent)), encoding="utf-8")
+        note.path.write_text(json.dumps(said), encoding="utf-8")
         note.publish(restore_note(database), operation=_OPERATION)
+
+
+def declare_together(folder: Path, intents: Iterable[tuple[Path, Intent]]) -> None:
+    """Write the notes of several databases of one folder so that they all count, or none; else as ``declare``."""
+    pending = folder / _PENDING
+    intents = [(database, Intent(one.staged, one.replaced, one.mark, _PENDING)) for database, one in intents]
+    pending.touch(mode=0o600)
+    sync_folder(folder)
+    for database, intent in intents:
+        declare(database, intent)
+    pending.unlink()
+    sync_folder(folder)
 
 
 def withdraw(database: Path) -> None:
@@ -75,82 +118,73 @@ def withdraw(database: Path) -> None:
     sync_folder(database.parent)
 
 
+def withdraw_pending(folder: Path) -> None:
+    """Take back the notes that do not count yet, with the files that they name; the caller holds the folder's lock."""
+    for note in folder.glob("*.restoring") if (folder / _PENDING).exists() else ():
+        database = note.with_name(note.name.removesuffix(".restoring"))
+        if (intent := _read(database)).pending:
+            database.with_name(intent.staged).unlink(missing_ok=True)
+            withdraw(database)
+    (folder / _PENDING).unlink(missing_ok=True)
+
+
 def complete(database: Path, *, timeout_s: float) -> Path | None:
     """Do what the note says, from wherever it stopped, and remove it; the caller holds the folder's lock.
 
-    Returns where the replaced database is now, or None if there was none or an earlier call has moved it.
+    A note that does not count is taken back, with all of its set. Returns where the replaced database is now, or None
+    if there was none or an earlier call has put it there.
 
     Raises:
-        BusyError: another connection has the database open; nothing was moved.
+        BusyError: another connection has the database open, or is in a transaction; nothing was changed.
         DamagedError: there is neither a new nor a replaced file in its place, or the note cannot be read.
 
     """
     intent = _read(database)
+    if intent.pending and database.with_name(intent.pending).exists():
+        withdraw_pending(database.parent)
+        return None
     staged = database.with_name(intent.staged)
     replaced = None
     if staged.exists():
-        _refuse_holders(database, timeout_s)
-        replaced = _move_aside(database, database.with_name(intent.replaced))
-        sync_folder(database.parent)
-        staged.rename(database)
-        sync_folder(database.parent)
+        replaced = _exchange(database, staged, intent, timeout_s)
     elif not database.exists():
         raise DamagedError(_OPERATION, database, "was interrupted, and its new file is gone", hint=_HINT)
+    if intent.mark and _mark_of(database) == intent.mark:
+        put_mark(database, 0, timeout_s=timeout_s)
     withdraw(database)
     return replaced
+
+
+def _exchange(database: Path, staged: Path, intent: Intent, timeout_s: float) -> Path | None:
+    replaced = database.with_name(intent.replaced)
+    if intent.mark and database.exists():
+        try:
+            done = _mark_of(database) == intent.mark
+            kept = None if done else write_into(staged, database, replaced, timeout_s=timeout_s)
+        except DamagedError:  # it cannot be read, not even to copy it: it is moved aside as it is
+            pass
+        else:
+            staged.unlink()
+            sync_folder(database.parent)
+            return kept
+    refuse_holders(database, timeout_s)
+    return move_into_place(staged, database, replaced)
+
+
+def _mark_of(database: Path) -> int:
+    try:
+        with closing(open_read_only(database)) as connection:
+            return int(connection.execute("PRAGMA application_id").fetchone()[0])
+    except DRIVER_ERRORS as error:
+        raise translate(error, _OPERATION, database) from error
 
 
 def _read(database: Path) -> Intent:
     try:
         intent = Intent(**json.loads(restore_note(database).read_text(encoding="utf-8")))
-        for name in (intent.staged, intent.replaced):
+        for name in (intent.staged, intent.replaced, intent.pending or intent.staged):
             database.with_name(name)  # refuses what is no name of a file in this folder
+        format(intent.mark, "d")  # refuses what is no whole number
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(_OPERATION, restore_note(database), "cannot be read", hint=_HINT) from error
     return intent
-
-
-def _refuse_holders(database: Path, timeout_s: float) -> None:
-    """Raise if anyone has the database open: in exclusive locking mode SQLite finds idle connections too.
-
-    Once the note is there, whoever opens the database is held up by it: so nobody can come in after this look.
-    """
-    if not database.exists() or is_unreadable(database):
-        return
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=timeout_s)) as connection:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        if isinstance(problem := translate(error, _OPERATION, database), BusyError):
-            raise problem from error
-        # A file that SQLite cannot open is what a restore is for, and nobody can be working with it.
-
-
-def is_unreadable(database: Path) -> bool:
-    """Say whether SQLite finds no database in the file.
-
-    Asked read-only: a connection that may write would checkpoint and remove the ``-wal`` of a damaged file when it
-    closes, and what is moved aside is perhaps all that is left of the rows.
-    """
-    try:
-        with closing(open_read_only(database)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        return isinstance(translate(error, _OPERATION, database), DamagedError)
-    return False
-
-
-def _move_aside(database: Path, replaced: Path) -> Path | None:
-    """Move the database and its side files to ``replaced``, or to the next name that is free for all of them."""
-    # The database goes last: while it is there, the rest of the move is still to be done.
-    endings = [ending for ending in (*SIDE_FILES, "") if beside(database, ending).exists()]
-    number = 1
-    candidate = replaced
-    while any(beside(candidate, ending).exists() for ending in endings):
-        number += 1
-        candidate = replaced.with_name(f"{replaced.stem}_{number}{replaced.suffix}")
-    for ending in endings:
-        beside(database, ending).rename(beside(candidate, ending))
-    return candidate if "" in endings else None

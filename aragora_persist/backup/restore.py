@@ -1,32 +1,39 @@
-"""Restoring a backup: into the running database where that is possible, else in its place, or to a new file.
+"""Restoring one database: a backup, a moment, or a copy made by hand, in the place of the live one or in a new file.
 
 Nothing is lost by it: the replaced database is kept beside the restored one, with every transaction up to the restore.
-A killed restore leaves the old database or the new one, never a mixture; run it again. Leaves out: a moment between
-two backups.
+A killed restore leaves the old database or the new one, never a mixture; run it again. Leaves out: what can be restored
+and whether it is sound (``origins``, ``handmade``), and several databases that belong together (``restore_set``).
 """
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.files import SIDE_FILES, Partial, beside, clean_partials, locked, make_directory, partial
-from aragora_persist.backup.intent import Intent, complete, declare, is_unreadable, withdraw
-from aragora_persist.backup.inventory import choose_backup
-from aragora_persist.backup.snapshot import copy_into, open_read_only, run_backup
-from aragora_persist.backup.verify import read_content, verify
+from aragora_persist.backup.candidates import Candidate, made_candidate
+from aragora_persist.backup.exchange import (
+    connect,
+    free_bytes,
+    own_like,
+    refuse_without_room,
+    room_to_write_into,
+    takes_pages_of,
+    write_into,
+)
+from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, locked, make_directory, partial
+from aragora_persist.backup.intent import Intent, complete, declare, withdraw, withdraw_pending
+from aragora_persist.backup.origins import opened_origin
+from aragora_persist.backup.verify import read_content
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
-from aragora_persist.storage.sqlite.checkpointer import under_litestream
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
-from aragora_persist.storage.sqlite.files import is_being_restored, resolve
+from aragora_persist.storage.sqlite.files import is_being_restored, resolve, restore_note
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Settings
 
 _OPERATION = "restore"
-_PAGES_AT_ONCE = 1000
 
 
 class Way(Enum):
@@ -49,14 +55,25 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreResult:
-    """What was done. ``replaced`` is the database that was there before, as a file of its own; None if none was."""
+    """What was done."""
 
-    entry: BackupEntry
+    database: str
+    source: str
+    """What was restored: the backup's id, the path of the file, or ``litestream``."""
+    entry: BackupEntry | None
+    """The backup's entry; None for a file made by hand, and for a moment between two backups."""
+    moment: datetime | None
+    """As of when the restored rows are; None for a file made by hand."""
     target: Path
     way: Way
     replaced: Path | None
+    """The database that was there before, as a file of its own; None if none was."""
     equal: bool
-    """The target, read afterwards, held exactly the backup's rows; False when another process has written since."""
+    """The target, read afterwards, held exactly the restored rows; False when another process has written since."""
+    migrated: tuple[str, ...]
+    """The migrations that were applied to it."""
+    notes: tuple[str, ...]
+    """What the operator should know of it."""
 
 
 def restore(
@@ -65,160 +82,145 @@ def restore(
     *,
     backup_id: str | None = None,
     at: datetime | None = None,
+    file: Path | None = None,
     to: Path | None = None,
+    migrate: bool = False,
 ) -> RestoreResult:
-    """Restore the last backup of ``database``, or the one with ``backup_id``, or the newest not younger than ``at``.
+    """Restore the last backup of ``database``, or the one with ``backup_id``, or a moment, or a file made by hand.
 
-    The backup is compared with its catalog entry, byte for byte and row for row, before anything is touched. With
-    ``to`` it becomes that new file; otherwise it becomes the live database.
+    ``at`` is the newest backup that is not younger; where Litestream ships transactions, the moment itself. What is
+    restored is compared with its catalog entry, or examined, and with ``migrate`` brought to this release's schema,
+    before anything is touched. With ``to`` it becomes that new file; otherwise it becomes the live database.
 
     Raises:
-        NotFoundError: there is no such backup.
-        DamagedError: the backup is not what was written; the hint names the newest one that is.
-        ConflictError: ``to`` exists.
+        NotFoundError: there is no such backup or file.
+        DamagedError: it is not what was written, or not sound; the hint names the way out.
+        MigrationError: it is no database of this name, or migrating it failed.
+        SchemaOutdatedError: its schema is older than the live database's, and ``migrate`` is False.
+        SchemaTooNewError: its schema is too new for this release.
+        ConflictError: ``to`` exists, or ``file`` is the live database.
         BusyError: another process holds a transaction, a lock or the folder for longer than ``DB_TIMEOUT``.
-        StorageError: the target cannot be written.
+        StorageError: the target cannot be written, or there is no room for it.
 
     """
-    entry = choose_backup(database, settings, backup_id=backup_id, at=at)
-    target = resolve(find_database(database).path(settings.nomic_dir) if to is None else to)
+    live = resolve(find_database(database).path(settings.nomic_dir))
+    target = live if to is None else resolve(to)
+    with ExitStack() as stack:
+        if to is not None:
+            refuse_taken(target)
+        origin = stack.enter_context(opened_origin(database, settings, backup_id=backup_id, at=at, file=file))
+        candidate = stack.enter_context(
+            made_candidate(origin, database, live=live if to is None else None, migrate=migrate)
+        )
+        with writing_to(target):
+            way, replaced, equal = (_to_new_file if to else _to_live)(candidate, settings, target)
+    return RestoreResult(
+        database=database,
+        source=origin.name,
+        entry=origin.entry,
+        moment=origin.moment,
+        target=target,
+        way=way,
+        replaced=replaced,
+        equal=equal,
+        migrated=candidate.migrated,
+        notes=candidate.notes,
+    )
+
+
+@contextmanager
+def writing_to(target: Path) -> Iterator[None]:
+    """Make the target's folder, and say what is wrong with it in words of this package."""
     try:
         make_directory(target.parent)
-        if to is not None:
-            return _restore_to(entry, settings, target)
-        with locked(target.parent, timeout_s=settings.db_timeout_s, operation=_OPERATION):
-            clean_partials(target.parent)
-            _settle_interrupted(target, settings.db_timeout_s)
-            return _restore_live(entry, settings, target)
+        yield
     except OSError as error:
-        raise StorageError(_OPERATION, target, f"cannot be written: {error.strerror or error}") from error
+        problem = f"cannot be written: {error.strerror or error}"
+        hint = "this user must be able to write there, and the disk must have room"
+        raise StorageError(_OPERATION, target, problem, hint=hint) from error
 
 
-def _restore_to(entry: BackupEntry, settings: Settings, target: Path) -> RestoreResult:
-    if found := next((path for ending in ("", *SIDE_FILES) if (path := beside(target, ending)).exists()), None):
+def refuse_taken(target: Path) -> None:
+    """Raise if a new file cannot have this name.
+
+    Raises:
+        ConflictError: something is there, or in the place of what SQLite keeps beside it.
+
+    """
+    taken = (target, *(beside(target, ending) for ending in SIDE_FILES), restore_note(target))
+    if found := next((path for path in taken if path.exists()), None):
         raise ConflictError(_OPERATION, found, "exists and is not overwritten", hint="name another file")
+
+
+def _to_new_file(candidate: Candidate, _settings: Settings, target: Path) -> tuple[Way, Path | None, bool]:
+    refuse_without_room(target.parent, candidate.known.size_bytes)
     with partial(target) as copy:
-        _copy_verified(entry, settings, copy)
+        candidate.write_to(copy.path)
         copy.publish(target, operation=_OPERATION)
-    return RestoreResult(entry=entry, target=target, way=Way.NEW_FILE, replaced=None, equal=True)
+    return Way.NEW_FILE, None, True
 
 
-def _settle_interrupted(target: Path, timeout_s: float) -> None:
-    """Complete a restore that was killed; one that can no longer be completed is superseded by this one."""
-    if is_being_restored(target):
-        try:
-            complete(target, timeout_s=timeout_s)
-        except DamagedError:
-            withdraw(target)
-
-
-def _restore_live(entry: BackupEntry, settings: Settings, target: Path) -> RestoreResult:
-    """Restore over ``target``, whose folder's lock is held."""
-    stamp = f"{times.utc_now():%Y%m%d_%H%M%S_%f}"
-    replaced = target.with_name(f"{target.stem}.replaced_{stamp}{target.suffix}")
-    backup = settings.backup_dir / entry.file
-    if _takes_pages_of(backup, target, settings.db_timeout_s):
-        equal = _restore_into(entry, settings, target, replaced)
-        return RestoreResult(entry=entry, target=target, way=Way.INTO, replaced=replaced, equal=equal)
-    kept = _restore_in_place(entry, settings, target, replaced)
-    return RestoreResult(entry=entry, target=target, way=Way.IN_PLACE, replaced=kept, equal=True)
-
-
-def _takes_pages_of(backup: Path, target: Path, timeout_s: float) -> bool:
-    """Say whether SQLite can open the target and write the backup's pages into it."""
-    if not target.exists() or is_unreadable(target):
-        return False
-    try:
-        with (
-            closing(open_read_only(backup, parameters="mode=ro&immutable=1")) as source,
-            closing(_connect(target, timeout_s)) as live,
-        ):
-            live.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            sizes = [connection.execute("PRAGMA page_size").fetchone() for connection in (source, live)]
-            return bool(sizes[0] == sizes[1])
-    except DRIVER_ERRORS as error:
-        problem = translate(error, _OPERATION, target)
-        if isinstance(problem, BusyError):
-            raise problem from error
-        return False
-
-
-def _restore_into(entry: BackupEntry, settings: Settings, target: Path, replaced: Path) -> bool:
-    """Write the backup's pages into the live database as one transaction; return whether it then equals the backup."""
+def _to_live(candidate: Candidate, settings: Settings, target: Path) -> tuple[Way, Path | None, bool]:
     timeout_s = settings.db_timeout_s
-    backup = settings.backup_dir / entry.file
+    with locked(target.parent, timeout_s=timeout_s, operation=_OPERATION):
+        settle(target, timeout_s)
+        replaced = replaced_name(target)
+        if takes_pages_of(candidate.path, target, timeout_s=timeout_s) and has_room(candidate, target):
+            try:
+                kept = write_into(candidate.path, target, replaced, timeout_s=timeout_s)
+            except DamagedError:  # it cannot be read, not even to copy it: it is moved aside as it is
+                pass
+            else:
+                return Way.INTO, kept, is_equal(candidate, target, timeout_s)
+        return Way.IN_PLACE, _in_place(candidate, target, replaced, timeout_s), True
+
+
+def settle(target: Path, timeout_s: float) -> None:
+    """Clear away what killed restores left; the caller holds the lock of the target's folder.
+
+    One that was under way is completed; one that no longer can be is superseded by the caller's.
+    """
+    clean_partials(target.parent)
     try:
-        with (
-            closing(open_read_only(backup, parameters="mode=ro&immutable=1")) as source,
-            closing(_connect(target, timeout_s)) as live,
-            partial(replaced) as kept,
-        ):
-            _make_ready(live, target)
-            pages = source.execute("PRAGMA page_count").fetchone()[0]
+        withdraw_pending(target.parent)
+        if is_being_restored(target):
+            complete(target, timeout_s=timeout_s)
+    except DamagedError:
+        withdraw(target)
 
-            def keep_replaced() -> None:
-                # The live file is now locked for writing: this copy holds the last transaction before the restore.
-                copy_into(target, kept.path, timeout_s=timeout_s)
-                kept.publish(replaced, operation=_OPERATION)
 
-            run_backup(
-                source,
-                live,
-                locked=target,
-                timeout_s=timeout_s,
-                # At least two steps: in a single one the target would be committed when the first is over.
-                pages=max(1, min(_PAGES_AT_ONCE, pages // 2)),
-                after_first_step=keep_replaced,
-            )
-            with suppress(sqlite3.OperationalError):  # only tidier: the restored rows are on the disk already
-                live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return read_content(live, target) == entry.content
+def replaced_name(target: Path) -> Path:
+    """Return the name under which the database that is replaced now is kept."""
+    return target.with_name(f"{target.stem}.replaced_{times.utc_now():%Y%m%d_%H%M%S_%f}{target.suffix}")
+
+
+def has_room(candidate: Candidate, target: Path) -> bool:
+    """Say whether the restore can be written into the open database; to exchange the files takes less."""
+    return free_bytes(target.parent) >= room_to_write_into(candidate.known.size_bytes, target)
+
+
+def is_equal(candidate: Candidate, target: Path, timeout_s: float) -> bool:
+    """Read the live database, and say whether it holds what was restored."""
+    try:
+        with closing(connect(target, timeout_s)) as live:
+            return read_content(live, target) == candidate.known.content
     except DRIVER_ERRORS as error:
         raise translate(error, _OPERATION, target) from error
 
 
-def _make_ready(live: sqlite3.Connection, target: Path) -> None:
-    """Put the live file into WAL mode, and wait for the transactions that others hold on it.
-
-    Readers would not stop a restore. But who reads for long goes on with rows that are no longer there, and acts on
-    them: so a restore waits for transactions that began before it, and is refused by those that do not end. Under
-    Litestream it does not: that one reads all the time, and ships the restored rows like any others.
-    """
-    for pragma in ("synchronous = FULL", "fullfsync = ON", "journal_mode = WAL"):
-        live.execute(f"PRAGMA {pragma}")
-    live.execute("BEGIN IMMEDIATE")
-    # Any write will do: with it, whoever began before it is behind the newest state, and a full checkpoint waits.
-    version = live.execute("PRAGMA user_version").fetchone()[0]
-    live.execute(f"PRAGMA user_version = {int(version)}")
-    live.execute("COMMIT")
-    if live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0] and not under_litestream(live):
-        raise BusyError(_OPERATION, target, "another connection is in a transaction", hint="end it, then repeat")
-
-
-def _restore_in_place(entry: BackupEntry, settings: Settings, target: Path, replaced: Path) -> Path | None:
-    """Put a copy of the backup in the place of files that cannot be opened; return where those are now."""
+def _in_place(candidate: Candidate, target: Path, replaced: Path, timeout_s: float) -> Path | None:
+    """Put a copy in the place of the files; return where those are now."""
+    refuse_without_room(target.parent, candidate.known.size_bytes)
     staged = beside(target, ".restored")
     staged.unlink(missing_ok=True)  # of a run that was killed before it declared its intent
     with partial(staged) as copy:
-        _copy_verified(entry, settings, copy)
+        candidate.write_to(copy.path)
+        own_like(copy.path, target)
         copy.publish(staged, operation=_OPERATION)
-    declare(target, Intent(staged=staged.name, replaced=replaced.name))
+    declare(target, Intent(staged.name, replaced.name))
     try:
-        return complete(target, timeout_s=settings.db_timeout_s)
+        return complete(target, timeout_s=timeout_s)
     except BusyError:
         withdraw(target)
         staged.unlink()
         raise
-
-
-def _copy_verified(entry: BackupEntry, settings: Settings, copy: Partial) -> None:
-    """Copy the backup's bytes and read them back: what was checked before may have changed since."""
-    source = settings.backup_dir / entry.file
-    shutil.copyfile(source, copy.path)
-    copied = verify(copy.path)
-    if (copied.sha256, copied.content) != (entry.sha256, entry.content):
-        raise DamagedError(_OPERATION, source, "changed while it was copied", hint="repeat")
-
-
-def _connect(target: Path, timeout_s: float) -> sqlite3.Connection:
-    return sqlite3.connect(f"{target.as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None)

@@ -26,8 +26,8 @@ def run(arguments: Namespace) -> int:
         print_json(
             {
                 "database": arguments.database,
-                "backup": result.entry.id,
-                "created_at": times.to_text(result.entry.created_at),
+                "backup": result.source,
+                "created_at": result.moment and times.to_text(result.moment),
                 "target": str(result.target),
                 "way": result.way.name.lower(),
                 "replaced": str(result.replaced) if result.replaced else None,
@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> int:
             }
         )
         return 0
-    print(f"Restored {result.entry.id} {result.way.value}: {result.target}")
+    print(f"Restored {result.source} {result.way.value}: {result.target}")
     if result.replaced:
         print(f"What was there before is kept: {result.replaced}")
     if not result.equal:

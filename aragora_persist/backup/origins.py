@@ -1,0 +1,89 @@
+"""What is restored: a backup of the catalog, a moment that Litestream shipped, or a file made by hand; opened to read.
+
+Leaves out: whether a file made by hand is sound (``handmade``), and bringing any of it to a newer schema
+(``candidates``).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aragora_persist.backup.files import scratch_folder
+from aragora_persist.backup.handmade import opened_file
+from aragora_persist.backup.inventory import choose_backup
+from aragora_persist.backup.unpacking import opened_backup
+from aragora_persist.errors import NotFoundError
+from aragora_persist.times import to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.settings import Settings
+
+LITESTREAM = "litestream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A database file that nobody writes to while it is open. The names are those of ``RestoreResult``."""
+
+    name: str
+    path: Path
+    entry: BackupEntry | None = None
+    moment: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened_origin(
+    database: str, settings: Settings, *, backup_id: str | None, at: datetime | None, file: Path | None
+) -> Iterator[Origin]:
+    """Open what is to be restored; see ``restore.restore`` for what the arguments mean."""
+    if file is not None:
+        with opened_file(file, database, settings) as (path, notes):
+            yield Origin(name=str(file), path=path, notes=notes)
+    elif at is not None and settings.litestream_url and not _is_of_a_backup(database, at, settings):
+        with _opened_moment(database, at, settings) as origin:
+            yield origin
+    else:
+        with opened_entry(choose_backup(database, settings, backup_id=backup_id, at=at), settings) as origin:
+            yield origin
+
+
+@contextmanager
+def opened_entry(entry: BackupEntry, settings: Settings) -> Iterator[Origin]:
+    """Open a backup of the catalog; every byte was compared with its entry."""
+    with opened_backup(entry, settings) as path:
+        yield Origin(name=entry.id, path=path, entry=entry, moment=entry.created_at)
+
+
+@contextmanager
+def _opened_moment(database: str, at: datetime, settings: Settings) -> Iterator[Origin]:
+    """Open a database as of a moment; where Litestream shipped nothing so early, the newest backup from before it."""
+    from aragora_persist.backup.point_in_time import restore_moment  # noqa: PLC0415 - only where Litestream ships
+
+    with scratch_folder("aragora-moment-") as scratch:
+        path = scratch / f"{database}.db"
+        try:
+            reached = restore_moment(database, at, path, settings)
+        except NotFoundError as error:
+            with opened_entry(choose_backup(database, settings, at=at), settings) as origin:
+                note = f"Litestream has nothing so early ({error.problem}): this is the newest backup from before it"
+                yield Origin(
+                    name=origin.name, path=origin.path, entry=origin.entry, moment=origin.moment, notes=(note,)
+                )
+        else:
+            yield Origin(name=LITESTREAM, path=path, moment=reached)
+
+
+def _is_of_a_backup(database: str, at: datetime, settings: Settings) -> bool:
+    """Say whether a backup is exactly of this moment."""
+    try:
+        return to_text(choose_backup(database, settings, at=at).created_at) == to_text(at)
+    except NotFoundError:
+        return False
