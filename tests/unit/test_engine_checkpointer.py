@@ -123,8 +123,7 @@ def test_the_role_passes_on_when_its_holder_is_killed(engine: Engine, path: Path
     """One process holds it, the other leaves the log alone; after kill -9 the other takes it, and writes go on."""
     code = f"""
         import sys
-        from aragora_persist.storage.sqlite.checkpointer import LITESTREAM_BYTES
-from aragora_persist.storage.sqlite.engine import open_engine
+        from aragora_persist.storage.sqlite.engine import open_engine
         engine = open_engine(sys.argv[1], "tokens")
         for number in range({DUE}):
             engine.write("grow", lambda tx: tx.execute("{INSERT_LARGE}", (f"other-{{number}}", "x" * {MEGABYTE})))
