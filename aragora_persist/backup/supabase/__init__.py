@@ -7,6 +7,6 @@ What is backed up are the schemas in ``content.SCHEMAS``, with structure, rows, 
 project keeps elsewhere (accounts, files), roles and passwords, and in which publications a table is.
 """
 
-from aragora_persist.backup.supabase.taking import drill, take
+from aragora_persist.backup.supabase.taking import drill, read_dump, take
 
-__all__ = ["drill", "take"]
+__all__ = ["drill", "read_dump", "take"]

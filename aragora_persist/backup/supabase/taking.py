@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.verify import Content
     from aragora_persist.settings import Secret, Settings
 
 NAME = "supabase"
@@ -59,6 +60,16 @@ def drill(plain: Path, entry: BackupEntry, settings: Settings) -> None:  # noqa:
     major = entry.method.removeprefix(_METHOD).partition(".")[0]
     tried = try_out(plain, find_programs(int(major) if major.isdecimal() else 0))
     check_equal(tried.content, entry.content, operation="drill", target=entry.id)
+
+
+def read_dump(plain: Path) -> Content:
+    """Return what a server of its own holds once it has taken the dump back, whatever the catalog says about it.
+
+    Raises:
+        PersistError: see ``try_out``.
+
+    """
+    return try_out(plain, find_programs(0)).content
 
 
 def configured(settings: Settings) -> Secret:
