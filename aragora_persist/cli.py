@@ -166,22 +166,53 @@ def _backups(verbs: Verbs) -> None:
         help="read every listed backup again; fail if one is damaged; name the files that no entry vouches for",
     )
     way.add_argument(
+        "--health",
+        action="store_true",
+        help="list nothing; fail if the newest verified backup or the last good drill of a database is older than its"
+        " objective, or missing, or if the last drill failed",
+    )
+    way.add_argument(
         "--max-age",
         metavar="SECONDS",
         type=_seconds,
         help="list nothing; fail if the newest verified backup of a database is older, or missing",
     )
+    way.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make a lost or damaged catalog anew from the files, each read and verified; the old one is kept aside",
+    )
 
 
 def _restore(verbs: Verbs) -> None:
-    parser = _verb(verbs, "restore", "put a backup in the place of a database")
-    parser.add_argument("database", metavar="DB", type=database_name, help="name of the database, such as users")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--backup", metavar="ID", type=some_text, help="this backup (default: the newest verified one)")
-    which.add_argument(
-        "--at", metavar="TIME", type=_moment, help="the newest one taken at or before this ISO 8601 time"
+    parser = _verb(verbs, "restore", "put a backup in the place of a database, or of all databases")
+    parser.set_defaults(refuse=parser.error)
+    parser.add_argument(
+        "database", metavar="DB", type=database_name, nargs="?", help="name of the database, such as users"
     )
-    parser.add_argument("--to", metavar="PATH", type=some_text, help="into this new file, not into the live database")
+    parser.add_argument(
+        "file", metavar="FILE", type=some_text, nargs="?", help="a copy made by hand, in the place of a backup"
+    )
+    parser.add_argument("--all", action="store_true", help="all databases together, from the backups of one run")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--backup",
+        metavar="ID",
+        type=some_text,
+        help="this backup, with --all this run (default: the newest verified one)",
+    )
+    which.add_argument(
+        "--at",
+        metavar="TIME",
+        type=_moment,
+        help="as of this ISO 8601 time: the newest one from before it, or with Litestream the very moment",
+    )
+    parser.add_argument(
+        "--to", metavar="PATH", type=some_text, help="into this new file (with --all: folder), not over what is live"
+    )
+    parser.add_argument(
+        "--migrate", action="store_true", help="bring it to this release's schema before it takes anything's place"
+    )
 
 
 def _drill(verbs: Verbs) -> None:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import scratch_folder
 from aragora_persist.backup.handmade import opened_file
 from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.errors import NotFoundError
+from aragora_persist.storage.sqlite.files import resolve
 from aragora_persist.times import to_text
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ def opened_origin(
     database: str, settings: Settings, *, backup_id: str | None, at: datetime | None, file: Path | None
 ) -> Iterator[Origin]:
     """Open what is to be restored; see ``restore.restore`` for what the arguments mean."""
-    if file is not None:
+    if file is not None and (entry := _entry_of(file, database, settings)):
+        with opened_entry(entry, settings) as origin:
+            yield origin
+    elif file is not None:
         with opened_file(file, database, settings) as (path, notes):
             yield Origin(name=str(file), path=path, notes=notes)
     elif at is not None and settings.litestream_url and not _is_of_a_backup(database, at, settings):
@@ -53,6 +58,15 @@ def opened_origin(
     else:
         with opened_entry(choose_backup(database, settings, backup_id=backup_id, at=at), settings) as origin:
             yield origin
+
+
+def _entry_of(file: Path, database: str, settings: Settings) -> BackupEntry | None:
+    """Return the entry of a file that the catalog knows: to be equal to it says more than a look at the file."""
+    place = resolve(file)
+    if place.parent != resolve(settings.backup_dir):
+        return None
+    entries = (entry for entry in Catalog(settings.backup_dir).read().backups if entry.database == database)
+    return next((entry for entry in entries if entry.file == place.name), None)
 
 
 @contextmanager

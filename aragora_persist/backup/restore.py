@@ -112,7 +112,7 @@ def restore(
         candidate = stack.enter_context(
             made_candidate(origin, database, live=live if to is None else None, migrate=migrate)
         )
-        with writing_to(target):
+        with writing_to(target.parent):
             way, replaced, equal = (_to_new_file if to else _to_live)(candidate, settings, target)
     return RestoreResult(
         database=database,
@@ -129,15 +129,15 @@ def restore(
 
 
 @contextmanager
-def writing_to(target: Path) -> Iterator[None]:
-    """Make the target's folder, and say what is wrong with it in words of this package."""
+def writing_to(folder: Path) -> Iterator[None]:
+    """Make the folder, and say what is wrong with it in words of this package."""
     try:
-        make_directory(target.parent)
+        make_directory(folder)
         yield
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
         hint = "this user must be able to write there, and the disk must have room"
-        raise StorageError(_OPERATION, target, problem, hint=hint) from error
+        raise StorageError(_OPERATION, folder, problem, hint=hint) from error
 
 
 def refuse_taken(target: Path) -> None:
