@@ -154,6 +154,10 @@ def _backup(verbs: Verbs) -> None:
         const=0.0,
         help="go on for ever at this interval (without a number: ARAGORA_BACKUP_INTERVAL_SECONDS)",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing; say which backups would be kept and removed, and why"
+    )
+    parser.set_defaults(refuse=parser.error)
 
 
 def _backups(verbs: Verbs) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.lines import parse, split, to_line
+from aragora_persist.backup.names import id_of
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import InvalidValueError, StorageError
 from aragora_persist.storage.sqlite.files import sync_folder
@@ -328,6 +329,8 @@ def _matters(record: Mapping[str, Any] | None, gone: Collection[str], drills: Co
 
 
 def _entry(record: Mapping[str, Any]) -> BackupEntry:
+    if id_of(record["file"]) != record["id"] or "/" in record["file"]:
+        raise InvalidValueError("read backup catalog", "file", "is not the name of a backup's file")
     return BackupEntry(
         id=record["id"],
         database=record["database"],

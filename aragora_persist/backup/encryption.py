@@ -91,6 +91,20 @@ def decrypt(source: BinaryIO, write: Callable[[bytes], None], identity_file: Pat
         raise DamagedError("decrypt", archive, f"is damaged: {error}", hint=hint) from error
 
 
+def readers(archive: Path, identity_file: Path | None) -> tuple[str, ...]:
+    """Return the fingerprints of the public keys of those identities in the file that can read this sound archive."""
+    found = []
+    for identity in _identities(identity_file):
+        with archive.open("rb") as source:
+            pipe = _Pipe(source.read, lambda _: None)
+            try:
+                _library().decrypt_io(pipe, pipe, [identity])
+            except _library().DecryptError:
+                continue
+        found.append(str(identity.to_public()))
+    return fingerprints(found)
+
+
 class _Pipe:
     """What the library reads from and writes to; it keeps our own exception, which the library turns into another."""
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import BackupEntry, Catalog
-from aragora_persist.backup.names import id_of, is_packed
-from aragora_persist.backup.verify import file_sha256, verify
+from aragora_persist.backup.names import SUPABASE, id_of, read_id
+from aragora_persist.backup.verify import file_sha256
 from aragora_persist.databases import DATABASES, find_database
-from aragora_persist.errors import DamagedError, NotFoundError, StorageError
+from aragora_persist.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,6 +51,13 @@ class Inventory:
     removed."""
     damaged_lines: tuple[int, ...]
     torn: bool
+    shipped: frozenset[str]
+    """The ids of those that are off-site too."""
+
+    @property
+    def lost(self) -> bool:
+        """Say whether there are files that were backups, and no catalog that names a single one."""
+        return not self.backups and any(read_id(id_of(file)) for file in self.uncatalogued)
 
     def intact(self, database: str | None = None) -> tuple[BackupEntry, ...]:
         """Return what can be restored, of one database or of all."""
@@ -91,13 +98,19 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
         state = Catalog(directory).read()
         return Inventory(
             backups=tuple(Listed(entry, file_state(directory, entry, check=check)) for entry in state.backups),
-            uncatalogued=tuple(sorted(path.name for path in _files_in(directory, without=state.known_files))),
+            uncatalogued=tuple(sorted({path.name for path in files_in(directory)} - state.known_files)),
             damaged_lines=state.damaged_lines,
             torn=state.torn,
+            shipped=frozenset(state.shipments),
         )
     except OSError as error:
         problem = error.strerror or str(error)
         raise StorageError("list backups", directory, problem, hint="this user must be able to read there") from error
+
+
+def files_in(directory: Path) -> Iterable[Path]:
+    """Return the files there that could be backups by their endings."""
+    return (path for path in directory.glob("[!.]*") if id_of(path.name))
 
 
 def file_state(directory: Path, entry: BackupEntry, *, check: bool) -> FileState:
@@ -121,41 +134,39 @@ def file_state(directory: Path, entry: BackupEntry, *, check: bool) -> FileState
 def choose_backup(
     database: str, settings: Settings, *, backup_id: str | None = None, at: datetime | None = None
 ) -> BackupEntry:
-    """Return the backup that ``restore`` would restore, after comparing it with its entry.
+    """Return the backup that a restore would take; where nothing here suits, one that is off-site.
+
+    An older one is never taken in the place of one that turns out to be damaged (``opened_backup``).
 
     Raises:
         NotFoundError: there is no such backup.
-        DamagedError: its file is missing or is not what was written; the hint names the newest one that is.
+        InvalidValueError: there is no such database, or the moment has no time zone.
 
     """
-    find_database(database)
-    entries = [listed.entry for listed in take_inventory(settings).backups if listed.entry.database == database]
-    if backup_id is not None:
-        candidates = [entry for entry in entries if entry.id == backup_id]
-    elif at is not None:
-        # Compared as text in the one form, which refuses a moment without a time zone.
-        limit = times.to_text(at, field="at")
-        candidates = [entry for entry in entries if times.to_text(entry.created_at) <= limit]
-        candidates.sort(key=lambda entry: entry.created_at)
-    else:
-        candidates = entries
-    if not candidates:
-        wanted = backup_id or (f"at or before {times.to_text(at)}" if at else "of it")
+    if database != SUPABASE:
+        find_database(database)
+    limit = None if at is None else times.to_text(at, field="at")
+    chosen = _choose(Catalog(settings.backup_dir).read().backups, database, backup_id, limit)
+    if chosen is None and settings.offsite_url:
+        from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
+
+        remote = sorted(remote_entries(settings), key=lambda entry: entry.created_at)
+        chosen = _choose(remote, database, backup_id, limit)
+    if chosen is None:
+        wanted = backup_id or (f"at or before {limit}" if limit else "of it")
         raise NotFoundError("restore", database, f"there is no backup {wanted}", hint="aragora-persist backups")
-    _refuse_damaged(candidates[-1], settings)
-    return candidates[-1]
+    return chosen
 
 
-def _refuse_damaged(entry: BackupEntry, settings: Settings) -> None:
-    """Compare the backup with its entry; an older one is never taken in its place without being asked for."""
-    directory = settings.backup_dir
-    if (state := file_state(directory, entry, check=True)) is FileState.INTACT:
-        if is_packed(entry.file) or verify(directory / entry.file).content == entry.content:
-            return
-        state = FileState.DAMAGED
-    sound = newest_sound(entry.database, settings, but=entry)
-    hint = f"the newest sound one: --backup {sound.id}" if sound else "there is no other sound backup of it here"
-    raise DamagedError("restore", directory / entry.file, f"is {state.value}", hint=hint)
+def _choose(
+    entries: Iterable[BackupEntry], database: str, backup_id: str | None, limit: str | None
+) -> BackupEntry | None:
+    candidates = [entry for entry in entries if entry.database == database and backup_id in {None, entry.id}]
+    if limit is not None:
+        # Compared as text, in the one form.
+        candidates = [entry for entry in candidates if times.to_text(entry.created_at) <= limit]
+        candidates.sort(key=lambda entry: entry.created_at)
+    return candidates[-1] if candidates else None
 
 
 def newest_sound(database: str, settings: Settings, *, but: BackupEntry) -> BackupEntry | None:
@@ -188,10 +199,6 @@ def backup_health(settings: Settings, *, now: datetime) -> tuple[BackupHealth, .
 def _health(database: str, newest: BackupEntry | None, now: datetime) -> BackupHealth:
     age_s = None if newest is None else (now - newest.created_at).total_seconds()
     return BackupHealth(database=database, newest=newest, age_s=age_s)
-
-
-def _files_in(directory: Path, *, without: frozenset[str]) -> Iterable[Path]:
-    return (path for path in directory.glob("[!.]*") if id_of(path.name) and path.name not in without)
 
 
 def _size(path: Path) -> int:

@@ -35,6 +35,11 @@ def is_packed(file: str) -> bool:
     return file.endswith((COMPRESSED, ENCRYPTED))
 
 
+def is_encrypted(file: str) -> bool:
+    """Say whether an identity is needed to read a file of this name."""
+    return file.endswith(ENCRYPTED)
+
+
 def read_id(id_: str) -> tuple[str, datetime] | None:
     """Return the database and the moment that an id says, or None where it is not of the form of an id."""
     if not (match := _ID.fullmatch(id_)):

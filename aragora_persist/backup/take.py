@@ -9,7 +9,7 @@ Leaves out: when to do it (``sidecar``), and how a copy becomes a backup (``keep
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
@@ -17,6 +17,7 @@ from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.backup.inventory import FileState, file_state, present_databases
 from aragora_persist.backup.keeping import OPERATION, making
+from aragora_persist.backup.names import SUPABASE, base_of
 from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.snapshot import copy_into
 from aragora_persist.backup.verify import verify
@@ -25,7 +26,7 @@ from aragora_persist.errors import NotFoundError, PersistError, StorageError
 from aragora_persist.storage.sqlite.files import resolve, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -60,6 +61,10 @@ def take_backup(database: str, settings: Settings, *, run: str | None = None) ->
         StorageError: the backup cannot be written.
 
     """
+    if database == SUPABASE:
+        from aragora_persist.backup import supabase  # noqa: PLC0415 - needs the client programs of a server
+
+        return supabase.take(settings, run=run or new_run())
     source = resolve(find_database(database).path(settings.nomic_dir))
     with making(database, settings, run=run or new_run()) as backup:
         finish_interrupted_restore(source, timeout_s=settings.db_timeout_s)
@@ -86,9 +91,9 @@ def take_all(settings: Settings, databases: Iterable[str] | None = None) -> Iter
 
 
 def apply_retention(
-    settings: Settings, *, now: datetime | None = None, databases: Iterable[str] | None = None, dry_run: bool = False
+    settings: Settings, *, now: datetime | None = None, databases: Iterable[str] | None = None
 ) -> list[Decision]:
-    """Remove the backups whose time is over and return the decision about each; with ``dry_run`` only decide.
+    """Remove the backups whose time is over and return the decision about each.
 
     A deletion is on the disk before its file goes, so a killed run leaves at most a file that the next run removes.
 
@@ -101,18 +106,58 @@ def apply_retention(
     if not directory.is_dir():
         return []
     now = now or times.utc_now()
-    names = None if databases is None else frozenset(databases)
     try:
         with Catalog(directory).writing(timeout_s=settings.db_timeout_s) as writer:
             state = writer.read()
-            chosen = [entry for entry in state.backups if names is None or entry.database in names]
-            intact = {e.id for e in chosen if file_state(directory, e, check=False) is FileState.INTACT}
-            decisions = decide(chosen, intact=intact, now=now, policy=Policy.of(settings))
-            if not dry_run:
-                _remove(decisions, state.deleted, writer, directory, now)
+            decisions = _decide(_of(databases, state.backups), settings, now)
+            _remove(decisions, state.deleted, writer, directory, now)
     except OSError as error:
         raise StorageError("backup retention", directory, error.strerror or str(error)) from error
     return decisions
+
+
+def foresee_retention(settings: Settings, databases: Iterable[str]) -> list[Decision]:
+    """Return what ``apply_retention`` would decide once these databases had been backed up now; nothing is changed.
+
+    Raises:
+        StorageError: the backup folder cannot be read.
+
+    """
+    now = times.utc_now()
+    backups = _of(databases, Catalog(settings.backup_dir).read().backups)
+    last = {entry.database: entry for entry in backups}
+    coming = [replace(entry, id=base_of(name, now), created_at=now) for name, entry in last.items()]
+    decisions = _decide(backups, settings, now, coming=coming)
+    return [decision for decision in decisions if decision.entry not in coming]
+
+
+def _of(databases: Iterable[str] | None, backups: Iterable[BackupEntry]) -> list[BackupEntry]:
+    names = None if databases is None else frozenset(databases)
+    return [entry for entry in backups if names is None or entry.database in names]
+
+
+def _decide(
+    backups: list[BackupEntry], settings: Settings, now: datetime, coming: Collection[BackupEntry] = ()
+) -> list[Decision]:
+    """Decide by the files' sizes; where one would go, the last backup of its database has proved itself by digest.
+
+    Otherwise the last sound one could go because of a later one of the right size and with wrong bytes.
+    """
+    directory = settings.backup_dir
+    intact = {entry.id for entry in backups if file_state(directory, entry, check=False) is FileState.INTACT}
+    policy = Policy.of(settings)
+    decisions = decide([*backups, *coming], intact={*intact, *_ids(coming)}, now=now, policy=policy)
+    doubtful = {decision.entry.database for decision in decisions if not decision.keep}
+    for database in doubtful - {entry.database for entry in coming}:
+        for entry in reversed([entry for entry in backups if entry.database == database and entry.id in intact]):
+            if file_state(directory, entry, check=True) is FileState.INTACT:
+                break
+            intact.remove(entry.id)
+    return decide([*backups, *coming], intact={*intact, *_ids(coming)}, now=now, policy=policy)
+
+
+def _ids(entries: Iterable[BackupEntry]) -> Iterator[str]:
+    return (entry.id for entry in entries)
 
 
 def _remove(

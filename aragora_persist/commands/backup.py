@@ -6,18 +6,24 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.take import apply_retention, take_all
+from aragora_persist.backup.inventory import present_databases
+from aragora_persist.backup.take import apply_retention, foresee_retention, take_all
 from aragora_persist.commands.console import print_error, print_json, read_settings
 from aragora_persist.redaction import redact
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from aragora_persist.backup.retention import Decision
     from aragora_persist.settings import Settings
 
 
 def run(arguments: Namespace) -> int:
-    """Back up; with ``--every``, until stopped."""
+    """Back up; with ``--every``, until stopped; with ``--dry-run``, only say what would be done."""
+    if arguments.dry_run:
+        if arguments.every is not None:
+            arguments.refuse("argument --dry-run: not allowed with argument --every")
+        return _foresee(arguments, read_settings(arguments))
     if arguments.every is None:
         return _once(arguments, read_settings(arguments))
     from aragora_persist.service.init import run_under_init  # noqa: PLC0415 - only the sidecar needs it
@@ -47,6 +53,23 @@ def _once(arguments: Namespace, settings: Settings) -> int:
         for name in removed:
             print(f"Removed: {name}")
     return 1 if failed else 0
+
+
+def _foresee(arguments: Namespace, settings: Settings) -> int:
+    names = tuple(dict.fromkeys(arguments.databases or present_databases(settings)))
+    decisions = foresee_retention(settings, names)
+    if arguments.json:
+        print_json({"backups": names, "decisions": [_decision(decision) for decision in decisions]})
+        return 0
+    for name in names:
+        print(f"Would back up: {name}")
+    for decision in decisions:
+        print(f"Would {'keep' if decision.keep else 'remove'}: {decision.entry.id}: {decision.reason}")
+    return 0
+
+
+def _decision(decision: Decision) -> dict[str, object]:
+    return {"id": decision.entry.id, "keep": decision.keep, "reasons": decision.reasons}
 
 
 def _for_ever(arguments: Namespace) -> int:

@@ -6,28 +6,35 @@ import sys
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.inventory import FileState, backup_health, take_inventory
+from aragora_persist.backup.health import look_at_health
+from aragora_persist.backup.inventory import FileState, take_inventory
+from aragora_persist.backup.names import id_of, read_id
 from aragora_persist.commands.console import print_json, print_table, read_settings
-from aragora_persist.wording import size_text, span_text
+from aragora_persist.wording import count_text, size_text, span_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from aragora_persist.backup.inventory import Inventory, Listed
     from aragora_persist.settings import Settings
 
+_REBUILD = "`aragora-persist backups --rebuild`"
+
 
 def run(arguments: Namespace) -> int:
-    """List the backups, or with ``--max-age`` only look at the newest; fail where something is wrong."""
+    """List the backups, or (``--health``, ``--max-age``) only look at the newest; fail where something is wrong."""
     settings = read_settings(arguments)
+    if arguments.rebuild:
+        return _rebuild(arguments, settings)
     now = times.utc_now()
     wanted = set(arguments.databases or ())
     listed: list[Listed] = []
     notes: list[str] = []
-    if arguments.max_age is not None:
-        problems = [*_too_old(settings, wanted, arguments.max_age, now)]
+    short = arguments.health or arguments.max_age is not None
+    if short:
+        problems = [*_unhealthy(settings, arguments, now)]
     else:
         inventory = take_inventory(settings, check=arguments.check)
         listed = [one for one in reversed(inventory.backups) if not wanted or one.entry.database in wanted]
@@ -37,7 +44,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json({"backups": [_record(one, now) for one in listed], "problems": problems, "notes": notes})
     else:
-        if arguments.max_age is None:
+        if not short:
             _print(listed, now)
         for note in notes:
             print(f"Note: {note}")
@@ -47,32 +54,64 @@ def run(arguments: Namespace) -> int:
 
 
 def _problems(inventory: Inventory, listed: list[Listed]) -> Iterator[str]:
-    yield from (f"{one.entry.id}: its file is {one.state.value}" for one in listed if one.state is not FileState.INTACT)
+    """Say what is wrong, and the way out of it."""
+    for one in listed:
+        if one.state is not FileState.INTACT:
+            shipped = one.entry.id in inventory.shipped
+            way_out = (
+                "a restore fetches it from off-site" if shipped else f"it cannot be restored; {_REBUILD} forgets it"
+            )
+            yield f"{one.entry.id}: its file is {one.state.value}: {way_out}"
     for number in inventory.damaged_lines:
-        yield f"the catalog's line {number} is damaged: the backup that it named is not offered; remove the line"
+        yield f"the catalog's line {number} is damaged: what it named is not offered; {_REBUILD} looks for it"
+    if inventory.lost:
+        yield f"the catalog is lost or names nothing, and there are files of backups: {_REBUILD} makes it anew"
 
 
 def _notes(inventory: Inventory) -> Iterator[str]:
     """Say what is no backup and no mistake either, but takes space or will change."""
     for name in inventory.uncatalogued:
-        yield f"{name} is not in the catalog: it is neither restored nor ever removed"
+        way_out = f"; {_REBUILD} lists it if it is sound" if read_id(id_of(name)) else ""
+        yield f"{name} is not in the catalog: it is neither restored nor ever removed{way_out}"
     if inventory.torn:
         yield "the catalog's last line is incomplete, as a crash leaves it; the next backup removes it"
 
 
-def _too_old(settings: Settings, wanted: Collection[str], max_age_s: float, now: datetime) -> Iterator[str]:
-    found = backup_health(settings, now=now)
-    for name in sorted(set(wanted) - {health.database for health in found}):
+def _rebuild(arguments: Namespace, settings: Settings) -> int:
+    from aragora_persist.backup.rebuild import rebuild  # noqa: PLC0415 - rarely asked for
+
+    result = rebuild(settings)
+    problems = [f"{one.file} is not listed: {one.problem}" for one in result.refused]
+    if result.offsite_problem:
+        problems.append(f"off-site could not be asked what it knows of them: {result.offsite_problem}")
+    if arguments.json:
+        print_json(
+            {
+                "kept": [entry.id for entry in result.kept],
+                "found": [entry.id for entry in result.found],
+                "problems": problems,
+                "replaced": str(result.replaced) if result.replaced else None,
+            }
+        )
+    else:
+        print(f"{count_text(len(result.kept), 'backup')} of the catalog compared with the files")
+        for entry in result.found:
+            print(f"Listed again: {entry.id}")
+        if result.replaced:
+            print(f"The old catalog is kept: {result.replaced}")
+        for problem in problems:
+            print(f"aragora-persist: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _unhealthy(settings: Settings, arguments: Namespace, now: datetime) -> Iterator[str]:
+    found = look_at_health(settings, arguments.databases)
+    for name in sorted({*(arguments.databases or ())} - {health.database for health in found}):
         yield f"{name}: there is no such database in {settings.nomic_dir}"
     for health in found:
-        if (wanted and health.database not in wanted) or health.within(max_age_s):
-            continue
-        if health.age_s is None:
-            yield f"{health.database}: there is no verified backup"
-        elif health.age_s < 0:
-            yield f"{health.database}: the newest verified backup is from the future; look at this machine's clock"
-        else:
-            yield f"{health.database}: the newest verified backup is {span_text(health.age_s)} old"
+        yield from health.backup_problems(arguments.max_age or settings.backup_objective_s, now)
+        if arguments.health:
+            yield from health.drill_problems(settings.drill_objective_s, now)
 
 
 def _record(one: Listed, now: datetime) -> dict[str, object]:

@@ -87,6 +87,8 @@ def test_version_is_the_package_version() -> None:
         ["backup", "--every", "0"],
         ["backup", "--every", "nan"],
         ["backup", "--every", "60", "--json"],
+        ["backup", "--every", "60", "--dry-run"],
+        ["backups", "--check", "--rebuild"],
         ["restore"],
         ["restore", "users", "--backup", ""],
         ["restore", "users", "--at", "yesterday"],
