@@ -11,14 +11,14 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.files import scratch_folder
-from aragora_persist.errors import MigrationError, PersistError
+from aragora_persist.errors import MigrationError, NotFoundError, PersistError, StorageError
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.apply import apply_pending
 from aragora_persist.migrations.progress import no_progress
 from aragora_persist.migrations.recording import RecordingConnection, Statement
 from aragora_persist.migrations.schema import schema_diff, schema_text
 from aragora_persist.migrations.standing import Expected
-from aragora_persist.storage.sqlite.copying import copy_committed, no_room
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
 from aragora_persist.storage.sqlite.files import resolve
 
@@ -89,7 +89,11 @@ def scratch_copy(path: Path) -> Iterator[Path]:
     """
     with scratch_folder("aragora-rehearsal-") as scratch:
         copy = scratch / path.name
-        copy_committed(path, copy)
+        with blaming(scratch):
+            try:
+                copy_into(path, copy)
+            except NotFoundError:
+                copy.touch(mode=0o600)
         yield copy
 
 
@@ -112,10 +116,16 @@ def blaming(scratch: Path) -> Iterator[None]:
         yield
     except PersistError as error:
         if any(is_full(cause) for cause in _chain(error)):
-            raise no_room(scratch, "is full") from error
-        if str(scratch) in error.problem:  # a rebuild asks for its room before it begins
-            raise no_room(scratch, error.problem) from error
+            raise _no_room(scratch, "is full") from error
+        # A copy and a rebuild ask for their room before they begin.
+        if error.target == str(scratch) or str(scratch) in error.problem:
+            raise _no_room(scratch, error.problem) from error
         raise
+
+
+def _no_room(scratch: Path, problem: str) -> StorageError:
+    hint = "set TMPDIR to a folder with more room (on the database's own XFS or btrfs, a copy takes none)"
+    return StorageError("copy database", scratch, problem, hint=hint)
 
 
 @contextmanager

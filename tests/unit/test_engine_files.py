@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +16,6 @@ import pytest
 from aragora_persist.errors import BusyError, DamagedError, InvalidValueError, UnsupportedError
 from aragora_persist.storage.slow import report_slow
 from aragora_persist.storage.sqlite.connecting import warn_of_wal_reset_bug
-from aragora_persist.storage.sqlite.copying import copy_committed
 from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.sqlite.files import file_system, refuse_network, resolve
 from aragora_persist.storage.sqlite.readonly import open_readonly
@@ -247,16 +246,14 @@ class TestOpenReadonly:
         assert self.look(tmp_path / "x.db") == []
 
 
-@pytest.mark.parametrize("times", [7, 1_000])
-def test_a_journal_that_comes_and_goes_is_no_missing_file(tmp_path: Path, times: int) -> None:
+def test_a_journal_that_comes_and_goes_is_no_missing_file(tmp_path: Path) -> None:
     """Whoever writes to another program's database makes and removes one with each transaction."""
     path, journal = tmp_path / "a.db", tmp_path / "a.db-journal"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (a)")
-    left = iter(range(times))
 
     def write(frame: FrameType, what: str, _argument: object) -> None:
-        if what == "call" and frame.f_code.co_name == "_connected" and next(left, None) is not None:
+        if what == "call" and frame.f_code.co_name == "_connected":
             journal.write_bytes(b"")
         if what == "call" and frame.f_code.co_name == "_stamps":
             journal.unlink(missing_ok=True)
@@ -265,8 +262,5 @@ def test_a_journal_that_comes_and_goes_is_no_missing_file(tmp_path: Path, times:
     try:
         with pytest.raises(BusyError, match="kept changing"), open_readonly(path):
             pass
-        with suppress(BusyError):
-            copy_committed(path, tmp_path / "copy.db")
     finally:
         sys.setprofile(None)
-    assert (tmp_path / "copy.db").exists() == (times < 100)

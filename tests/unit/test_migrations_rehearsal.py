@@ -18,7 +18,6 @@ import pytest
 from aragora_persist.errors import BusyError, DamagedError, MigrationError, SchemaTooNewError, StorageError
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.migrations.rehearsal import rehearse, scratch_copy
-from aragora_persist.storage.sqlite import cloning
 from tests.unit.workshop import Workshop
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -387,14 +386,3 @@ class TestScratchCopy:
         workshop.path.with_name(f"{workshop.path.name}.restoring").touch()
         with pytest.raises(BusyError, match="being restored"), scratch_copy(workshop.path):
             pytest.fail("it was copied")
-
-    def test_clones_where_it_can(self, tmp_path: Path, scratch: Path) -> None:
-        """The program that clones says whether it did; where it cannot, no more than an empty file is left."""
-        source = tmp_path / "source"
-        source.write_bytes(b"content" * 1000)
-        for target in (tmp_path / "target", scratch / "target"):
-            pairs = [source, target]
-            cloned = subprocess.run([sys.executable, "-I", "-S", cloning.__file__, *pairs], check=False).returncode == 0
-            assert target.read_bytes() == (source.read_bytes() if cloned else b"")
-            target.unlink()
-        assert not cloned

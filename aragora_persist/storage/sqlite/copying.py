@@ -1,151 +1,223 @@
-"""A private copy of a database's committed state, to work on: nothing is written to the original or beside it.
+"""The one way to copy a live database: its committed state as one private file, while others write to it.
 
-Where the file system shares blocks (XFS, btrfs), the files are cloned under a read lock, in milliseconds and without
-room for them; elsewhere SQLite's backup API copies in one step, which always finishes however much others write. Leaves
-out: copies that are kept (``backup.snapshot``): this one is neither flushed to disk nor verified.
+A process of its own copies the file and then its log (``copier``): on XFS and btrfs as clones that share their blocks,
+in milliseconds and without room for them, elsewhere in pieces, so that writers hardly notice. Two kinds of lock make
+it whole:
+
+- with a log and its shared memory (someone has the file open, or was killed), a read transaction: it keeps the log,
+  and as much of the file as the log does not hold; writers go on;
+- otherwise SQLite's lock of readers, taken by the copying process: nobody has the file open, or it is another
+  program's with a rollback journal, whose writers wait as they do for any reader. The journal is copied too.
+
+Then the copy takes in its log or journal, and is a single file in rollback mode: it can be read from a read-only
+medium, and no other file belongs to it. Nothing is written to the original or beside it. Leaves out: whether the copy
+is sound (``backup.verify``), and bringing it to the disk.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
-import subprocess
 import sys
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.errors import BusyError, DamagedError, StorageError
-from aragora_persist.storage.sqlite import cloning
-from aragora_persist.storage.sqlite.connecting import refuse_restore
-from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.errors import BusyError, DamagedError, NotFoundError, StorageError
+from aragora_persist.storage.sqlite import copier
+from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, refuse_restore
+from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
 from aragora_persist.storage.sqlite.files import is_there
-from aragora_persist.storage.sqlite.readonly import open_readonly
-from aragora_persist.storage.sqlite.tables import file_of
 from aragora_persist.wording import size_text
 
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+BACKUP_API = "sqlite-backup-api"
+"""The method where no process can be started: who has given up rights may not run the interpreter that runs it."""
+
 _OPERATION = "copy database"
-_ATTEMPTS = 20
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_ATTEMPTS = 5
+_RETRY_S = 0.02
+# Nobody else has the copy; a torn one is thrown away, and a whole one is flushed by whoever keeps it.
+_PRIVATE = ("locking_mode=EXCLUSIVE", "synchronous=OFF")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def copy_committed(source: Path, target: Path) -> None:
-    """Copy what is committed in ``source`` to ``target``, a new file in a folder of the caller's own.
+class _Place(NamedTuple):
+    """What lies at a database's path; equal before and after a copy, or others came or went meanwhile."""
 
-    A missing source makes an empty copy, as it would make an empty database.
+    device: int
+    inode: int
+    wal: bool
+    shm: bool
+
+
+def copy_into(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
+    """Copy what is committed in ``source`` to ``target``, a new or empty file of the caller's own; not flushed to disk.
+
+    Returns the method's name, as the catalog records it: ``reflink``, ``file-copy`` or ``sqlite-backup-api``. What a
+    killed call leaves is ``target`` and SQLite's files beside it.
 
     Raises:
-        StorageError: the folder has no room for the copy (said before it begins), or a file cannot be read or written,
-            or the source is no file.
-        DamagedError: the source is not a database.
-        BusyError: the source is being restored, or kept changing without a lock that could be waited for.
+        NotFoundError: there is no source.
+        BusyError: the source is being restored, or was locked or exchanged by others for ``timeout_s``.
+        DamagedError: the source is not a database that SQLite can read.
+        StorageError: the target's disk is too small, or a file cannot be read or written.
 
     """
-    refuse_restore(source)
-    is_there(source)
-    for left in reversed(range(_ATTEMPTS)):
-        before = _state(source)
-        if before is None:
-            target.touch(mode=0o600)
-            return
-        # Others may have the file only since we looked: what was then read without a lock is worth nothing.
+    deadline, attempts = time.monotonic() + timeout_s, 0
+    while True:
+        refuse_restore(source)
+        before, method = _place(source), None
         try:
-            whole = _copy(source, target) or _state(source) == before
-        except BusyError:
-            if not left:
-                raise
-            whole = False
+            method = _copy(source, target, before, timeout_s)
         except DamagedError:
-            if not left or _state(source) == before:
+            if _place(source) == before:
                 raise
-            whole = False
-        if whole:
+        if method is not None and _place(source) == before:
             refuse_restore(source)
-            return
-        _remove(target)
-    raise BusyError(_OPERATION, source, "kept changing while it was copied", hint="try again")
+            return method
+        attempts += 1
+        if time.monotonic() >= deadline and attempts >= _ATTEMPTS:
+            problem = f"was locked or exchanged by others for {timeout_s:g} s"
+            raise BusyError(_OPERATION, source, problem, hint="end what holds it, or raise DB_TIMEOUT")
+        time.sleep(_RETRY_S)
 
 
-def no_room(folder: Path, problem: str) -> StorageError:
-    """Return the error that says that ``folder`` is too small for a copy, or for the work on it."""
-    hint = "set TMPDIR to a folder with more room (on the database's own XFS or btrfs, a copy takes none)"
-    return StorageError(_OPERATION, folder, problem, hint=hint)
-
-
-def _copy(source: Path, target: Path) -> bool:
-    """Copy once, and say whether a lock of SQLite kept the source as it was meanwhile."""
-    try:
-        with open_readonly(source) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-            if not _clone(reader, target):
-                _refuse_without_room(source, target.parent)
-                _backup(reader, source, target)
-            # In WAL mode a read transaction keeps the log and as much of the file as the copy needs. Without a log the
-            # file was opened without locks, and SQLite then says that the mode is another one.
-            return bool(reader.execute("PRAGMA journal_mode").fetchone() == ("wal",))
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise no_room(target.parent, "is full") from error
-        raise StorageError(_OPERATION, source, error.strerror or str(error)) from error
-
-
-def _clone(reader: sqlite3.Connection, target: Path) -> bool:
-    """Clone the file and its log while ``reader`` holds its lock; False where the file system cannot."""
-    if not _clones_within(target.parent):
-        return False
-    name = file_of(reader)
-    # The file before the log: what a checkpoint brings into the file meanwhile is still in the log, not the other way.
-    pairs = [str(name), str(target)]
-    if Path(f"{name}-wal").exists():
-        pairs += [f"{name}-wal", f"{target}-wal"]
-    done = subprocess.run([sys.executable, "-I", "-S", cloning.__file__, *pairs], check=False, capture_output=True)
-    if done.returncode != 0:
-        _remove(target)
-    return done.returncode == 0
-
-
-def _clones_within(folder: Path) -> bool:
-    """Say whether files within ``folder`` can be cloned: if not, the process that would try is spared."""
-    probe, copy = folder / ".probe", folder / ".probe-clone"
-    try:
-        probe.write_bytes(b"probe")
-        return cloning.clone(str(probe), str(copy))
-    finally:
-        probe.unlink(missing_ok=True)
-        copy.unlink(missing_ok=True)
-
-
-def _refuse_without_room(source: Path, folder: Path) -> None:
-    wal = Path(f"{source}-wal")
-    needed = source.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise no_room(folder, f"has {size_text(free)} free, and the copy may take {size_text(needed)}")
-
-
-def _backup(reader: sqlite3.Connection, source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(target, isolation_level=None)) as writer:
-        try:
-            # Nobody else has the copy, and a torn one is thrown away: a journal and a flush would only cost.
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=OFF", "synchronous=OFF"):
-                writer.execute(f"PRAGMA {pragma}")
-            reader.backup(writer)
-        except DRIVER_ERRORS as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                raise no_room(target.parent, "is full") from error
-            raise translate(error, _OPERATION, source) from error
-
-
-def _remove(target: Path) -> None:
-    for path in (target, Path(f"{target}-wal")):
-        path.unlink(missing_ok=True)
-
-
-def _state(source: Path) -> tuple[int, int, int, bool] | None:
-    """Return what changes when others write to the file, or None where it is missing."""
+def _place(source: Path) -> _Place:
+    if not is_there(source):
+        raise NotFoundError(_OPERATION, source, "does not exist")
     try:
         state = source.stat()
     except FileNotFoundError:
+        raise NotFoundError(_OPERATION, source, "does not exist any more") from None
+    wal, shm = (Path(f"{source}-{ending}").exists() for ending in ("wal", "shm"))
+    return _Place(state.st_dev, state.st_ino, wal, shm)
+
+
+def _copy(source: Path, target: Path, place: _Place, timeout_s: float) -> str | None:
+    """Copy once; None where the files went, or a lock was in the way."""
+    live = place.wal and place.shm
+    try:
+        with _read_lock(source, timeout_s) if live else nullcontext() as reader:
+            log = "-wal" if place.wal else "-journal"
+            method = _copy_files(source, target, log, lock="held" if live else "take")
+            if method == BACKUP_API:
+                _copy_pages(source, target, reader, timeout_s)
+    except DRIVER_ERRORS as error:
+        if is_full(error):
+            raise _no_room(target.parent, source.stat().st_size) from error
+        if _place(source) != place:  # the last one who had it open has closed it since we looked
+            return None
+        raise translate(error, _OPERATION, source) from error
+    if method is not None:
+        _fold(source, target)
+    return method
+
+
+@contextmanager
+def _read_lock(source: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """Hold a read transaction of a database in WAL mode."""
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(_reading(source, "&readonly_shm=1", timeout_s))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+            # A writer that was killed left the shared memory in a state that only a reader who may write there mends.
+            reader = stack.enter_context(_reading(source, "", timeout_s))
+        yield reader
+
+
+@contextmanager
+def _reading(source: Path, how: str, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    uri, timeout = f"{source.absolute().as_uri()}?mode=ro{how}", busy_timeout_ms(timeout_s) / 1000
+    with closing(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        yield reader
+
+
+def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | None:
+    """Have the program that is made for it copy the database and its log; return the method, or None as above.
+
+    Where it cannot be started, nothing is done, and the method is the one that is left.
+    """
+    import subprocess  # noqa: PLC0415 - whoever only looks at backups copies nothing
+
+    private = partial(os.open, mode=0o600)
+    try:
+        with ExitStack() as stack:
+            # Made anew: an attempt before this one may have left something.
+            paths = (str(target), f"{target}{log}")
+            copies = [stack.enter_context(open(path, "wb", buffering=0, opener=private)) for path in paths]
+            descriptors = [copy.fileno() for copy in copies]
+            names = [str(source), f"{source}{log}", *map(str, descriptors)]
+            command = [sys.executable, "-I", "-S", copier.__file__, lock, *names]
+            try:
+                done = subprocess.run(
+                    command, check=False, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=descriptors, text=True
+                )
+            except OSError:
+                return BACKUP_API
+            if done.returncode == 0:
+                return done.stdout.strip()
+            for copy in copies:
+                copy.truncate(0)  # before the room is measured
+    except OSError as error:
+        raise StorageError(_OPERATION, target, f"cannot be copied to: {error.strerror or error}") from error
+    if done.returncode == copier.LOCKED or done.stdout.strip() == str(errno.ENOENT):
         return None
-    return state.st_ino, state.st_size, state.st_mtime_ns, Path(f"{source}-wal").exists()
+    raise _failure(source, target, log, done)
+
+
+def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None, timeout_s: float) -> None:
+    """Copy in one step of SQLite's backup API: page by page it would begin again at every write of others."""
+    with ExitStack() as stack:
+        copy = stack.enter_context(closing(sqlite3.connect(target, isolation_level=None)))
+        for pragma in _PRIVATE:
+            copy.execute(f"PRAGMA {pragma}")
+        (reader or stack.enter_context(_reading(source, "", timeout_s))).backup(copy)
+
+
+def _failure(source: Path, target: Path, log: str, done: subprocess.CompletedProcess[str]) -> StorageError:
+    """Return the error that says how the program that copies ended."""
+    if done.returncode < 0:
+        problem = f"the process that copied it was ended by signal {-done.returncode}"
+        return StorageError(_OPERATION, source, problem, hint="look for what ends processes, a lack of memory for one")
+    try:
+        code = int(done.stdout)
+    except ValueError:
+        return StorageError(_OPERATION, source, f"the process that copies failed: {done.stderr.strip()[-500:]}")
+    if code in _NO_ROOM:
+        needed = sum(path.stat().st_size for path in (source, Path(f"{source}{log}")) if path.exists())
+        return _no_room(target.parent, needed)
+    return StorageError(_OPERATION, source, f"cannot be copied to {target}: {os.strerror(code)}")
+
+
+def _no_room(folder: Path, needed_bytes: int) -> StorageError:
+    free = size_text(shutil.disk_usage(folder).free)
+    problem = f"has {free} free, and the copy may take {size_text(needed_bytes)}"
+    return StorageError(_OPERATION, folder, problem, hint="free some space on this file system")
+
+
+def _fold(source: Path, target: Path) -> None:
+    """Bring the copy's log or journal into it, and make it a single file in rollback mode."""
+    try:
+        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            for pragma in _PRIVATE:
+                copy.execute(f"PRAGMA {pragma}")
+            copy.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            copy.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except DRIVER_ERRORS as error:
+        if is_full(error):
+            raise _no_room(target.parent, source.stat().st_size) from error
+        raise translate(error, _OPERATION, source) from error
+    for ending in ("wal", "journal"):
+        Path(f"{target}-{ending}").unlink(missing_ok=True)
