@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.names import SUPABASE
 from aragora_persist.commands.console import print_json, read_settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def run(arguments: Namespace) -> int:
     if arguments.file is not None and (arguments.at or arguments.backup):
         arguments.refuse("a FILE goes with neither --at nor --backup")
     settings = read_settings(arguments)
+    if arguments.database == SUPABASE:
+        return _save_dump(arguments, settings)
     return _restore_all(arguments, settings) if arguments.all else _restore(arguments, settings)
 
 
@@ -41,6 +44,20 @@ def _restore(arguments: Namespace, settings: Settings) -> int:
         print_json(_document(result))
     else:
         _print(result)
+    return 0
+
+
+def _save_dump(arguments: Namespace, settings: Settings) -> int:
+    if arguments.to is None or arguments.file or arguments.migrate:
+        arguments.refuse("restore supabase takes --to PATH; into a project: aragora-persist supabase restore")
+    from aragora_persist.backup.supabase import save  # noqa: PLC0415 - as above
+
+    target = Path(arguments.to)
+    entry = save(settings, target, backup_id=arguments.backup, at=arguments.at)
+    if arguments.json:
+        print_json({"database": SUPABASE, "backup": entry.id, "target": str(target)})
+    else:
+        print(f"Restored {entry.id} to a new file: {target}")
     return 0
 
 

@@ -1,29 +1,32 @@
-"""``supabase``: the schema of the project's database, applied and looked at."""
+"""``supabase``: the schema of the project's database, applied and looked at; and a backup put into it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.cloud.schema import apply_schema, inspect_schema
 from aragora_persist.commands.console import print_json, print_table, read_settings
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from aragora_persist.cloud.schema import SchemaState
-    from aragora_persist.settings import Secret
+    from aragora_persist.settings import Secret, Settings
 
 
 def run(arguments: Namespace) -> int:
-    """Apply what is pending, or show how the database stands; whatever that is, showing it is a success.
+    """Apply what is pending, put a backup in, or show how the database stands; showing it is always a success.
 
     Raises:
         InvalidValueError: no database is configured.
 
     """
-    db_url = read_settings(arguments).supabase_db_url
+    settings = read_settings(arguments)
+    db_url = settings.supabase_db_url
     if db_url is None:
         raise InvalidValueError(
             "supabase",
@@ -33,6 +36,8 @@ def run(arguments: Namespace) -> int:
         )
     if arguments.action == "status":
         _show(db_url, json=arguments.json)
+    elif arguments.action == "restore":
+        _restore(arguments, settings)
     elif arguments.dry_run:
         _rehearse(db_url, json=arguments.json)
     else:
@@ -81,3 +86,27 @@ def _apply(db_url: Secret, *, json: bool) -> None:
         print("nothing to do")
     if not json:
         _print_drift(inspect_schema(db_url))
+
+
+def _restore(arguments: Namespace, settings: Settings) -> None:
+    from aragora_persist.backup.supabase import restore  # noqa: PLC0415 - the other actions need none of it
+
+    if arguments.file is not None and (arguments.at or arguments.backup):
+        arguments.refuse("a FILE goes with neither --at nor --backup")
+    done = restore(
+        settings,
+        backup_id=arguments.backup,
+        at=arguments.at,
+        file=Path(arguments.file) if arguments.file else None,
+        replace=arguments.replace,
+    )
+    rows = sum(table.rows for table in done.content.tables.values())
+    if arguments.json:
+        document = {"backup": done.entry.id if done.entry else None, "database": done.database}
+        print_json({**document, "tables": len(done.content.tables), "rows": rows, "replaced": list(done.aside)})
+        return
+    source = done.entry.id if done.entry else arguments.file
+    print(f"Restored {source} into {done.database}: {count_text(rows, 'row')} in {len(done.content.tables)} tables")
+    if done.aside:
+        print(f"What was there before is kept in the schemas {' and '.join(done.aside)}.")
+    print("What a later release adds: aragora-persist supabase apply")

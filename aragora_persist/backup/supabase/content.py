@@ -108,6 +108,11 @@ def read_content(connection: Connection) -> Content:
     )
 
 
+def has_tables(connection: Connection, schema: str) -> bool:
+    """Say whether there is a table in a schema, whoever may read it."""
+    return bool(connection.execute(_TABLES, ([schema],)).fetchall())
+
+
 def _tables(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     found = connection.execute(_TABLES, (list(SCHEMAS),)).fetchall()
     if not found:

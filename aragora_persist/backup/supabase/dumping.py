@@ -43,11 +43,7 @@ def dump_into(path: Path, db_url: Secret) -> Dumped:
         StorageError: the file cannot be written, or the program was killed.
 
     """
-    place = database_of(db_url)
-    if _TRANSACTION_POOLER in place:
-        problem = "is a pooler that gives each transaction another connection, through which nothing can be dumped"
-        hint = "use the URL of the session pooler (port 5432), or of the database itself"
-        raise UnsupportedError(_OPERATION, place, problem, hint=hint)
+    place = refuse_transaction_pooler(db_url, _OPERATION)
     with connected(db_url) as (connection, _):
         programs = find_programs(connection.info.server_version // 10_000)
         try:
@@ -61,6 +57,22 @@ def dump_into(path: Path, db_url: Secret) -> Dumped:
                 raise  # whoever connected tells
             raise translate(error, _OPERATION, place) from None
     return Dumped(content, programs)
+
+
+def refuse_transaction_pooler(db_url: Secret, operation: str) -> str:
+    """Return ``host:port/database``, unless it is a pooler that gives each transaction another connection.
+
+    Raises:
+        UnsupportedError: it is, by the port that Supabase has for it.
+        InvalidValueError: it is no URL of a database.
+
+    """
+    place = database_of(db_url)
+    if _TRANSACTION_POOLER in place:
+        problem = "is the transaction pooler, which gives each transaction another connection"
+        hint = "use the URL of the session pooler (port 5432), or of the database itself"
+        raise UnsupportedError(operation, place, problem, hint=hint)
+    return place
 
 
 def _arguments(path: Path, snapshot_name: str, programs: Programs) -> list[str]:

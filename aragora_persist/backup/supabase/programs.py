@@ -27,7 +27,7 @@ PACKAGED = Path("/usr/lib/postgresql")
 """Where Debian keeps the versions side by side."""
 
 _FIRST_ERROR = re.compile(
-    r"^(?:pg_dump|pg_restore|psql|initdb|pg_ctl)[^\n]*?(?:error|fatal): (.*)$|^.*ERROR: +(.*)$", re.MULTILINE
+    r"^(?:pg_dump|pg_restore|initdb|pg_ctl)[^\n]*?(?:error|fatal): (.*)$|^.*ERROR: +(.*)$", re.MULTILINE
 )
 _GONE = ("server closed the connection", "connection to server", "terminating connection", "could not receive data")
 _FULL = "No space left on device"
@@ -52,31 +52,31 @@ class Programs(NamedTuple):
         return str(self.folder / name)
 
 
-def find_programs(server_major: int, *, packaged: Path = PACKAGED) -> Programs:
-    """Return the programs of the server's version, else the ones of the next newer version.
+def find_programs(server_major: int, *, newest: bool = False, packaged: Path = PACKAGED) -> Programs:
+    """Return the programs of the server's version, else of the next newer one; with ``newest``, of the last one.
 
     Raises:
         UnsupportedError: there are none, or only older ones, which cannot read such a server.
 
     """
-    folders = [*packaged.glob("*/bin"), *map(Path, filter(None, os.defpath.split(os.pathsep)))]
+    folders = sorted(packaged.glob("*/bin"))
     if on_path := shutil.which("pg_dump"):
         folders.insert(0, Path(on_path).parent)
     found = [programs for folder in dict.fromkeys(folders) if (programs := _programs_in(folder))]
     able = [programs for programs in found if programs.major >= server_major]
     if not able:
-        have = f"only of version {max(one.version for one in found)} here" if found else "not here"
+        have = f"only of version {found[-1].version} here" if found else "not here"
         raise UnsupportedError(
             "back up supabase",
             "pg_dump and the server to try its dumps out",
             f"are {have}, and the server is of version {server_major}",
             hint=f"apt install postgresql-{server_major}, or run it in the image that has them, docker/supabase_backup",
         )
-    return min(able, key=lambda one: one.major)
+    return (max if newest else min)(able, key=lambda one: one.major)
 
 
 def _programs_in(folder: Path) -> Programs | None:
-    if not all((folder / name).is_file() for name in ("pg_dump", "pg_restore", "initdb", "pg_ctl", "psql")):
+    if not all((folder / name).is_file() for name in ("pg_dump", "pg_restore", "initdb", "pg_ctl")):
         return None
     said = subprocess.run([folder / "pg_dump", "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"\) ([0-9]+[.0-9a-z]*)", said)

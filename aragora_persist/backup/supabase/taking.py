@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.keeping import making
-from aragora_persist.backup.names import DUMP_FILE
+from aragora_persist.backup.names import DUMP_FILE, SUPABASE
 from aragora_persist.backup.supabase.dumping import dump_into
 from aragora_persist.backup.supabase.programs import find_programs
 from aragora_persist.backup.supabase.restoring import check_equal, try_out
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.verify import Content
     from aragora_persist.settings import Secret, Settings
-
-NAME = "supabase"
-"""As which the catalog knows it."""
 
 _METHOD = "pg_dump "
 _LOGGER = logging.getLogger("aragora_persist.backup")
@@ -38,13 +35,13 @@ def take(settings: Settings, *, run: str = "") -> BackupEntry:
         PersistError: see ``dump_into``, ``try_out`` and ``making``.
 
     """
-    db_url = configured(settings)
-    with making(NAME, settings, run=run, kind=DUMP_FILE) as new:
+    db_url = configured(settings, "backup")
+    with making(SUPABASE, settings, run=run, kind=DUMP_FILE) as new:
         dumped = dump_into(new.path, db_url)
         tried = try_out(new.path, dumped.programs)
-        check_equal(tried.content, dumped.content, operation="backup", target=NAME)
+        check_equal(tried.content, dumped.content, operation="backup", target=SUPABASE)
         for problem in tried.untried:
-            _LOGGER.warning("%s: in the dump, but it cannot be tried out without the project: %s", NAME, problem)
+            _LOGGER.warning("%s: in the dump, but it cannot be tried out without the project: %s", SUPABASE, problem)
         found = Verification(size_bytes=new.path.stat().st_size, sha256=file_sha256(new.path), content=dumped.content)
         return new.keep(found, method=f"{_METHOD}{dumped.programs.version}")
 
@@ -57,8 +54,7 @@ def drill(plain: Path, entry: BackupEntry, settings: Settings) -> None:  # noqa:
         PersistError: see ``try_out``.
 
     """
-    major = entry.method.removeprefix(_METHOD).partition(".")[0]
-    tried = try_out(plain, find_programs(int(major) if major.isdecimal() else 0))
+    tried = try_out(plain, find_programs(written_by(entry)))
     check_equal(tried.content, entry.content, operation="drill", target=entry.id)
 
 
@@ -69,10 +65,16 @@ def read_dump(plain: Path) -> Content:
         PersistError: see ``try_out``.
 
     """
-    return try_out(plain, find_programs(0)).content
+    return try_out(plain, find_programs(0, newest=True)).content
 
 
-def configured(settings: Settings) -> Secret:
+def written_by(entry: BackupEntry) -> int:
+    """Return the major version of the program that wrote a backup."""
+    major = entry.method.removeprefix(_METHOD).partition(".")[0]
+    return int(major) if major.isdecimal() else 0
+
+
+def configured(settings: Settings, operation: str) -> Secret:
     """Return the address of the database.
 
     Raises:
@@ -82,5 +84,5 @@ def configured(settings: Settings) -> Secret:
     if settings.supabase_db_url is None:
         problem = "is not set, nor SUPABASE_DB_URL_FILE"
         hint = "the URL of the project's database, from its page under Connect"
-        raise InvalidValueError("backup", "SUPABASE_DB_URL", problem, hint=hint)
+        raise InvalidValueError(operation, "SUPABASE_DB_URL", problem, hint=hint)
     return settings.supabase_db_url
