@@ -91,7 +91,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(nomic_dir=None, verbose=False)
     add_shared(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_status, _migrate, _backup, _backups, _restore, _drill, _import, _sync, _supabase, _doctor, _serve):
+    for add in (
+        _status,
+        _migrate,
+        _backup,
+        _backups,
+        _restore,
+        _replicate,
+        _recover,
+        _drill,
+        _import,
+        _sync,
+        _supabase,
+        _doctor,
+        _serve,
+    ):
         add(verbs)
     return parser
 
@@ -131,6 +145,17 @@ def _add_databases(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_backed_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--db",
+        metavar="NAME",
+        dest="databases",
+        type=backed_up_name,
+        action="append",
+        help="only this database (repeatable); supabase, the database of SUPABASE_DB_URL, is never meant unnamed",
+    )
+
+
 def _status(verbs: Verbs) -> None:
     _verb(verbs, "status", "show databases, schema versions, newest backups and the outbox; changes nothing")
 
@@ -143,7 +168,7 @@ def _migrate(verbs: Verbs) -> None:
 
 def _backup(verbs: Verbs) -> None:
     parser = _verb(verbs, "backup", "take a verified backup of every database that exists", json=False)
-    _add_databases(parser)
+    _add_backed_up(parser)
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--json", action="store_true", help="answer in JSON")
     way.add_argument(
@@ -162,7 +187,7 @@ def _backup(verbs: Verbs) -> None:
 
 def _backups(verbs: Verbs) -> None:
     parser = _verb(verbs, "backups", "list the backups, newest first")
-    _add_databases(parser)
+    _add_backed_up(parser)
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
         "--check",
@@ -192,7 +217,11 @@ def _restore(verbs: Verbs) -> None:
     parser = _verb(verbs, "restore", "put a backup in the place of a database, or of all databases")
     parser.set_defaults(refuse=parser.error)
     parser.add_argument(
-        "database", metavar="DB", type=database_name, nargs="?", help="name of the database, such as users"
+        "database",
+        metavar="DB",
+        type=backed_up_name,
+        nargs="?",
+        help="name of the database, such as users; supabase goes with --to only",
     )
     parser.add_argument(
         "file", metavar="FILE", type=some_text, nargs="?", help="a copy made by hand, in the place of a backup"
@@ -219,12 +248,32 @@ def _restore(verbs: Verbs) -> None:
     )
 
 
+def _recover(verbs: Verbs) -> None:
+    parser = _verb(verbs, "recover", "salvage what can be read of a damaged database into a new file")
+    parser.add_argument("database", metavar="DB", type=database_name, help="name of the database, such as users")
+    parser.add_argument(
+        "--from", metavar="FILE", type=some_text, dest="source", help="the damaged file (default: the database's own)"
+    )
+    parser.add_argument("--to", metavar="PATH", type=some_text, help="the new file (default: beside the database)")
+
+
 def _drill(verbs: Verbs) -> None:
     parser = _verb(
         verbs, "drill", "restore the newest backups into scratch space and compare them; changes no database"
     )
-    _add_databases(parser)
+    _add_backed_up(parser)
     parser.add_argument("--offsite", action="store_true", help="from off-site, not from this machine")
+
+
+def _replicate(verbs: Verbs) -> None:
+    parser = _verb(verbs, "replicate", "ship every transaction through Litestream until stopped", json=False)
+    _add_databases(parser)
+    parser.add_argument(
+        "--max-lag",
+        metavar="SECONDS",
+        type=_seconds,
+        help="ship nothing; fail if nobody does, or if something has not been shipped for longer",
+    )
 
 
 def _import(verbs: Verbs) -> None:
@@ -266,6 +315,17 @@ def _supabase(verbs: Verbs) -> None:
     _verb(
         actions, "status", "show what is applied, what is pending and what differs; changes nothing", module="supabase"
     )
+    restore = _verb(actions, "restore", "put a backup into the project's database", module="supabase")
+    restore.add_argument("file", metavar="FILE", type=some_text, nargs="?", help="a dump, in the place of a backup")
+    which = restore.add_mutually_exclusive_group()
+    which.add_argument("--backup", metavar="ID", type=some_text, help="this backup (default: the newest one)")
+    which.add_argument("--at", metavar="TIME", type=_moment, help="the newest one from before this ISO 8601 time")
+    restore.add_argument(
+        "--replace",
+        action="store_true",
+        help="where the project has tables already: move them into schemas of their own first",
+    )
+    restore.set_defaults(refuse=restore.error)
 
 
 def _doctor(verbs: Verbs) -> None:
@@ -306,6 +366,13 @@ def database_name(text: str) -> str:
         return find_database(text).name
     except InvalidValueError as error:
         raise argparse.ArgumentTypeError(f"{error.target} {error.problem} ({error.hint})") from None
+
+
+def backed_up_name(text: str) -> str:
+    """Return an argument that is the name of a database, or of the Supabase half."""
+    from aragora_persist.backup.names import SUPABASE  # noqa: PLC0415 - the help needs no names
+
+    return text if text == SUPABASE else database_name(text)
 
 
 def _moment(text: str) -> datetime:
