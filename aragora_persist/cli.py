@@ -13,12 +13,12 @@ import os
 import sys
 from importlib import import_module
 
+from aragora_persist.arguments import backed_up_name, database_name, moment, port, seconds, some_text
 from aragora_persist.version import VERSION
 
 TYPE_CHECKING = False  # as in typing, whose import would take a tenth of the time of `--help`
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     # argparse gives the type of add_subparsers() no public name.
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - see above
@@ -134,25 +134,14 @@ def _verb(verbs: Verbs, name: str, summary: str, *, module: str = "", json: bool
     return parser
 
 
-def _add_databases(parser: argparse.ArgumentParser) -> None:
+def _add_databases(parser: argparse.ArgumentParser, *, backed_up: bool = False) -> None:
     parser.add_argument(
         "--db",
         metavar="NAME",
         dest="databases",
-        type=database_name,
+        type=backed_up_name if backed_up else database_name,
         action="append",
-        help="only this database (repeatable)",
-    )
-
-
-def _add_backed_up(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--db",
-        metavar="NAME",
-        dest="databases",
-        type=backed_up_name,
-        action="append",
-        help="only this database (repeatable); supabase, the database of SUPABASE_DB_URL, is never meant unnamed",
+        help="only this database (repeatable)" + ("; supabase is never meant unnamed" if backed_up else ""),
     )
 
 
@@ -168,13 +157,13 @@ def _migrate(verbs: Verbs) -> None:
 
 def _backup(verbs: Verbs) -> None:
     parser = _verb(verbs, "backup", "take a verified backup of every database that exists", json=False)
-    _add_backed_up(parser)
+    _add_databases(parser, backed_up=True)
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--json", action="store_true", help="answer in JSON")
     way.add_argument(
         "--every",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         nargs="?",
         const=0.0,
         help="go on for ever at this interval (without a number: ARAGORA_BACKUP_INTERVAL_SECONDS)",
@@ -187,7 +176,7 @@ def _backup(verbs: Verbs) -> None:
 
 def _backups(verbs: Verbs) -> None:
     parser = _verb(verbs, "backups", "list the backups, newest first")
-    _add_backed_up(parser)
+    _add_databases(parser, backed_up=True)
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
         "--check",
@@ -203,7 +192,7 @@ def _backups(verbs: Verbs) -> None:
     way.add_argument(
         "--max-age",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         help="list nothing; fail if the newest verified backup of a database is older, or missing",
     )
     way.add_argument(
@@ -237,7 +226,7 @@ def _restore(verbs: Verbs) -> None:
     which.add_argument(
         "--at",
         metavar="TIME",
-        type=_moment,
+        type=moment,
         help="as of this ISO 8601 time: the newest one from before it, or with Litestream the very moment",
     )
     parser.add_argument(
@@ -261,7 +250,7 @@ def _drill(verbs: Verbs) -> None:
     parser = _verb(
         verbs, "drill", "restore the newest backups into scratch space and compare them; changes no database"
     )
-    _add_backed_up(parser)
+    _add_databases(parser, backed_up=True)
     parser.add_argument("--offsite", action="store_true", help="from off-site, not from this machine")
 
 
@@ -271,7 +260,7 @@ def _replicate(verbs: Verbs) -> None:
     parser.add_argument(
         "--max-lag",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         help="ship nothing; fail if nobody does, or if something has not been shipped for longer",
     )
 
@@ -319,7 +308,7 @@ def _supabase(verbs: Verbs) -> None:
     restore.add_argument("file", metavar="FILE", type=some_text, nargs="?", help="a dump, in the place of a backup")
     which = restore.add_mutually_exclusive_group()
     which.add_argument("--backup", metavar="ID", type=some_text, help="this backup (default: the newest one)")
-    which.add_argument("--at", metavar="TIME", type=_moment, help="the newest one from before this ISO 8601 time")
+    which.add_argument("--at", metavar="TIME", type=moment, help="the newest one from before this ISO 8601 time")
     restore.add_argument(
         "--replace",
         action="store_true",
@@ -338,7 +327,7 @@ def _serve(verbs: Verbs) -> None:
     parser.add_argument("--host", metavar="ADDRESS", default=DEFAULT_HOST, help="listen here (default: %(default)s)")
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=DEFAULT_PORT,
         help="listen on this port; 0 takes a free one (default: %(default)s)",
     )
@@ -348,54 +337,3 @@ def _serve(verbs: Verbs) -> None:
     parser.add_argument(
         "--probe", action="store_true", help="ask a running service whether it is ready, and exit 0 or 1"
     )
-
-
-def some_text(text: str) -> str:
-    """Return an argument that may be anything but empty."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
-
-
-def database_name(text: str) -> str:
-    """Return an argument that is the name of a database."""
-    from aragora_persist.databases import find_database  # noqa: PLC0415 - the help needs no registry
-    from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
-
-    try:
-        return find_database(text).name
-    except InvalidValueError as error:
-        raise argparse.ArgumentTypeError(f"{error.target} {error.problem} ({error.hint})") from None
-
-
-def backed_up_name(text: str) -> str:
-    """Return an argument that is the name of a database, or of the Supabase half."""
-    from aragora_persist.backup.names import SUPABASE  # noqa: PLC0415 - the help needs no names
-
-    return text if text == SUPABASE else database_name(text)
-
-
-def _moment(text: str) -> datetime:
-    from aragora_persist import times  # noqa: PLC0415 - only `restore --at` needs it
-    from aragora_persist.errors import InvalidValueError  # noqa: PLC0415 - as above
-
-    try:
-        return times.from_text(text)
-    except InvalidValueError as error:
-        raise argparse.ArgumentTypeError(f"{error.target} {error.problem}") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):  # noqa: PLR2004 - TCP has so many ports
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port between 0 and 65535")
-    return int(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from aragora_persist import cli
+from aragora_persist.arguments import database_name, some_text
 
 TYPE_CHECKING = False  # as in cli
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     action.add_argument(
         "--check", action="store_true", help="look through the migrations for what would hurt; fail on a finding"
     )
-    parser.add_argument("--db", metavar="NAME", dest="database", type=cli.database_name, help="only this database")
+    parser.add_argument("--db", metavar="NAME", dest="database", type=database_name, help="only this database")
     parser.add_argument("--no-backup", action="store_true", help="take no snapshot before a change")
     parser.add_argument("--exit-code", action="store_true", help="with --status: exit 1 unless every schema is current")
     parser.add_argument(
@@ -69,14 +70,14 @@ def add_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
         "--from",
         metavar="FILE",
         dest="source",
-        type=cli.some_text,
+        type=some_text,
         help="with --adopt: the file to take over (default: what is in the database's place)",
     )
     parser.add_argument(
         "--dir",
         metavar="DIR",
         dest="folder",
-        type=cli.some_text,
+        type=some_text,
         help="with --create: the folder to write into (default: the database's, in a checkout of the source)",
     )
     parser.set_defaults(refuse=parser.error)
