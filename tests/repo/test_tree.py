@@ -83,6 +83,7 @@ def test_each_driver_has_one_home() -> None:
     )
     homes["pyrage"] = ("aragora_persist/backup/encryption.py",)
     homes["backports"] = homes["compression"] = ("aragora_persist/backup/archive.py",)
+    homes["obstore"] = ("aragora_persist/backup/offsite/objects.py",)
     found = {
         (home, name_of(path))
         for path in tracked("aragora_persist/*.py", "infra/*.py")
