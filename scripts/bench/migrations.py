@@ -11,18 +11,19 @@ rebuild of 1 GB in 100 MB of memory.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from parts import measure, parser_for
+
+if TYPE_CHECKING:
+    import argparse
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 _PRODUCT = "aragora-persist"
-_PARTS = ("files", "help", "rebuild")
 
 
 def files(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -64,35 +65,17 @@ def rebuild(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def show(part: str, title: str, figures: dict[str, dict[str, float]]) -> None:
-    """Print one part as a table."""
-    print(f"\n{part}: {title}")
-    width = max(len(name) for name in figures)
-    for name, values in figures.items():
-        print(f"  {name:{width}}  " + "  ".join(f"{key} {value:,}" for key, value in values.items()))
+RUNS = {"files": files, "help": help_texts, "rebuild": rebuild}
 
 
 def main() -> int:
     """Run the parts that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(_PARTS))
+    parser = parser_for(__doc__, RUNS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--size-mb", type=float, default=1024)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    runs = dict(zip(_PARTS, (files, help_texts, rebuild), strict=True))
-    wanted = options.only.split(",")
-    if unknown := set(wanted) - set(runs):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    report = {}
-    for part in wanted:
-        with tempfile.TemporaryDirectory() as folder:
-            report[part] = runs[part](Path(folder), options)
-        show(part, (runs[part].__doc__ or "").splitlines()[0], report[part])
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    return measure(RUNS, options, options)
 
 
 if __name__ == "__main__":

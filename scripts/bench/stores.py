@@ -13,13 +13,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from parts import measure, parser_for
+
 _PRODUCT = "aragora-persist"
-_PARTS = ("lookup", "append", "transactions", "log", "stream", "import")
 
 
 class Sizes:
@@ -108,42 +108,30 @@ def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(median(one[name] for one in rounds), 3) for name in rounds[0]}
 
 
-def show(part: str, title: str, figures: dict[str, dict[str, float]]) -> None:
-    """Print one part as a table."""
-    print(f"\n{part}: {title}")
-    width = max(len(name) for name in figures)
-    for name, values in figures.items():
-        print(f"  {name:{width}}  " + "  ".join(f"{key} {value:,}" for key, value in values.items()))
+RUNS = {
+    "lookup": lookup,
+    "append": append,
+    "transactions": transactions,
+    "log": log,
+    "stream": stream,
+    "import": imports,
+}
 
 
 def main() -> int:
     """Run the parts that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(_PARTS))
-    parser.add_argument("--json", type=Path)
+    parser = parser_for(__doc__, RUNS)
     parser.add_argument(
         "--short", action="store_true", help="seconds, to see that every part works; figures say nothing"
     )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
+    options = parser.parse_args()
+    if options.child:
         import stores_sizes  # noqa: PLC0415 - as above
 
-        print(json.dumps(stores_sizes.stream(arguments.child)))
+        print(json.dumps(stores_sizes.stream(options.child)))
         return 0
-    runs = {"lookup": lookup, "append": append, "transactions": transactions, "log": log, "stream": stream}
-    runs["import"] = imports
-    wanted = arguments.only.split(",")
-    if unknown := set(wanted) - set(runs):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    report = {}
-    for part in wanted:
-        with tempfile.TemporaryDirectory() as folder:
-            report[part] = runs[part](Path(folder), Sizes(short=arguments.short))
-        show(part, (runs[part].__doc__ or "").splitlines()[0], report[part])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    return measure(RUNS, options, Sizes(short=options.short))
 
 
 if __name__ == "__main__":
