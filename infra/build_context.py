@@ -14,7 +14,7 @@ from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-IMAGES = ("persist", "postgres", "postgrest", "gateway", "supabase_backup")
+IMAGES = ("persist", "postgres", "postgrest", "gateway", "supabase_backup", "litestream")
 """The images of the tier, each with a folder in `docker/`."""
 
 IGNORE_FILE = ".dockerignore"

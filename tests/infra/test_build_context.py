@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import docker
 
-MADE_OF_IT = {"persist": {"supabase_backup"}, "postgres": {"supabase_backup"}}
+OF_PERSIST = {"litestream", "supabase_backup"}
+MADE_OF_IT = {"persist": OF_PERSIST, "postgres": {"supabase_backup"}}
 
 pytest_plugins = ("tests.image_fixtures",)
 
@@ -59,10 +60,11 @@ def test_only_what_an_image_is_made_of_counts(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "made_of_it"),
     [
-        ("aragora_persist/new.py", {"persist", "supabase_backup"}),
-        ("aragora_persist/errors.py", {"persist", "supabase_backup"}),
+        ("aragora_persist/new.py", {"persist", *OF_PERSIST}),
+        ("aragora_persist/errors.py", {"persist", *OF_PERSIST}),
         ("docker/postgres/start", {"postgres", "supabase_backup"}),
-        ("docker/certs/a.crt", {"persist", "postgrest", "supabase_backup"}),
+        ("docker/certs/a.crt", {"persist", "postgrest", *OF_PERSIST}),
+        ("infra/toolchain/gomod/litestream/go.sum", {"litestream"}),
         *((f"docker/{image}/Dockerfile", {image, *MADE_OF_IT.get(image, ())}) for image in IMAGES),
     ],
 )
