@@ -200,6 +200,11 @@ def _backups(verbs: Verbs) -> None:
         action="store_true",
         help="make a lost or damaged catalog anew from the files, each read and verified; the old one is kept aside",
     )
+    way.add_argument("--ship", action="store_true", help="bring the backups off-site that are not there yet")
+    parser.add_argument(
+        "--offsite", action="store_true", help="list what is off-site; with --check, read and compare all of it"
+    )
+    parser.set_defaults(refuse=parser.error)
 
 
 def _restore(verbs: Verbs) -> None:

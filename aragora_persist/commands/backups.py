@@ -25,9 +25,15 @@ _REBUILD = "`aragora-persist backups --rebuild`"
 
 def run(arguments: Namespace) -> int:
     """List the backups, or (``--health``, ``--max-age``) only look at the newest; fail where something is wrong."""
+    if arguments.offsite and (arguments.health or arguments.max_age is not None or arguments.rebuild or arguments.ship):
+        arguments.refuse("argument --offsite: goes with --check alone")
     settings = read_settings(arguments)
     if arguments.rebuild:
         return _rebuild(arguments, settings)
+    if arguments.ship or arguments.offsite:
+        from aragora_persist.commands import offsite  # noqa: PLC0415 - loads what speaks to off-site
+
+        return (offsite.ship_all if arguments.ship else offsite.list_all)(arguments, settings)
     now = times.utc_now()
     wanted = set(arguments.databases or ())
     listed: list[Listed] = []

@@ -33,8 +33,8 @@ _LATER = "nothing is lost: repeat it later"
 _KEYS = "look at ARAGORA_OFFSITE_ACCESS_KEY_ID and its secret, and at what this key may do there"
 
 
-def translated(error: Exception, target: str) -> PersistError:
-    """Return our error for one that obstore, or the system under it, has raised about ``target``."""
+def translated(error: Exception, target: str, server: str) -> PersistError:
+    """Return our error for one that obstore, or the system under it, has raised about ``target`` at ``server``."""
     if isinstance(error, PersistError):
         return error
     text = str(error)
@@ -46,7 +46,7 @@ def translated(error: Exception, target: str) -> PersistError:
         return NotFoundError(_OPERATION, target, "is not there")
     if isinstance(error, OSError) or "LocalFileSystem" in text:
         return StorageError(_OPERATION, target, _system_says(text) or "cannot be read or written")
-    return UnreachableError(_OPERATION, target, _of_connection(text), hint=_LATER)
+    return UnreachableError(_OPERATION, target, _of_connection(text, server), hint=_LATER)
 
 
 def _of_answer(status: int, code: str, target: str) -> PersistError:
@@ -68,12 +68,12 @@ def _of_answer(status: int, code: str, target: str) -> PersistError:
     return kind(_OPERATION, target, said, hint=hint)
 
 
-def _of_connection(text: str) -> str:
+def _of_connection(text: str, server: str) -> str:
     if "kind: Timeout" in text:
-        return "no answer came in time"
+        return f"{server} did not answer in time"
     if says := _system_says(text):
-        return f"cannot be reached: {says}"
-    return "the connection broke, or what answers there is no S3 server"
+        return f"{server} cannot be reached: {says}"
+    return f"the connection to {server} broke, or what answers there is no S3 server"
 
 
 def _system_says(text: str) -> str:

@@ -16,7 +16,7 @@ from aragora_persist.backup.offsite.layout import LINE_ENDING, is_of, parts, par
 from aragora_persist.backup.offsite.objects import Objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from aragora_persist.backup.offsite.objects import StoredObject
     from aragora_persist.settings import Settings
@@ -74,7 +74,7 @@ def look(settings: Settings) -> tuple[Remote, ...]:
     return tuple(sorted(found, key=_order))
 
 
-def check(settings: Settings, wanted: Iterator[Remote] | tuple[Remote, ...]) -> Iterator[Remote]:
+def check(settings: Settings, wanted: Iterable[Remote]) -> Iterator[Remote]:
     """Yield each of ``wanted`` again, after reading all of its file off-site and comparing that with its line.
 
     Raises:

@@ -32,6 +32,7 @@ class Folder:
     """A folder of this machine, such as where another disk or an export of another machine is mounted."""
 
     path: Path
+    server = "this machine"
 
     def __str__(self) -> str:
         return self.path.as_uri()
@@ -48,6 +49,11 @@ class Bucket:
     region: str
     access_key_id: str
     secret_access_key: Secret
+
+    @property
+    def server(self) -> str:
+        """Return who answers for it."""
+        return self.endpoint
 
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")

@@ -130,10 +130,12 @@ class Objects:
             try:
                 return work()
             except Exception as error:  # obstore's own errors have no common root with those of the system
-                problem = translated(error, self.url(name))
+                problem = translated(error, self.url(name), self._place.server)
                 attempts -= 1
                 if not attempts or not isinstance(problem, UnreachableError) or not self._waited(backoff, give_up):
-                    raise problem from error
+                    # Without the cause: obstore's text is the whole answer, twice, and servers repeat in it what the
+                    # request was signed by.
+                    raise problem from None
 
     def _waited(self, backoff: Backoff, give_up: float) -> bool:
         """Wait before the next attempt; return False when there shall be none."""

@@ -1,0 +1,84 @@
+"""``backups --ship`` and ``backups --offsite``: bringing backups off-site, and listing what is there."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from aragora_persist import times
+from aragora_persist.backup.offsite import RemoteState, check, look, ship
+from aragora_persist.commands.console import print_error, print_json, print_table
+from aragora_persist.redaction import redact
+from aragora_persist.wording import size_text, span_text
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from datetime import datetime
+
+    from aragora_persist.backup.offsite import Remote
+    from aragora_persist.settings import Settings
+
+
+def ship_all(arguments: Namespace, settings: Settings) -> int:
+    """Ship what is not off-site yet, and fail where something of it is not there afterwards."""
+    if arguments.databases:
+        arguments.refuse("argument --ship: ships the backups of all databases, in their order")
+    shipped, failed = [], []
+    for outcome in ship(settings):
+        if outcome.error is None:
+            shipped.append(outcome.entry.id)
+            if not arguments.json:
+                print(f"Shipped: {outcome.entry.id}", flush=True)
+        else:
+            failed.append({"id": outcome.entry.id, "error": redact(str(outcome.error))})
+            print_error(outcome.error, verbose=arguments.verbose)
+    if arguments.json:
+        print_json({"shipped": shipped, "failed": failed})
+    return 1 if failed else 0
+
+
+def list_all(arguments: Namespace, settings: Settings) -> int:
+    """List what is off-site, newest first, and fail where something of it is not what was shipped."""
+    now = times.utc_now()
+    wanted = set(arguments.databases or ())
+    listed = [one for one in reversed(look(settings)) if not wanted or one.name.partition("/")[0] in wanted]
+    if arguments.check:
+        listed = list(check(settings, listed))
+    problems = [f"{one.name} off-site {_PROBLEMS[one.state]}" for one in listed if one.state is not RemoteState.WHOLE]
+    if arguments.json:
+        print_json({"backups": [_record(one, now) for one in listed], "problems": problems})
+    else:
+        rows = [_row(one, now) for one in listed]
+        print_table(("ID", "DATABASE", "AGE", "SIZE", "SCHEMA", "STATE"), rows)
+        for problem in problems:
+            print(f"aragora-persist: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+_PROBLEMS = {
+    RemoteState.INCOMPLETE: "lacks parts of its file: it cannot be restored",
+    RemoteState.DAMAGED: "is not what was shipped: it cannot be restored",
+}
+
+
+def _record(one: Remote, now: datetime) -> dict[str, object]:
+    record: dict[str, object] = {"name": one.name, "state": one.state.value}
+    if entry := one.entry:
+        record |= {
+            "id": entry.id,
+            "database": entry.database,
+            "created_at": times.to_text(entry.created_at),
+            "age_s": round((now - entry.created_at).total_seconds(), 3),
+            "size_bytes": entry.size_bytes,
+            "schema_version": entry.content.schema_version,
+            "sha256": entry.sha256,
+        }
+    return record
+
+
+def _row(one: Remote, now: datetime) -> tuple[str, ...]:
+    if (entry := one.entry) is None:
+        return (one.name, "-", "-", "-", "-", one.state.value)
+    age = span_text((now - entry.created_at).total_seconds())
+    schema = str(entry.content.schema_version or "-")
+    return (entry.id, entry.database, age, size_text(entry.size_bytes), schema, one.state.value)
