@@ -16,7 +16,7 @@ from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.backup.offsite.answers import translated
 from aragora_persist.backup.offsite.location import Bucket, Folder, location
 from aragora_persist.cloud.backoff import Backoff
-from aragora_persist.errors import ConflictError, NotFoundError, UnreachableError, UnsupportedError
+from aragora_persist.errors import ConflictError, NotFoundError, PersistError, UnreachableError, UnsupportedError
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
@@ -124,12 +124,14 @@ class Objects:
 
     def _call(self, name: str, work: Callable[[], _Answer]) -> _Answer:
         """Do the work, and do it again a few times, ever more slowly, while no usable answer comes."""
+        from obstore.exceptions import BaseError  # noqa: PLC0415 - as in `_open`
+
         backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         attempts, give_up = _ATTEMPTS, time.monotonic() + _GIVE_UP_S
         while True:
             try:
                 return work()
-            except Exception as error:  # obstore's own errors have no common root with those of the system
+            except (BaseError, OSError, PersistError) as error:
                 problem = translated(error, self.url(name), self._place.server)
                 attempts -= 1
                 if not attempts or not isinstance(problem, UnreachableError) or not self._waited(backoff, give_up):
