@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
+    from aragora_persist.backup.catalog import Drill
+
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
@@ -76,3 +78,27 @@ class Rounds:
         for name in tried:
             self._retry_at_s.pop(name, None)
         self._retry_at_s |= dict.fromkeys(failed, monotonic_s + self._retry_s)
+
+
+class Drills:
+    """Which databases' backups to drill now: each at its own interval, and soon again when a drill failed."""
+
+    def __init__(self, interval_s: float, *, retry_s: float) -> None:
+        self._interval_s = interval_s
+        self._retry_s = min(retry_s, interval_s)
+        self._timers: dict[str, Timer] = {}
+        self._not_before_s: dict[str, float] = {}
+
+    def due(self, last: Mapping[str, Drill | None], now: Clocks) -> tuple[str, ...]:
+        """Return what to drill, given the last drill of each database that has a backup (None: there was none)."""
+        return tuple(name for name, drill in last.items() if self._is_due(name, drill, now))
+
+    def note(self, tried: Collection[str], monotonic_s: float) -> None:
+        """Take note of an attempt: one that came to no record, good or bad, is not repeated at once."""
+        self._not_before_s |= dict.fromkeys(tried, monotonic_s + self._retry_s)
+
+    def _is_due(self, name: str, drill: Drill | None, now: Clocks) -> bool:
+        if now.monotonic_s < self._not_before_s.get(name, now.monotonic_s):
+            return False
+        pause_s = self._interval_s if drill is None or drill.ok else self._retry_s
+        return self._timers.setdefault(name, Timer()).is_due(drill.at if drill else None, pause_s, now)

@@ -1,137 +1,180 @@
-"""The loop of the backup sidecar: every database, again and again, until it is told to stop.
+"""The backup sidecar: rounds of backups, drills on their schedule and what goes off-site, until it is told to stop.
 
-Each database has its own time: one that appears later is backed up at once, and one that fails is tried again soon
-without holding up the others. Leaves out: signals and arguments (the command line's), and health (``backup_health``).
+What is due follows from the catalog, so that a restart goes on where the last one stood. Each piece of work is a
+command in a process of its own (``jobs``), one at a time; only shipping goes on beside them, so that a store that does
+not answer holds up no backup. Leaves out: when something is due (``schedule``), and health (``health``).
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.files import make_directory, partial
-from aragora_persist.backup.inventory import present_databases, take_inventory
-from aragora_persist.backup.take import apply_retention, take_backup
-from aragora_persist.databases import DATABASES
+from aragora_persist import times
+from aragora_persist.backup.alone import alone
+from aragora_persist.backup.files import clean_partials, make_directory, partial
+from aragora_persist.backup.health import look_at_health
+from aragora_persist.backup.jobs import Jobs
+from aragora_persist.backup.metrics import backup_families, work_families
+from aragora_persist.backup.report import take_report
+from aragora_persist.backup.schedule import Clocks, Drills, Rounds
+from aragora_persist.backup.shipper import Shipper
 from aragora_persist.errors import PersistError
+from aragora_persist.exposition import exposition
+from aragora_persist.redaction import redact
 from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection
 
     from aragora_persist.backup.catalog import BackupEntry
-    from aragora_persist.backup.inventory import Inventory
+    from aragora_persist.backup.health import Health
     from aragora_persist.settings import Settings
 
 METRICS_FILE = "backup.prom"
-"""In the backup folder: what Prometheus' textfile collector reads, rewritten after each attempt."""
+"""In the backup folder: what Prometheus' textfile collector reads, rewritten after each piece of work."""
 
 _LOGGER = logging.getLogger("aragora_persist.backup")
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 _RETRY_S = 30.0
+_DRILL_RETRY_S = 300.0
+_METRICS_S = 60.0
 _JITTER = 0.05
 
 
-def run(
-    settings: Settings,
-    stop: threading.Event,
-    *,
-    every_s: float | None = None,
-    databases: Collection[str] | None = None,
-) -> None:
-    """Back up every present database now and then every ``every_s`` (None: as configured), until ``stop`` is set.
+class Sidecar:
+    """The sidecar of one backup folder. ``run`` is for a thread of its own; the others are for the one that ends it."""
 
-    With ``databases``, only those of them that are present. A backup that runs when ``stop`` is set is finished first.
-    Failures are logged and counted in the metrics file.
-    """
-    interval_s = settings.backup_interval_s if every_s is None else every_s
-    due: dict[str, float] = {}
-    failures = Counter({database.name: 0 for database in DATABASES})
-    _LOGGER.info("backing up %s to %s every %g s", settings.nomic_dir, settings.backup_dir, interval_s)
-    while not stop.is_set():
-        for database in present_databases(settings):
-            chosen = databases is None or database in databases
-            if not chosen or stop.is_set() or time.monotonic() < due.get(database, 0.0):
-                continue
-            done = _back_up(database, settings)
-            # Only a missing backup is tried again soon: what cannot be removed must not fill the disk with more.
-            failures[database] += not (done and _prune(database, settings))
-            due[database] = time.monotonic() + _pause_s(interval_s, done=done)
-            _write_metrics(settings, failures)
-        # Short looks, so that a database that appears between two rounds is not without a backup for a whole one.
-        stop.wait(min([_LOOK_S, *(max(0.0, moment - time.monotonic()) for moment in due.values())]))
-    _LOGGER.info("stopped")
+    def __init__(
+        self, settings: Settings, *, every_s: float | None = None, databases: Collection[str] | None = None
+    ) -> None:
+        """Make one that backs up every ``every_s`` (None: as configured) these databases, or all that are present."""
+        self._settings = settings
+        self._databases = databases
+        self._interval_s = settings.backup_interval_s if every_s is None else every_s
+        self._look_s = min(_LOOK_S, self._interval_s)
+        self._rounds = Rounds(self._interval_s, retry_s=_RETRY_S, spread=_spread)
+        self._drills = Drills(settings.drill_interval_s, retry_s=_DRILL_RETRY_S)
+        self._jobs = Jobs(settings.nomic_dir)
+        self._shipper = Shipper(settings, self._jobs)
+        self._stopping = threading.Event()
+        self._failures = Counter[str]()
+        self._drill_failures = Counter[str]()
+        self._damaged: bool | None = None
+        self._checked_at_s = float("-inf")
+        self._written_at_s = float("-inf")
 
+    def run(self) -> None:
+        """Do what is due, now and for ever; failures are logged and counted in the metrics file."""
+        settings = self._settings
+        _LOGGER.info("backing up %s to %s every %g s", settings.nomic_dir, settings.backup_dir, self._interval_s)
+        with alone(settings.backup_dir, self._stopping, look_s=self._look_s):
+            self._shipper.start()
+            try:
+                while not self._stopping.is_set():
+                    self._look()
+                    # Short looks, so that a database that appears is not without a backup for a whole interval.
+                    self._stopping.wait(self._look_s)
+            finally:
+                self._shipper.stop()
+        _LOGGER.info("stopped")
 
-def _pause_s(interval_s: float, *, done: bool) -> float:
-    """Return the time until the next attempt, a little uneven, so that many sidecars do not work in step."""
-    base = interval_s if done else min(interval_s, _RETRY_S)
-    return base * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+    def stop(self) -> None:
+        """Let nothing more begin; what runs goes on to its end, unless ``abandon`` follows."""
+        self._stopping.set()
 
+    def abandon(self) -> None:
+        """End what runs: a backup that is not whole is none, and the next start takes it again."""
+        if self._jobs.end():
+            _LOGGER.warning("what was running is given up; the next start does it again")
+        with suppress(OSError):
+            clean_partials(self._settings.backup_dir)
 
-def _back_up(database: str, settings: Settings) -> bool:
-    try:
-        entry = take_backup(database, settings)
-    except PersistError as error:
-        _LOGGER.error("%s", error)  # noqa: TRY400 - the error says all; a traceback in the log of a loop hides it
-        return False
-    _LOGGER.info("backed up %s: %s, %s", database, entry.file, size_text(entry.size_bytes))
-    if entry.content.foreign_key_violations:
-        _LOGGER.warning("%s: %d rows refer to nothing", entry.file, entry.content.foreign_key_violations)
-    return True
+    def _look(self) -> None:
+        try:
+            self._do_what_is_due()
+        except (OSError, PersistError) as error:
+            # The catalog cannot be read, or metrics not be written. Both may pass, and backups must go on.
+            _LOGGER.error("%s", redact(str(error)))  # noqa: TRY400 - the error says all
+            self._stopping.wait(_RETRY_S)
 
+    def _do_what_is_due(self) -> None:
+        health = look_at_health(self._settings, self._databases)
+        newest = {one.database: one.backup.created_at if one.backup else None for one in health}
+        if due := self._rounds.due(newest, _clocks()):
+            health = self._back_up(due, {one.database: one.backup for one in health})
+        last = {one.database: one.drill for one in health if one.backup}
+        if (due := self._drills.due(last, _clocks())) and not self._stopping.is_set():
+            self._drill(due)
+            self._check()
+        if time.monotonic() - self._written_at_s >= _METRICS_S:
+            self._write_metrics()
 
-def _prune(database: str, settings: Settings) -> bool:
-    try:
-        for decision in apply_retention(settings, databases=[database]):
-            if not decision.keep:
-                _LOGGER.info("removed %s: %s", decision.entry.file, decision.reason)
-    except PersistError as error:
-        _LOGGER.error("%s", error)  # noqa: TRY400 - as above
-        return False
-    return True
+    def _back_up(self, due: Collection[str], before: dict[str, BackupEntry | None]) -> tuple[Health, ...]:
+        """Take a round of backups; which of them succeeded, the catalog says afterwards."""
+        answer = self._jobs.run("backup", *_options(due))
+        health = look_at_health(self._settings, self._databases)
+        taken = [one.backup for one in health if one.backup and one.backup != before.get(one.database)]
+        for entry in taken:
+            size, seconds = size_text(entry.size_bytes), entry.duration_s
+            _LOGGER.info("backed up %s: %s, %s in %.1f s", entry.database, entry.file, size, seconds)
+            if entry.content.foreign_key_violations:
+                _LOGGER.warning("%s: %d rows refer to nothing", entry.file, entry.content.foreign_key_violations)
+        failed = {*due} - {entry.database for entry in taken}
+        self._rounds.note(due, failed, time.monotonic())
+        self._failures.update(dict.fromkeys(due, 0))
+        # What cannot be removed is a failure too, but no reason to back up again soon.
+        self._failures.update(failed or (due if answer and answer.code else ()))
+        self._shipper.wake()
+        self._write_metrics()
+        return health
 
+    def _drill(self, due: Collection[str]) -> None:
+        """Prove the newest backups; what came of it, the catalog says."""
+        answer = self._jobs.run("drill", *_options(due))
+        for line in answer.lines if answer else ():
+            _LOGGER.info("%s", line)
+        self._drills.note(due, time.monotonic())
+        good = {one.database for one in look_at_health(self._settings, due) if one.drill and one.drill.ok}
+        self._drill_failures.update({name: name not in good for name in due})
+        self._write_metrics()
 
-def _write_metrics(settings: Settings, failures: Mapping[str, int]) -> None:
-    target = settings.backup_dir / METRICS_FILE
-    try:
+    def _check(self) -> None:
+        """Read the catalog and every file that it names again, as often as drills are due, with one of them."""
+        if time.monotonic() - self._checked_at_s < self._settings.drill_interval_s:
+            return
+        if answer := self._jobs.run("backups", "--check"):
+            self._damaged = answer.code != 0
+            self._checked_at_s = time.monotonic()
+            self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        settings = self._settings
+        families = (
+            *backup_families(take_report(settings, times.utc_now())),
+            *work_families(self._failures, self._drill_failures, self._shipper.failures, damaged=self._damaged),
+        )
         make_directory(settings.backup_dir)
+        target = settings.backup_dir / METRICS_FILE
         with partial(target) as file:
-            file.path.write_text(metrics_text(take_inventory(settings), failures), encoding="utf-8")
+            file.path.write_text(exposition(families), encoding="utf-8")
             file.replace(target)
-    except (OSError, PersistError) as error:
-        _LOGGER.error("metrics are not written: %s", error)  # noqa: TRY400 - as above
+        self._written_at_s = time.monotonic()
 
 
-def metrics_text(inventory: Inventory, failures: Mapping[str, int]) -> str:
-    """Return the newest backup of each database and the failures so far as Prometheus metrics (text format 0.0.4)."""
-    return "\n".join(_metric_lines(inventory, failures)) + "\n"
+def _clocks() -> Clocks:
+    return Clocks(times.utc_now(), time.monotonic())
 
 
-def _metric_lines(inventory: Inventory, failures: Mapping[str, int]) -> Iterator[str]:
-    newest = [entry for database in DATABASES if (entry := inventory.newest(database.name))]
-    gauges: tuple[tuple[str, str, Callable[[BackupEntry], float]], ...] = (
-        (
-            "newest_timestamp_seconds",
-            "When the newest verified backup was taken, in Unix time.",
-            lambda entry: entry.created_at.timestamp(),
-        ),
-        ("newest_size_bytes", "Size of the newest verified backup.", lambda entry: entry.size_bytes),
-        ("newest_duration_seconds", "How long the newest verified backup took.", lambda entry: entry.duration_s),
-    )
-    for name, help_, value in gauges if newest else ():
-        yield from _head(name, "gauge", help_)
-        for entry in newest:
-            yield f'aragora_persist_backup_{name}{{database="{entry.database}"}} {value(entry)}'
-    yield from _head("failures_total", "counter", "Failed attempts since the sidecar started.")
-    for database, count in failures.items():
-        yield f'aragora_persist_backup_failures_total{{database="{database}"}} {count}'
+def _spread() -> float:
+    """Return by how much an interval is stretched, so that many sidecars do not work in step."""
+    return random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
 
-def _head(name: str, kind: str, help_: str) -> Iterator[str]:
-    yield f"# HELP aragora_persist_backup_{name} {help_}"
-    yield f"# TYPE aragora_persist_backup_{name} {kind}"
+def _options(databases: Collection[str]) -> list[str]:
+    return [option for name in databases for option in ("--db", name)]

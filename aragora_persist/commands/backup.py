@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.inventory import present_databases
@@ -26,9 +25,10 @@ def run(arguments: Namespace) -> int:
         return _foresee(arguments, read_settings(arguments))
     if arguments.every is None:
         return _once(arguments, read_settings(arguments))
-    from aragora_persist.service.init import run_under_init  # noqa: PLC0415 - only the sidecar needs it
+    from aragora_persist.commands import sidecar  # noqa: PLC0415 - a single backup needs none of it
+    from aragora_persist.service.init import run_under_init  # noqa: PLC0415 - as above
 
-    return run_under_init(lambda: _for_ever(arguments))
+    return run_under_init(lambda: sidecar.run(arguments))
 
 
 def _once(arguments: Namespace, settings: Settings) -> int:
@@ -70,31 +70,3 @@ def _foresee(arguments: Namespace, settings: Settings) -> int:
 
 def _decision(decision: Decision) -> dict[str, object]:
     return {"id": decision.entry.id, "keep": decision.keep, "reasons": decision.reasons}
-
-
-def _for_ever(arguments: Namespace) -> int:
-    import logging  # noqa: PLC0415 - only the sidecar needs it
-
-    from aragora_persist.backup import sidecar  # noqa: PLC0415 - as above
-    from aragora_persist.service.stops import Stop  # noqa: PLC0415 - as above
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = read_settings(arguments)
-    stop = Stop()
-    stopping = threading.Event()
-    failed = True
-
-    def work() -> None:
-        nonlocal failed
-        try:
-            sidecar.run(settings, stopping, every_s=arguments.every or None, databases=arguments.databases)
-            failed = False
-        finally:
-            stop.ask()
-
-    worker = threading.Thread(target=work, name="sidecar")
-    worker.start()
-    stop.wait()
-    stopping.set()
-    worker.join()
-    return 1 if failed else 0

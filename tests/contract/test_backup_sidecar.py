@@ -1,61 +1,88 @@
-"""The sidecar's loop and the documented script, on real databases."""
+"""The sidecar on real databases, with its work in real processes; and the documented script."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import shutil
+import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup import sidecar
-from aragora_persist.backup.inventory import backup_health, take_inventory
+from aragora_persist import times
+from aragora_persist.backup.alone import LOCK_FILE
+from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.files import clean_partials
+from aragora_persist.backup.health import look_at_health
+from aragora_persist.backup.inventory import take_inventory
+from aragora_persist.backup.sidecar import METRICS_FILE, Sidecar
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "backup_dbs.sh"
+HOUR = 3600.0
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Return settings for an empty folder."""
-    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data"), "DB_TIMEOUT": str(PATIENCE_S)})
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return settings for an empty folder, which the sidecar's processes read from the environment."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("NOMIC_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setenv("DB_TIMEOUT", str(PATIENCE_S))
+    settings = Settings.from_env()
     settings.nomic_dir.mkdir()
     return settings
 
 
 def make_database(settings: Settings, name: str) -> Path:
     """Make a live database and return its path."""
-    path = settings.nomic_dir / f"aragora_{name}.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
-    return path
+    with closing(open_engine(None, name, settings=settings)):
+        return settings.nomic_dir / f"aragora_{name}.db"
 
 
 @contextmanager
-def running(settings: Settings, every_s: float) -> Iterator[threading.Event]:
-    """Run the sidecar in a thread; at the end it must stop by itself."""
-    stop = threading.Event()
-    thread = threading.Thread(target=sidecar.run, args=(settings, stop), kwargs={"every_s": every_s})
+def running(settings: Settings, every_s: float) -> Iterator[Sidecar]:
+    """Run a sidecar in a thread; at the end it must stop by itself, and leave nothing half done."""
+    sidecar = Sidecar(settings, every_s=every_s)
+    thread = threading.Thread(target=sidecar.run)
     thread.start()
     try:
-        yield stop
+        yield sidecar
     finally:
-        stop.set()
+        sidecar.stop()
         thread.join(PATIENCE_S)
     assert not thread.is_alive()
+    assert clean_partials(settings.backup_dir) == []
+    assert list((settings.nomic_dir.parent / "scratch").iterdir()) == []
+
+
+@contextmanager
+def process(log: Path, every_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a sidecar as a process, whose log goes to a file."""
+    command = [sys.executable, "-m", "aragora_persist", "backup", "--every", str(every_s)]
+    with log.open("wb") as file:
+        sidecar = subprocess.Popen(command, stderr=file, stdout=file)
+    try:
+        yield sidecar
+    finally:
+        sidecar.kill()
+        sidecar.wait(PATIENCE_S)
 
 
 def count(settings: Settings, name: str) -> int:
@@ -63,75 +90,215 @@ def count(settings: Settings, name: str) -> int:
     return len(take_inventory(settings, check=True).intact(name))
 
 
-def metric(settings: Settings, name: str, database: str) -> float | None:
-    """Return the value of one sample in the sidecar's metrics file, or None where it is not there."""
+def metrics(settings: Settings) -> dict[str, float]:
+    """Return the samples of the sidecar's metrics file."""
     try:
-        text = (settings.backup_dir / sidecar.METRICS_FILE).read_text()
+        lines = (settings.backup_dir / METRICS_FILE).read_text().splitlines()
     except FileNotFoundError:
-        return None
-    found = re.search(rf'^aragora_persist_backup_{name}{{database="{database}"}} (\S+)$', text, re.MULTILINE)
-    return float(found[1]) if found else None
+        return {}
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name.removeprefix("aragora_persist_"): float(value) for name, _, value in samples}
 
 
-def test_it_starts_at_once_and_goes_on(settings: Settings) -> None:
-    """The first backup comes at the start, more follow at the interval, and health sees the newest."""
-    make_database(settings, "users")
-    with running(settings, every_s=0.2):
-        wait_until(lambda: count(settings, "users") >= 3, "three backups")
-        (health,) = backup_health(settings, now=datetime.now(UTC))
-        assert health.within(2 * PATIENCE_S)
+def healthy(settings: Settings) -> bool:
+    """Say whether every present database has a young backup and a young proof of one."""
+    now = times.utc_now()
+    found = look_at_health(settings)
+    problems = (*(p for h in found for p in (*h.backup_problems(HOUR, now), *h.drill_problems(HOUR, now))),)
+    return bool(found) and not problems
+
+
+def test_a_fresh_one_backs_up_drills_and_is_healthy(settings: Settings) -> None:
+    """At once, and each round is a set; beside the live files there are only SQLite's own."""
+    for name in ("tokens", "elo"):
+        make_database(settings, name)
+    with running(settings, every_s=1):
+        wait_until(lambda: healthy(settings), "backups and drills")
+        wait_until(lambda: count(settings, "elo") >= 2, "a second round")
+    runs = [one.run for one in Catalog(settings.backup_dir).read().backups]
+    assert len(runs) == 2 * len(set(runs))
+    live = {path.name for path in settings.nomic_dir.iterdir()} - {"backups"}
+    own = {f"aragora_{name}.db{ending}" for name in ("tokens", "elo") for ending in ("", "-wal", "-shm")}
+    assert live <= own
+
+
+def test_its_metrics_tell_of_backups_drills_and_the_check(settings: Settings) -> None:
+    """Age, size and time of the newest backup, what the drill measured, failures, and whether all files are whole."""
+    make_database(settings, "tokens")
+    with running(settings, every_s=HOUR):
+        wait_until(lambda: "backup_check_failed" in metrics(settings), "the check after the first drill")
+    state = Catalog(settings.backup_dir).read()
+    (backup,), (drill,) = state.backups, state.drills
+    label = '{database="tokens"}'
+    assert metrics(settings) == {
+        f"backup_newest_timestamp_seconds{label}": backup.created_at.timestamp(),
+        f"backup_newest_size_bytes{label}": backup.size_bytes,
+        f"backup_newest_plain_size_bytes{label}": backup.plain_size_bytes,
+        f"backup_newest_duration_seconds{label}": backup.duration_s,
+        f"drill_last_ok{label}": 1,
+        f"drill_last_timestamp_seconds{label}": drill.at.timestamp(),
+        f"drill_good_timestamp_seconds{label}": drill.at.timestamp(),
+        f"drill_good_seconds{label}": drill.seconds,
+        f"backup_failures_total{label}": 0,
+        f"drill_failures_total{label}": 0,
+        "backup_offsite_failures_total": 0,
+        "backup_check_failed": 0,
+    }
 
 
 def test_it_waits_for_databases_and_takes_late_ones_at_once(settings: Settings) -> None:
     """One that appears when the others wait for their next round does not wait for a round of its own."""
-    with running(settings, every_s=3600):
-        make_database(settings, "users")
-        wait_until(lambda: count(settings, "users") == 1, "the first backup")
+    with running(settings, every_s=HOUR):
+        make_database(settings, "tokens")
+        wait_until(lambda: count(settings, "tokens") == 1, "the first backup")
         make_database(settings, "elo")
         wait_until(lambda: count(settings, "elo") == 1, "the late one's backup")
-        assert count(settings, "users") == 1
+        assert count(settings, "tokens") == 1
 
 
 def test_a_failing_database_stops_neither_the_others_nor_the_loop(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The damaged one is logged and counted, again and again; the other one is backed up meanwhile."""
-    make_database(settings, "users")
+    make_database(settings, "tokens")
     (settings.nomic_dir / "aragora_elo.db").write_bytes(b"no database" * 1000)
-    with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=0.2):
+    with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=0.5):
         wait_until(
-            lambda: count(settings, "users") >= 2 and (metric(settings, "failures_total", "elo") or 0) >= 2,
+            lambda: count(settings, "tokens") >= 2 and metrics(settings)['backup_failures_total{database="elo"}'] >= 2,
             "two backups and two failures",
         )
-    assert metric(settings, "failures_total", "users") == 0
-    assert metric(settings, "newest_timestamp_seconds", "elo") is None
-    newest = take_inventory(settings).newest("users")
-    assert newest is not None
-    assert metric(settings, "newest_timestamp_seconds", "users") == newest.created_at.timestamp()
-    assert metric(settings, "newest_size_bytes", "users") == newest.size_bytes
-    assert metric(settings, "newest_duration_seconds", "users") == newest.duration_s
+    assert metrics(settings)['backup_failures_total{database="tokens"}'] == 0
+    assert 'backup_newest_timestamp_seconds{database="elo"}' not in metrics(settings)
     assert any(record.levelname == "ERROR" and "aragora_elo.db" in record.message for record in caplog.records)
 
 
-def test_it_removes_what_is_old(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a clock that says eight days later, the next round leaves only what it took itself."""
-    make_database(settings, "users")
-    old = take_backup("users", settings)
-    moment = datetime.now(UTC) + timedelta(days=8)
-    monkeypatch.setattr("aragora_persist.times.utc_now", lambda: moment)
-    with running(settings, every_s=3600):
+def test_a_flipped_bit_is_loud(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """The drill of the newest backup fails in health, metrics and log, with the way out."""
+    make_database(settings, "tokens")
+    entry = take_backup("tokens", settings)
+    file = settings.backup_dir / entry.file
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=HOUR):
+        wait_until(lambda: metrics(settings).get("backup_check_failed") == 1, "the drill and the check")
+    assert metrics(settings)['drill_last_ok{database="tokens"}'] == 0
+    assert metrics(settings)['drill_failures_total{database="tokens"}'] == 1
+    (health,) = look_at_health(settings)
+    assert [*health.drill_problems(HOUR, times.utc_now())] != []
+    told = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert any(f"drill: {entry.id} (local): is damaged" in message for message in told)
+
+
+def test_a_restart_goes_on_where_the_catalog_says(settings: Settings, tmp_path: Path) -> None:
+    """Killed and started anew, it takes no backup and drills nothing before their time."""
+    make_database(settings, "tokens")
+    with process(tmp_path / "log", HOUR) as first:
+        wait_until(lambda: healthy(settings) and "backup_check_failed" in metrics(settings), "its first work")
+        first.kill()
+    (settings.backup_dir / METRICS_FILE).unlink()
+    before = Catalog(settings.backup_dir).path.read_bytes()
+    with running(settings, every_s=HOUR):
+        wait_until(lambda: metrics(settings) != {}, "its first look")
+    assert Catalog(settings.backup_dir).path.read_bytes() == before
+
+
+def test_it_removes_what_is_old(settings: Settings) -> None:
+    """The next round leaves the young ones."""
+    make_database(settings, "tokens")
+    young = take_backup("tokens", settings)
+    old = replace(young, id="tokens_old", file="tokens_old.db", created_at=young.created_at - timedelta(days=8))
+    shutil.copy(settings.backup_dir / young.file, settings.backup_dir / old.file)
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
+        writer.add_backup(old)
+    with running(settings, every_s=HOUR):
         wait_until(lambda: not (settings.backup_dir / old.file).exists(), "the old one's end")
-    assert [entry.created_at for entry in take_inventory(settings, check=True).intact()] == [moment]
+    assert (young.id, 2) == (take_inventory(settings, check=True).intact()[0].id, count(settings, "tokens"))
 
 
-def test_two_sidecars_on_one_folder_are_safe(settings: Settings) -> None:
-    """Both work, nothing collides, and every backup in the catalog is sound."""
-    make_database(settings, "users")
-    with running(settings, every_s=0.1), running(settings, every_s=0.1):
-        wait_until(lambda: count(settings, "users") >= 10, "ten backups")
-    inventory = take_inventory(settings, check=True)
-    assert len(inventory.intact()) == len(inventory.backups)
-    assert (inventory.uncatalogued, inventory.damaged_lines, inventory.torn) == ((), (), False)
+def test_of_two_on_one_folder_one_works_and_the_other_takes_over(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second one says who is there, and waits; when the first is killed, it goes on where that one stood."""
+    make_database(settings, "tokens")
+    with process(tmp_path / "log", HOUR) as first:
+        wait_until(lambda: count(settings, "tokens") == 1 and healthy(settings), "the first one's work")
+        with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=HOUR):
+            wait_until(lambda: "another sidecar" in caplog.text, "the second one's word")
+            assert f"(process {first.pid} on " in caplog.text
+            make_database(settings, "elo")
+            wait_until(lambda: count(settings, "elo") == 1, "the first one's next work")
+            first.kill()
+            first.wait(PATIENCE_S)
+            make_database(settings, "positions")
+            wait_until(lambda: count(settings, "positions") == 1, "the second one's work")
+            assert f"process {os.getpid()} on " in (settings.backup_dir / LOCK_FILE).read_text()
+    assert (count(settings, "tokens"), count(settings, "elo")) == (1, 1)
+
+
+def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(settings: Settings) -> None:
+    """As a stop does when its time is over: the copy goes, no backup is listed, the live database is as it was."""
+    path = settings.nomic_dir / "aragora_tokens.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+        writer.execute("BEGIN EXCLUSIVE")  # in rollback mode nobody can copy it meanwhile
+        with running(settings, every_s=HOUR) as sidecar:
+            wait_until(lambda: any(settings.backup_dir.glob(".tokens*")), "the beginning of a backup")
+            sidecar.stop()
+            sidecar.abandon()
+        writer.execute("COMMIT")
+    assert take_inventory(settings).backups == ()
+    assert {path.name for path in settings.backup_dir.iterdir()} <= {LOCK_FILE, METRICS_FILE}
+
+
+def test_the_command_stops_at_once_when_nothing_runs(settings: Settings, tmp_path: Path) -> None:
+    """SIGTERM between two rounds ends it with exit code 0."""
+    make_database(settings, "tokens")
+    with process(tmp_path / "log", HOUR) as sidecar:
+        wait_until(lambda: "backup_check_failed" in metrics(settings), "its first work")
+        sidecar.terminate()
+        assert sidecar.wait(PATIENCE_S) == 0
+    assert (tmp_path / "log").read_text().endswith("stopped\n")
+
+
+def test_what_is_taken_goes_off_site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each backup soon after it was taken; then nothing waits."""
+    (away := tmp_path / "away").mkdir()
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
+    make_database(settings, "tokens")
+    with running(Settings.from_env(), every_s=HOUR):
+        wait_until(lambda: bool(Catalog(settings.backup_dir).read().shipments), "the shipment")
+    state = Catalog(settings.backup_dir).read()
+    assert state.shipments.keys() == {entry.id for entry in state.backups}
+
+
+def test_a_dead_off_site_holds_up_nothing_and_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes connections and never answers: backups and drills go on, and the lag shows."""
+    make_database(settings, "tokens")
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        monkeypatch.setenv("ARAGORA_OFFSITE_URL", "s3://bucket/prefix")
+        monkeypatch.setenv("ARAGORA_OFFSITE_ENDPOINT", f"http://127.0.0.1:{dead.getsockname()[1]}")
+        monkeypatch.setenv("ARAGORA_OFFSITE_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("ARAGORA_OFFSITE_SECRET_ACCESS_KEY", "secret")
+        with running(Settings.from_env(), every_s=0.5) as sidecar:
+            wait_until(lambda: count(settings, "tokens") >= 3 and healthy(settings), "backups and drills")
+            assert 0 < metrics(settings)["backup_offsite_lag_seconds"] < HOUR
+            sidecar.stop()
+            sidecar.abandon()
+    assert Catalog(settings.backup_dir).read().shipments == {}
+
+
+def test_a_missing_off_site_is_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What keeps backups here is in the log with its way out, and counted."""
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", (tmp_path / "not-mounted").as_uri())
+    make_database(settings, "tokens")
+    with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(Settings.from_env(), every_s=0.5):
+        wait_until(lambda: metrics(settings).get("backup_offsite_failures_total") == 1, "the failure")
+        assert metrics(settings)["backup_offsite_lag_seconds"] > 0
+    assert "not-mounted" in caplog.text
+    assert "not everything is off-site; again in 30 s" in caplog.text
 
 
 def run_script(settings: Settings) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,71 @@
+"""What the catalog says of each database's newest backup and last drills, and of what is not off-site yet.
+
+For who shows it: the status, the metrics. Leaves out: whether that is good enough (``health``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.inventory import FileState, file_state
+from aragora_persist.errors import PersistError
+from aragora_persist.wording import count_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from aragora_persist.backup.catalog import BackupEntry, CatalogState, Drill
+    from aragora_persist.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReport:
+    """All of it at one moment, by the names of the databases."""
+
+    newest: Mapping[str, BackupEntry] = field(default_factory=dict)
+    """The newest verified backup of each that has one whose file is as large as it was."""
+    drills: Mapping[str, Drill] = field(default_factory=dict)
+    """The last drill of each."""
+    good_drills: Mapping[str, Drill] = field(default_factory=dict)
+    """The last one that proved a backup."""
+    offsite_lag_s: float | None = None
+    """For how long the oldest backup that is not off-site has been there, 0 where all are; None: nothing is shipped."""
+    problem: str = ""
+    """What is wrong with the catalog, or ''."""
+
+
+def take_report(settings: Settings, now: datetime) -> BackupReport:
+    """Look at the catalog; what is wrong with it is part of the answer, not an error."""
+    try:
+        state = Catalog(settings.backup_dir).read()
+        newest = _newest(state, settings.backup_dir)
+    except PersistError as error:
+        return BackupReport(problem=error.problem)
+    damaged = len(state.damaged_lines)
+    return BackupReport(
+        newest=newest,
+        drills={drill.database: drill for drill in state.drills},  # in the order in which they were made
+        good_drills={drill.database: drill for drill in state.drills if drill.ok},
+        offsite_lag_s=_offsite_lag_s(state, settings, now),
+        problem=f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "",
+    )
+
+
+def _newest(state: CatalogState, directory: Path) -> dict[str, BackupEntry]:
+    newest: dict[str, BackupEntry] = {}
+    for entry in reversed(state.backups):
+        if entry.database not in newest and file_state(directory, entry, check=False) is FileState.INTACT:
+            newest[entry.database] = entry
+    return newest
+
+
+def _offsite_lag_s(state: CatalogState, settings: Settings, now: datetime) -> float | None:
+    if not settings.offsite_url:
+        return None
+    from aragora_persist.backup.offsite import oldest_unshipped_age_s  # noqa: PLC0415 - only who ships needs it
+
+    return max(0.0, oldest_unshipped_age_s(state, settings, now) or 0.0)
