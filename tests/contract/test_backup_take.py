@@ -16,12 +16,15 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
-from aragora_persist.backup.inventory import FileState, backup_health, take_inventory
+from aragora_persist.backup.inventory import FileState, backup_health, choose_backup, take_inventory
 from aragora_persist.backup.lines import to_line
-from aragora_persist.backup.take import apply_retention, take_all, take_backup
+from aragora_persist.backup.snapshot import copy_into
+from aragora_persist.backup.take import apply_retention, foresee_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError
 from aragora_persist.settings import Settings
+from tests.contract.backup_folders import execute, flip, make_database, names_in
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,36 +34,6 @@ if TYPE_CHECKING:
 def settings(tmp_path: Path) -> Settings:
     """Return settings for a folder of its own."""
     return Settings.from_env({"NOMIC_DIR": str(tmp_path / "data")})
-
-
-def make_database(settings: Settings, name: str = "users", rows: int = 3) -> Path:
-    """Make a live database with a ledger and two tables, and return its path."""
-    settings.nomic_dir.mkdir(exist_ok=True)
-    path = settings.nomic_dir / f"aragora_{name}.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN")
-        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
-        connection.execute("INSERT INTO schema_version VALUES (1), (2)")
-        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, extra)")
-        connection.execute("CREATE TABLE notes (user_id INTEGER REFERENCES users(id), text TEXT)")
-        connection.executemany(
-            "INSERT INTO users VALUES (?, ?, ?)", ((n, f"{n}@example.com", n / 2) for n in range(rows))
-        )
-        connection.execute("INSERT INTO notes VALUES (1, 'first')")
-        connection.execute("COMMIT")
-    return path
-
-
-def execute(path: Path, sql: str) -> None:
-    """Run one statement in a database."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(sql)
-
-
-def names_in(directory: Path) -> list[str]:
-    """Return the names of everything in a folder, hidden files too."""
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_backup_is_a_verified_file_with_a_documented_name(settings: Settings) -> None:
@@ -348,6 +321,132 @@ def test_the_catalog_does_not_grow_for_ever(settings: Settings) -> None:
     assert (state.backups, state.deleted, state.damaged_lines) == ((kept,), (), (2,))
     assert names_in(settings.backup_dir) == [FILE_NAME, kept.file]
     assert len(catalog.path.read_bytes().splitlines()) == 2
+
+
+def test_the_last_sound_backup_stays_although_a_later_one_looks_whole(settings: Settings) -> None:
+    """A later one of the right size and with a wrong bit does not count as the last verified one."""
+    make_database(settings)
+    older, sound, flipped = (take_backup("users", settings) for _ in range(3))
+    flip(settings.backup_dir / flipped.file, 5000)
+    apply_retention(settings, now=datetime.now(UTC) + timedelta(days=8))
+    assert take_inventory(settings, check=True).intact() == (sound,)
+    assert not (settings.backup_dir / older.file).exists()
+
+
+def test_retention_is_foreseen_as_it_will_be(settings: Settings) -> None:
+    """After the backup that comes, not before it; every decision has its reasons; nothing is changed."""
+    make_database(settings)
+    make_database(settings, "elo")
+    policy = replace(settings, backup_retention_days=1, backup_keep_last=2)
+    with pytest.MonkeyPatch.context() as clock:
+        clock.setattr(times, "utc_now", lambda: datetime.now(UTC) - timedelta(days=3))
+        old = [take_backup("users", policy) for _ in range(2)]
+        take_backup("elo", policy)
+    before = names_in(settings.backup_dir)
+    foreseen = foresee_retention(policy, ["users"])
+    assert [(decision.entry, decision.keep) for decision in foreseen] == [(old[0], False), (old[1], True)]
+    assert all(decision.reasons for decision in foreseen)
+    assert names_in(settings.backup_dir) == before
+    take_backup("users", policy)
+    done = apply_retention(policy, databases=["users"])
+    assert [(decision.entry, decision.keep) for decision in done][:2] == [(old[0], False), (old[1], True)]
+    assert foresee_retention(replace(policy, backup_dir=settings.nomic_dir / "none"), ["users"]) == []
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_jumps_ten_years_costs_no_backup(settings: Settings, years: int) -> None:
+    """Backups of before, meanwhile and after are all there, the newest is the one made last, and the last one stays."""
+    make_database(settings)
+    with pytest.MonkeyPatch.context() as clock:
+        before = take_backup("users", settings)
+        clock.setattr(times, "utc_now", lambda: datetime.now(UTC) + timedelta(days=365 * years))
+        meanwhile = take_backup("users", settings)
+    after = take_backup("users", settings)
+    inventory = take_inventory(settings, check=True)
+    assert inventory.intact() == (before, meanwhile, after)
+    assert inventory.newest("users") == after == choose_backup("users", settings)
+    apply_retention(settings)
+    assert after in take_inventory(settings).intact()
+    apply_retention(settings, now=datetime.now(UTC) + timedelta(days=3650))
+    left = take_inventory(settings, check=True).intact()
+    assert left[-1] == after
+    assert choose_backup("users", settings) == after
+
+
+def test_processes_on_one_folder_do_not_disturb_each_other(settings: Settings) -> None:
+    """Two that back up and remove at the same time: all that is listed is sound, and nothing else is left."""
+    make_database(settings)
+    make_database(settings, "elo")
+    code = (
+        "import sys\n"
+        "from datetime import timedelta\n"
+        "from aragora_persist import times\n"
+        "from aragora_persist.backup.take import apply_retention, take_all\n"
+        "from aragora_persist.settings import Settings\n"
+        "settings = Settings.from_env()\n"
+        "for _ in range(8):\n"
+        "    for outcome in take_all(settings):\n"
+        "        if outcome.error: sys.exit(str(outcome.error))\n"
+        "    apply_retention(settings, now=times.utc_now() + timedelta(days=8))\n"
+    )
+    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir), "ARAGORA_BACKUP_COMPRESSION": "zstd"}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environ) for _ in range(2)]
+    assert [process.wait(PATIENCE_S) for process in processes] == [0, 0]
+    inventory = take_inventory(settings, check=True)
+    assert {listed.state for listed in inventory.backups} == {FileState.INTACT}
+    assert {listed.entry.database for listed in inventory.backups} == {"elo", "users"}
+    assert (inventory.uncatalogued, inventory.damaged_lines, inventory.torn) == ((), (), False)
+    listed = [FILE_NAME, *(listed.entry.file for listed in inventory.backups)]
+    assert names_in(settings.backup_dir) == sorted(listed)
+
+
+def test_a_database_that_is_deleted_during_the_backup(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was copied before it went is a backup; from then on there is nothing to back up, and nothing is lost."""
+    path = make_database(settings)
+
+    def copied(source: Path, target: Path, *, timeout_s: float) -> str:
+        method = copy_into(source, target, timeout_s=timeout_s)
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        return method
+
+    monkeypatch.setattr("aragora_persist.backup.take.copy_into", copied)
+    entry = take_backup("users", settings)
+    assert entry.content.tables["users"].rows == 3
+    with pytest.raises(NotFoundError):
+        take_backup("users", settings)
+    assert list(take_all(settings)) == []
+    assert take_inventory(settings, check=True).intact() == (entry,)
+    assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_target_that_cannot_be_written_is_an_error(settings: Settings, mode: int) -> None:
+    """The folder is named; the database goes on, and what was there before is there afterwards."""
+    path = make_database(settings)
+    entry = take_backup("users", settings)
+    for writable in (settings.nomic_dir, *settings.nomic_dir.iterdir()):
+        writable.chmod(0o777)
+    for parent in settings.nomic_dir.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    settings.backup_dir.chmod(mode)
+    code = (
+        "import os\n"
+        "from aragora_persist.backup.take import take_backup\n"
+        "from aragora_persist.errors import StorageError\n"
+        "from aragora_persist.settings import Settings\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"  # root may write everywhere
+        "try: take_backup('users', Settings.from_env())\n"
+        "except StorageError as error: print(error)\n"
+    )
+    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
+    run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    settings.backup_dir.chmod(0o700)
+    assert run.stdout.startswith(f"backup: {settings.backup_dir}: cannot be written: Permission denied"), run
+    execute(path, "INSERT INTO notes VALUES (1, 'goes on')")
+    assert take_inventory(settings, check=True).intact() == (entry,)
+    assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
 
 
 def test_health_passes_over_backups_that_are_deleted_or_gone(settings: Settings) -> None:

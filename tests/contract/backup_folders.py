@@ -1,0 +1,52 @@
+"""Live databases, and what is in a folder, for the tests of backups."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aragora_persist.settings import Settings
+
+
+def make_database(settings: Settings, name: str = "users", rows: int = 3) -> Path:
+    """Make a live database with a ledger and two tables, and return its path."""
+    settings.nomic_dir.mkdir(exist_ok=True)
+    path = settings.nomic_dir / f"aragora_{name}.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO schema_version VALUES (1), (2)")
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, extra)")
+        connection.execute("CREATE TABLE notes (user_id INTEGER REFERENCES users(id), text TEXT)")
+        connection.executemany(
+            "INSERT INTO users VALUES (?, ?, ?)", ((n, f"{n}@example.com", n / 2) for n in range(rows))
+        )
+        connection.execute("INSERT INTO notes VALUES (1, 'first')")
+        connection.execute("COMMIT")
+    return path
+
+
+def execute(path: Path, sql: str) -> None:
+    """Run one statement in a database."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(sql)
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names of everything in a folder, hidden files too."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def flip(path: Path, place: int = -1, bit: int = 1) -> None:
+    """Flip one bit of a file where it is; flipped again, the file is as it was."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(place, os.SEEK_END if place < 0 else os.SEEK_SET)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ bit]))
