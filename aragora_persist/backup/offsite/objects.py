@@ -175,7 +175,8 @@ def _open(place: Folder | Bucket) -> LocalStore | S3Store:
     return S3Store(
         place.name,
         prefix=place.prefix or None,
-        # All that the library would otherwise look up in AWS_* variables, which are not settings of this package.
+        # All that decides who is spoken to, and how: the library would look it up in AWS_* variables, which other programs
+        # have on this machine.
         config={
             "endpoint": place.endpoint,
             "region": place.region,
@@ -185,6 +186,7 @@ def _open(place: Folder | Bucket) -> LocalStore | S3Store:
             "skip_signature": False,
             "unsigned_payload": False,
             "request_payer": False,
+            "s3_express": False,
         },
         client_options={
             "allow_http": place.endpoint.startswith("http://"),

@@ -1,0 +1,154 @@
+"""An S3 server on loopback that passes requests on to the real one, and fails as it is told.
+
+``faults`` say the method that they wait for and what then happens, such as ``PUT lose``: each happens once. ``always``
+happens to every request. Some faults come before the request has reached the server, others after.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST_S = 30.0
+_REFUSALS = {
+    "403": (403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"),
+    "skewed": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+    "region": (400, b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>"),
+    "400": (400, b"<Error><Code>InvalidRequest</Code></Error>"),
+    "500": (500, b"<Error><Code>InternalError</Code></Error>"),
+    "501": (501, b"<Error><Code>NotImplemented</Code></Error>"),
+    "503": (503, b"<Error><Code>SlowDown</Code></Error>"),
+    "portal": (200, b"<html><body>sign in here</body></html>"),
+}
+
+
+class FaultyS3:
+    """Listens inside of ``with``; ``requests`` are the methods, paths and ranges that came."""
+
+    def __init__(self, url: str, faults: Iterable[str] = (), *, always: str = "") -> None:
+        self.behind = urlsplit(url).netloc
+        self.faults = deque(faults)
+        self.always = always
+        self.requests: list[str] = []
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+        faulty = self
+
+        class Handler(_Handler):
+            owner = faulty
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def count(self, method: str) -> int:
+        """Return how many requests of this method have come."""
+        return sum(request.startswith(f"{method} ") for request in self.requests)
+
+    def next_fault(self, method: str, request: str) -> str:
+        """Note a request, and return what shall happen to it."""
+        with self._lock:
+            self.requests.append(request)
+            if self.faults and self.faults[0].startswith(f"{method} "):
+                return self.faults.popleft().partition(" ")[2]
+            return self.always
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Take it that a client has gone: the tests look at what it did, and at what is stored."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    owner: FaultyS3
+    protocol_version = "HTTP/1.1"
+    timeout = 1  # an idle connection that is kept alive would keep the server from ending
+
+    def do_PUT(self) -> None:
+        """Serve one request."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        request = f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip()
+        fault = self.owner.next_fault(self.command, request)
+        if fault in _REFUSALS:
+            status, content = _REFUSALS[fault]
+            self._answer(status, content if self.command != "HEAD" else b"", {})
+        elif fault == "stall":
+            self.owner.released.wait(_LONGEST_S)
+            self.close_connection = True
+        elif fault == "reset":
+            self._break_off()
+        else:
+            self._pass_on(_flipped(body) if fault == "flip" and body else body, fault)
+
+    do_GET = do_HEAD = do_PUT  # noqa: N815 - the names that the class looks for
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _pass_on(self, body: bytes, fault: str) -> None:
+        connection = http.client.HTTPConnection(self.owner.behind, timeout=_LONGEST_S)
+        try:
+            # With the client's own Host, which it has signed.
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            headers = {name: value for name, value in response.getheaders() if name.lower() != "connection"}
+            content = response.read()
+        finally:
+            connection.close()
+        if fault == "lose":
+            self._break_off()
+        elif fault == "cut":
+            self._answer(response.status, content[: len(content) // 2], headers)
+            self._break_off()
+        elif fault == "flip answer":
+            self._answer(response.status, _flipped(content), headers)
+        else:
+            self._answer(response.status, content, headers)
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response_only(status)
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
+
+    def _break_off(self) -> None:
+        """Close the connection as a crash does."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _flipped(data: bytes) -> bytes:
+    """Return the data with one bit of it changed."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
