@@ -177,6 +177,13 @@ def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
             continue
         late = True
         yield Finding("backups", Level.WARNING, detail, f"aragora-persist backup --db {one.name}")
+    for one in status.databases:
+        if (drill := one.last_drill) and not drill.ok:
+            detail = f"the last drill of {one.name} failed: {drill.problem}"
+            yield Finding("backups", Level.PROBLEM, detail, f"aragora-persist drill --db {one.name}")
+    if (lag_s := status.backups.offsite_lag_s or 0.0) > limit_s:
+        detail = f"the oldest backup that is not off-site has been waiting for {span_text(lag_s)}"
+        yield Finding("backups", Level.WARNING, detail, "aragora-persist backups --ship")
     if not late and not status.catalog_problem:
         yield Finding("backups", Level.OK, f"every database that exists has a young one in {status.backup_dir}")
 

@@ -6,24 +6,24 @@ Leaves out: whether the contents are sound (``backups --check`` and ``doctor`` l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.inventory import take_inventory
+from aragora_persist.backup.report import BackupReport, take_report
 from aragora_persist.cloud.lease import is_taken
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import PersistError
 from aragora_persist.migrations import runner
 from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.version import VERSION
-from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from aragora_persist.backup.catalog import Drill
     from aragora_persist.databases import Database
     from aragora_persist.settings import Settings
 
@@ -59,6 +59,8 @@ class DatabaseStatus:
     """Why the file cannot be worked with, or ''."""
     hint: str
     """The way out of the problem, or ''."""
+    last_drill: Drill | None = None
+    """The last restore of a backup of it into scratch space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,13 @@ class Status:
     databases: tuple[DatabaseStatus, ...]
     supabase_configured: bool
     outbox: OutboxStatus | None
-    catalog_problem: str
-    """What is wrong with the catalog of backups, or ''."""
+    backups: BackupReport = field(default_factory=BackupReport)
+    """What the catalog says of all backups, also those of databases that are not among these."""
+
+    @property
+    def catalog_problem(self) -> str:
+        """What is wrong with the catalog of backups, or ''."""
+        return self.backups.problem
 
     def to_json(self) -> dict[str, object]:
         """Return the record as plain JSON values; times in the one text form, ages in seconds."""
@@ -129,32 +136,25 @@ class Status:
             "supabase_configured": self.supabase_configured,
             "outbox": self.outbox and self.outbox.to_json(self.taken_at),
             "catalog_problem": self.catalog_problem or None,
+            "offsite_lag_s": self.backups.offsite_lag_s and round(self.backups.offsite_lag_s, 3),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class NewestBackups:
-    """The newest verified backup of each database that has one, and what is wrong with the catalog, or ''."""
-
-    by_database: Mapping[str, BackupStatus]
-    problem: str
-
-
 def collect_status(
-    settings: Settings, names: Sequence[str] | None = None, *, backups: NewestBackups | None = None
+    settings: Settings, names: Sequence[str] | None = None, *, backups: BackupReport | None = None
 ) -> Status:
     """Return the status of these databases (None: all of the registry).
 
     What is wrong with one database or with the catalog is part of the answer, not an error. ``backups`` None looks them
-    up, which takes longest: a caller that asks often passes what ``newest_backups`` returned a while ago.
+    up, which takes longest: a caller that asks often passes what ``take_report`` returned a while ago.
 
     Raises:
         InvalidValueError: there is no database of a name.
 
     """
     databases = DATABASES if names is None else tuple(find_database(name) for name in names)
-    backups = newest_backups(settings) if backups is None else backups
-    found = tuple(_look_at(one, settings.nomic_dir, backups.by_database.get(one.name)) for one in databases)
+    backups = take_report(settings, times.utc_now()) if backups is None else backups
+    found = tuple(_look_at(one, settings.nomic_dir, backups) for one in databases)
     outbox = next((one.path for one in found if one.name == "outbox" and _is_current(one)), None)
     configured = settings.supabase_configured or (outbox is not None and is_taken(outbox))
     return Status(
@@ -165,22 +165,8 @@ def collect_status(
         databases=found,
         supabase_configured=configured,
         outbox=_outbox(outbox, configured=configured) if outbox else None,
-        catalog_problem=backups.problem,
+        backups=backups,
     )
-
-
-def newest_backups(settings: Settings) -> NewestBackups:
-    """Return the newest backup of each database whose file is as large as it was, by what the catalog says."""
-    try:
-        inventory = take_inventory(settings)
-    except PersistError as error:
-        return NewestBackups({}, error.problem)
-    newest = {
-        entry.database: BackupStatus(id=entry.id, taken_at=entry.created_at, size_bytes=entry.size_bytes)
-        for entry in inventory.intact()  # in the order in which they were made
-    }
-    damaged = len(inventory.damaged_lines)
-    return NewestBackups(newest, f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "")
 
 
 def find_refusals(outbox: Path) -> list[Refusal]:
@@ -194,7 +180,7 @@ def find_refusals(outbox: Path) -> list[Refusal]:
         ]
 
 
-def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | None) -> DatabaseStatus:
+def _look_at(database: Database, nomic_dir: Path, backups: BackupReport) -> DatabaseStatus:
     path = database.path(nomic_dir)
     size = wal_size = None
     version = latest = pending = 0
@@ -209,6 +195,7 @@ def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | 
         problem, hint = error.problem, error.hint
     except OSError as error:  # a folder that this user may not look into, or a file in the place of one
         problem, hint = error.strerror or str(error), f"look at {nomic_dir}"
+    newest = backups.newest.get(database.name)
     return DatabaseStatus(
         name=database.name,
         purpose=database.purpose,
@@ -219,9 +206,12 @@ def _look_at(database: Database, nomic_dir: Path, newest_backup: BackupStatus | 
         schema_version=version,
         schema_latest=latest,
         schema_pending=pending,
-        newest_backup=newest_backup,
+        newest_backup=BackupStatus(id=newest.id, taken_at=newest.created_at, size_bytes=newest.size_bytes)
+        if newest
+        else None,
         problem=problem,
         hint=hint,
+        last_drill=backups.drills.get(database.name),
     )
 
 
@@ -262,7 +252,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]:
-    backup = database.newest_backup
+    backup, drill = database.newest_backup, database.last_drill
     return {
         "name": database.name,
         "purpose": database.purpose,
@@ -279,6 +269,16 @@ def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]
             "taken_at": times.to_text(backup.taken_at),
             "age_s": round(backup.age_s(now), 3),
             "size_bytes": backup.size_bytes,
+        },
+        "last_drill": drill
+        and {
+            "backup": drill.backup,
+            "at": times.to_text(drill.at),
+            "age_s": round((now - drill.at).total_seconds(), 3),
+            "ok": drill.ok,
+            "seconds": drill.seconds,
+            "source": drill.source,
+            "problem": drill.problem or None,
         },
         "problem": database.problem or None,
         "hint": database.hint or None,

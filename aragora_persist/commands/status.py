@@ -26,8 +26,8 @@ def run(arguments: Namespace) -> int:
 
 def _print(status: Status) -> None:
     print_table(
-        ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP"),
-        [(one.name, _schema(one), _size(one), _backup(one, status)) for one in status.databases],
+        ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP", "LAST DRILL"),
+        [(one.name, _schema(one), _size(one), _backup(one, status), _drill(one, status)) for one in status.databases],
     )
     print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
     if status.outbox is not None:
@@ -40,6 +40,8 @@ def _print(status: Status) -> None:
     for one in status.databases:
         if one.problem:
             print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
+    if (lag_s := status.backups.offsite_lag_s) is not None:
+        print(f"Off-site:  {f'a backup waits since {span_text(lag_s)}' if lag_s else 'all backups are there'}")
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
 
@@ -70,3 +72,11 @@ def _schema(database: DatabaseStatus) -> str:
 def _backup(database: DatabaseStatus, status: Status) -> str:
     backup = database.newest_backup
     return f"{span_text(backup.age_s(status.taken_at))} ago ({backup.id})" if backup else "-"
+
+
+def _drill(database: DatabaseStatus, status: Status) -> str:
+    drill = database.last_drill
+    if drill is None:
+        return "-"
+    ago = f"{span_text((status.taken_at - drill.at).total_seconds())} ago"
+    return f"{ago}, in {drill.seconds:.1f} s" if drill.ok else f"failed {ago}: {drill.problem}"

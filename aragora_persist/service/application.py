@@ -15,20 +15,23 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.report import take_report
+from aragora_persist.exposition import CONTENT_TYPE
 from aragora_persist.service import courier, metrics, page
 from aragora_persist.service.encryption_key import check_encryption_key
 from aragora_persist.service.keeper import Keeper
 from aragora_persist.service.listener import Listener, Response, text_response
 from aragora_persist.service.state import ServiceState
 from aragora_persist.service.stops import Stop
-from aragora_persist.status import collect_status, newest_backups
+from aragora_persist.status import collect_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from aragora_persist.backup.report import BackupReport
     from aragora_persist.settings import Settings
-    from aragora_persist.status import DatabaseStatus, NewestBackups
+    from aragora_persist.status import DatabaseStatus
 
 _STOP_SECONDS = 1.5
 """How long a stop waits for each of its parts; a container engine kills after 10 s."""
@@ -105,7 +108,7 @@ class Service:
         self._lock = threading.Lock()
         self._state: ServiceState | None = None
         self._valid_until = 0.0
-        self._backups: NewestBackups | None = None
+        self._backups: BackupReport | None = None
         self._backups_valid_until = 0.0
 
     def respond(self, path: str) -> Response:
@@ -132,7 +135,7 @@ class Service:
         return Response(HTTPStatus.OK, "application/json", json.dumps(self.state().to_json(), indent=2) + "\n")
 
     def _metrics(self) -> Response:
-        return Response(HTTPStatus.OK, metrics.CONTENT_TYPE, metrics.metrics_text(self.state()))
+        return Response(HTTPStatus.OK, CONTENT_TYPE, metrics.metrics_text(self.state()))
 
     def _readiness(self) -> Response:
         if problems := self.state().problems:
@@ -150,7 +153,7 @@ class Service:
     def _look(self) -> ServiceState:
         problems = self._keeper.problems()
         if self._backups is None or time.monotonic() > self._backups_valid_until:
-            self._backups = newest_backups(self._settings)
+            self._backups = take_report(self._settings, times.utc_now())
             self._backups_valid_until = time.monotonic() + _BACKUPS_SECONDS
         # Only what is open: a look at a file while it is being opened would get in the way of that.
         names = [name for name in self._databases if name not in problems]

@@ -18,6 +18,7 @@ from aragora_persist.wording import count_text, size_text, span_text
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from aragora_persist.backup.catalog import Drill
     from aragora_persist.service.state import ServiceState
     from aragora_persist.status import BackupStatus, DatabaseStatus, Status
 
@@ -54,7 +55,7 @@ def page(state: ServiceState) -> str:
 <h2>Databases</h2>
 <table>
 <thead><tr><th scope="col">Database</th><th scope="col">Schema</th><th scope="col">Size</th>\
-<th scope="col">Newest verified backup</th></tr></thead>
+<th scope="col">Newest verified backup</th><th scope="col">Last restored in a drill</th></tr></thead>
 <tbody>{rows}</tbody>
 </table>
 </section>
@@ -80,6 +81,7 @@ def _facts(state: ServiceState) -> str:
     facts = (
         _outbox(state.status),
         _supabase(state.status),
+        *_offsite(state.status),
         ("Uptime", span_text(state.uptime_s), f"since {_moment(state.started_at)}", ""),
         ("Version", state.status.version, "aragora-persist", ""),
         ("Data", str(state.status.nomic_dir), f"backups in {state.status.backup_dir}", "path"),
@@ -111,12 +113,23 @@ def _supabase(status: Status) -> tuple[str, str, str, str]:
     return ("Supabase", "—", "nothing delivered yet", "")
 
 
+def _offsite(status: Status) -> tuple[tuple[str, str, str, str], ...]:
+    """Return the fact about backups elsewhere, where they are sent somewhere."""
+    lag_s = status.backups.offsite_lag_s
+    if lag_s is None:
+        return ()
+    if not lag_s:
+        return (("Off-site", "All", "backups are there", ""),)
+    return (("Off-site", span_text(lag_s), "since the oldest backup waits to be shipped", ""),)
+
+
 def _database_row(database: DatabaseStatus, now: datetime) -> str:
     return (
         f'<tr><th scope="row">{escape(database.name)}<small>{escape(database.purpose)}</small></th>'
         f'<td data-name="Schema">{_schema(database)}</td>'
         f'<td data-name="Size">{_size(database)}</td>'
-        f'<td data-name="Newest verified backup">{_backup(database.newest_backup, now)}</td></tr>'
+        f'<td data-name="Newest verified backup">{_backup(database.newest_backup, now)}</td>'
+        f'<td data-name="Last restored in a drill">{_drill(database.last_drill, now)}</td></tr>'
     )
 
 
@@ -142,6 +155,14 @@ def _backup(backup: BackupStatus | None, now: datetime) -> str:
     if backup is None:
         return '<span class="faint">none yet</span>'
     return f"{_ago(backup.taken_at, now)}<small>{escape(backup.id)}</small>"
+
+
+def _drill(drill: Drill | None, now: datetime) -> str:
+    if drill is None:
+        return '<span class="faint">never yet</span>'
+    if not drill.ok:
+        return f'<span class="bad">failed {_ago(drill.at, now)}</span><small>{escape(drill.problem)}</small>'
+    return f"{_ago(drill.at, now)}<small>in {drill.seconds:.1f} s</small>"
 
 
 def _ago(moment: datetime, now: datetime) -> str:

@@ -137,7 +137,7 @@ def test_status_tells_each_database(shell: Shell) -> None:
     assert shell.code == 0
     assert [line.split()[0] for line in lines[1:8]] == NAMES
     assert next(line for line in lines if line.startswith("users")).split()[1:4] == [newest, "of", newest]
-    assert next(line for line in lines if line.startswith("elo")).split()[1:] == ["no", "file", "yet", "-", "-"]
+    assert next(line for line in lines if line.startswith("elo")).split()[1:] == ["no", "file", "yet", "-", "-", "-"]
     assert f"Databases: {shell.home}" in lines
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from aragora_persist.backup.catalog import BackupEntry, Drill
+from aragora_persist.backup.report import BackupReport
+from aragora_persist.backup.verify import Content
 from aragora_persist.service import page as page_module
 from aragora_persist.service.metrics import metrics_text
 from aragora_persist.service.page import page
@@ -20,6 +23,23 @@ from aragora_persist.service.state import ServiceState
 from aragora_persist.status import BackupStatus, DatabaseStatus, OutboxStatus, Status
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+BACKUP = BackupEntry(
+    id="users_20260301_115500",
+    database="users",
+    file="users_20260301_115500.db.zst",
+    created_at=NOW - timedelta(minutes=5),
+    duration_s=0.5,
+    size_bytes=8192,
+    sha256="",
+    plain_size_bytes=40960,
+    plain_sha256="",
+    content=Content(schema_version=2, foreign_key_violations=0, tables={}),
+    method="reflink",
+    package_version="1.2.3",
+)
+DRILL = Drill(
+    backup=BACKUP.id, database="users", at=NOW - timedelta(hours=4), ok=True, seconds=1.25, source="local", problem=""
+)
 USERS = DatabaseStatus(
     name="users",
     purpose="User accounts",
@@ -33,6 +53,7 @@ USERS = DatabaseStatus(
     newest_backup=BackupStatus(id="users_20260301_115500", taken_at=NOW - timedelta(minutes=5), size_bytes=40960),
     problem="",
     hint="",
+    last_drill=DRILL,
 )
 STATE = ServiceState(
     status=Status(
@@ -50,7 +71,9 @@ STATE = ServiceState(
             problem="",
             problem_since=None,
         ),
-        catalog_problem="",
+        backups=BackupReport(
+            newest={"users": BACKUP}, drills={"users": DRILL}, good_drills={"users": DRILL}, offsite_lag_s=180
+        ),
     ),
     problems=(),
     started_at=NOW - timedelta(hours=3),
@@ -135,6 +158,21 @@ def test_page_tells_that_supabase_is_not_configured() -> None:
     assert "aragora_persist_supabase_configured 0" in metrics_text(state).splitlines()
 
 
+def test_page_tells_what_proved_the_backups_and_what_is_off_site() -> None:
+    """When a drill last restored one, and how long that took; a failed one is marked; what waits for off-site."""
+    failed = replace(DRILL, ok=False, problem="is damaged")
+    document = page(with_database(replace(USERS, last_drill=failed)))
+    shipped = replace(STATE, status=replace(STATE.status, backups=BackupReport(offsite_lag_s=0.0)))
+    nowhere = replace(STATE, status=replace(STATE.status, backups=BackupReport()))
+
+    assert "4 hours ago in 1.2 s" in text_of(page(STATE))
+    assert '<span class="bad">failed 4 hours ago</span><small>is damaged</small>' in document
+    assert "never yet" in text_of(page(with_database(replace(USERS, last_drill=None))))
+    assert "Off-site 3 minutes since the oldest backup waits to be shipped" in text_of(page(STATE))
+    assert "Off-site All backups are there" in text_of(page(shipped))
+    assert "Off-site" not in text_of(page(nowhere))
+
+
 def test_page_shows_an_empty_machine() -> None:
     """No files, no backups and no outbox are shown as such, not as zeros."""
     absent = replace(USERS, present=False, newest_backup=None, schema_version=0, size_bytes=0)
@@ -155,6 +193,7 @@ def test_page_escapes_everything_from_outside() -> None:
         purpose=evil,
         problem=evil,
         newest_backup=BackupStatus(id=evil, taken_at=NOW, size_bytes=1),
+        last_drill=replace(DRILL, ok=False, problem=evil),
     )
     state = with_database(database, evil)
     outbox = with_outbox(problem=evil).status.outbox
@@ -164,7 +203,7 @@ def test_page_escapes_everything_from_outside() -> None:
     document = page(state)
 
     assert "<script" not in document
-    assert document.count("&lt;script&gt;") >= 7
+    assert document.count("&lt;script&gt;") >= 8
 
 
 def test_page_needs_nothing_from_elsewhere() -> None:
@@ -203,6 +242,13 @@ def test_metrics_are_well_formed() -> None:
         'aragora_persist_database_schema_version{database="users"} 2',
         'aragora_persist_database_size_bytes{database="users"} 40960',
         'aragora_persist_backup_newest_timestamp_seconds{database="users"} 1772366100',
+        'aragora_persist_backup_newest_size_bytes{database="users"} 8192',
+        'aragora_persist_backup_newest_plain_size_bytes{database="users"} 40960',
+        'aragora_persist_backup_newest_duration_seconds{database="users"} 0.5',
+        'aragora_persist_drill_last_ok{database="users"} 1',
+        'aragora_persist_drill_good_timestamp_seconds{database="users"} 1772352000',
+        'aragora_persist_drill_good_seconds{database="users"} 1.25',
+        "aragora_persist_backup_offsite_lag_seconds 180",
         "aragora_persist_supabase_configured 1",
         "aragora_persist_outbox_pending 1234",
         "aragora_persist_outbox_dead_letters 0",
@@ -219,9 +265,10 @@ def test_metrics_hold_the_values(line: str) -> None:
 
 def test_metrics_leave_out_what_is_unknown_and_escape_labels() -> None:
     """No backup means no timestamp (a zero would read as 1970), and a label cannot break the line."""
-    text = metrics_text(with_database(replace(USERS, newest_backup=None, name='a"b\\c\nd'), "not ready"))
+    state = with_database(replace(USERS, name='a"b\\c\nd'), "not ready")
+    text = metrics_text(replace(state, status=replace(state.status, backups=BackupReport())))
 
-    assert "backup_newest" not in text
+    assert not re.search("backup|drill", text)
     assert "aragora_persist_ready 0" in text.splitlines()
     assert r'aragora_persist_database_present{database="a\"b\\c\nd"} 1' in text.splitlines()
 
