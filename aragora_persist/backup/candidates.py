@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import scratch_folder
-from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.backup.verify import Content, Verification, verify
 from aragora_persist.errors import (
     DamagedError,
@@ -24,6 +23,7 @@ from aragora_persist.errors import (
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.version import VERSION
 from aragora_persist.wording import count_text
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.origins import Origin
     from aragora_persist.migrations.plan import Applied
 
@@ -80,13 +79,8 @@ def made_candidate(origin: Origin, database: str, *, live: Path | None, migrate:
         return
     if live is not None:
         _refuse_going_back(origin, len(applied), live)
-    known = verify(origin.path) if origin.entry is None else _as_recorded(origin.entry)
+    known = origin.known or verify(origin.path)
     yield Candidate(path=origin.path, known=known, notes=(*origin.notes, *_notes(known.content, database)))
-
-
-def _as_recorded(entry: BackupEntry) -> Verification:
-    """Return what a backup was found to hold when it was taken: its bytes are the same, and so are its rows."""
-    return Verification(size_bytes=entry.plain_size_bytes, sha256=entry.plain_sha256, content=entry.content)
 
 
 def _notes(content: Content, database: str) -> Iterator[str]:
@@ -114,7 +108,7 @@ def _ledger(path: Path) -> tuple[Applied, ...]:
     from aragora_persist.migrations.adoption import is_foreign  # noqa: PLC0415 - brings importlib
 
     try:
-        with closing(open_read_only(path)) as connection:
+        with open_readonly(path) as connection:
             return () if is_foreign(connection) else ledger.read(connection)
     except DRIVER_ERRORS as error:
         raise translate(error, _OPERATION, path) from error

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aragora_persist.backup.verify import Verification
     from aragora_persist.settings import Settings
 
 _OPERATION = "restore"
@@ -49,8 +50,8 @@ _FORMS = (
 
 
 @contextmanager
-def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Give a private copy of what ``file`` holds, found sound, and what there is to know of it.
+def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple[Path, Verification, tuple[str, ...]]]:
+    """Give a private copy of what ``file`` holds, what was found in it, and what there is to know of it.
 
     Raises:
         NotFoundError: there is no such file.
@@ -70,11 +71,12 @@ def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple
         copy = scratch / f"{database}.db"
         try:
             notes = _taken(place, copy, settings)
+            found = _examined(copy, place, database)
         except OSError as error:
             raise StorageError(_OPERATION, place, f"cannot be read: {error.strerror or error}") from error
-        _refuse_damaged(copy, place)
-        _refuse_other(copy, place, database)
-        yield copy, notes
+        except PersistError as error:
+            raise _explained(error, place, database) from error.__cause__
+        yield copy, found, notes
 
 
 def _taken(place: Path, copy: Path, settings: Settings) -> tuple[str, ...]:
@@ -85,10 +87,7 @@ def _taken(place: Path, copy: Path, settings: Settings) -> tuple[str, ...]:
         return ()
     _refuse_form(place, place)
     notes = _missing_log(place)
-    try:
-        copy_into(place, copy, timeout_s=settings.db_timeout_s)
-    except DamagedError as error:
-        raise _damaged(place, error.problem) from error
+    copy_into(place, copy, timeout_s=settings.db_timeout_s)
     return notes
 
 
@@ -121,48 +120,41 @@ def _refuse_form(path: Path, place: Path) -> None:
         raise DamagedError(_OPERATION, place, problem, hint=_OTHERS)
 
 
-def _refuse_damaged(copy: Path, place: Path) -> None:
-    try:
-        verification = verify(copy)
-    except PersistError as error:
-        if not isinstance(error, DamagedError):
-            raise
-        raise _damaged(place, error.problem) from error
-    if not verification.content.tables:
-        problem = "holds no table: what made it did not come to its end, or it was never in use"
-        raise DamagedError(_OPERATION, place, problem, hint=_OTHERS)
-
-
-def _damaged(place: Path, problem: str) -> DamagedError:
-    """Say that the copy is damaged, and look for what would not be."""
-    hint = f"{_OTHERS}; or save what is in it: aragora-persist recover"
-    if beside(place, "-wal").exists() and _is_sound_alone(place):
-        hint = f"the -wal beside it belongs to another database: move {beside(place, '-wal')} away, then it is sound"
-    return DamagedError(_OPERATION, place, f"is a torn or damaged copy: {problem}", hint=hint)
-
-
-def _is_sound_alone(place: Path) -> bool:
-    try:
-        return bool(verify(place).content.tables)
-    except PersistError:
-        return False
-
-
-def _refuse_other(copy: Path, place: Path, database: str) -> None:
-    """Raise if the migrations of ``database`` did not make it, or those of a release that is newer."""
+def _examined(path: Path, place: Path, database: str) -> Verification:
+    """Return what a file holds that is sound, and that the migrations of ``database`` made; ``place`` is its name."""
     from aragora_persist.migrations.standing import Expected, Refused  # noqa: PLC0415 - brings the migrations
 
-    with closing(open_read_only(copy)) as connection:
+    found = verify(path)
+    if not found.content.tables:
+        problem = "holds no table: what made it did not come to its end, or it was never in use"
+        raise DamagedError(_OPERATION, place, problem, hint=_OTHERS)
+    with closing(open_read_only(path, parameters="mode=ro&immutable=1")) as connection:
         try:
             Expected(place, database, None).judge(connection)
         except Refused as refused:
-            if refused.state == "newer":
-                return  # whether this release can work with it is decided for all origins alike
-            error = refused.error
-            raise type(error)(_OPERATION, place, error.problem, hint=_way_in(error.hint, place, database)) from None
+            if refused.state != "newer":  # whether this release can work with it is decided for all origins alike
+                raise refused.error from None
+    return found
 
 
-def _way_in(hint: str, place: Path, database: str) -> str:
-    if "--adopt" not in hint:
-        return hint
-    return f"take it over: aragora-persist migrate --adopt --db {database} --from {place}"
+def _explained(error: PersistError, place: Path, database: str) -> PersistError:
+    """Return the error that names the file as the user did, and the way out that there is."""
+    wal = beside(place, "-wal")
+    if wal.exists() and _is_sound_alone(place, database):
+        problem = f"does not belong to the -wal beside it: with that, it {error.problem}"
+        return DamagedError(_OPERATION, place, problem, hint=f"move {wal} away, then repeat")
+    problem, hint = error.problem, error.hint
+    if isinstance(error, DamagedError) and error.operation != _OPERATION and not is_packed(place.name):
+        problem = f"is a torn or damaged copy: {problem}"
+        hint = f"{_OTHERS}; or save what is in it: aragora-persist recover {database} --from {place}"
+    if "--adopt" in hint:
+        hint = f"take it over: aragora-persist migrate --adopt --db {database} --from {place}"
+    return type(error)(_OPERATION, place, problem, hint=hint)
+
+
+def _is_sound_alone(place: Path, database: str) -> bool:
+    try:
+        _examined(place, place, database)
+    except PersistError:
+        return False
+    return True

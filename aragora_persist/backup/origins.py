@@ -7,7 +7,7 @@ Leaves out: whether a file made by hand is sound (``handmade``), and bringing an
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.catalog import Catalog
@@ -15,6 +15,7 @@ from aragora_persist.backup.files import scratch_folder
 from aragora_persist.backup.handmade import opened_file
 from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.unpacking import opened_backup
+from aragora_persist.backup.verify import Verification
 from aragora_persist.errors import NotFoundError
 from aragora_persist.storage.sqlite.files import resolve
 from aragora_persist.times import to_text
@@ -36,6 +37,8 @@ class Origin:
 
     name: str
     path: Path
+    known: Verification | None = None
+    """What it holds, where that is known."""
     entry: BackupEntry | None = None
     moment: datetime | None = None
     notes: tuple[str, ...] = ()
@@ -50,8 +53,8 @@ def opened_origin(
         with opened_entry(entry, settings) as origin:
             yield origin
     elif file is not None:
-        with opened_file(file, database, settings) as (path, notes):
-            yield Origin(name=str(file), path=path, notes=notes)
+        with opened_file(file, database, settings) as (path, found, notes):
+            yield Origin(name=str(file), path=path, known=found, notes=notes)
     elif at is not None and settings.litestream_url and not _is_of_a_backup(database, at, settings):
         with _opened_moment(database, at, settings) as origin:
             yield origin
@@ -73,7 +76,9 @@ def _entry_of(file: Path, database: str, settings: Settings) -> BackupEntry | No
 def opened_entry(entry: BackupEntry, settings: Settings) -> Iterator[Origin]:
     """Open a backup of the catalog; every byte was compared with its entry."""
     with opened_backup(entry, settings) as path:
-        yield Origin(name=entry.id, path=path, entry=entry, moment=entry.created_at)
+        # Its bytes are those that were verified when it was taken, and so are its rows.
+        known = Verification(size_bytes=entry.plain_size_bytes, sha256=entry.plain_sha256, content=entry.content)
+        yield Origin(name=entry.id, path=path, known=known, entry=entry, moment=entry.created_at)
 
 
 @contextmanager
@@ -88,9 +93,7 @@ def _opened_moment(database: str, at: datetime, settings: Settings) -> Iterator[
         except NotFoundError as error:
             with opened_entry(choose_backup(database, settings, at=at), settings) as origin:
                 note = f"Litestream has nothing so early ({error.problem}): this is the newest backup from before it"
-                yield Origin(
-                    name=origin.name, path=origin.path, entry=origin.entry, moment=origin.moment, notes=(note,)
-                )
+                yield replace(origin, notes=(note,))
         else:
             yield Origin(name=LITESTREAM, path=path, moment=reached)
 

@@ -10,7 +10,7 @@ from tests.benchmarks.rigs import run
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_a_killed_restore_leaves_the_old_or_the_new(*, unprotected: bool) -> None:
     """Of one database or a set, at whatever instant, and begun again it succeeds; a copy by hand is torn."""
-    kills = "10" if unprotected else "30"
+    kills = "8" if unprotected else "24"
     code, report = run("chaos/restore_kill.py", "--kills", kills, *(["--unprotected"] if unprotected else []))
     assert (code, report["kills"], report["wrong"] > 0) == (int(unprotected), int(kills), unprotected), report
     assert min(report["boundaries"].values()) > 5
