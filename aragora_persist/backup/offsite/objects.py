@@ -175,10 +175,11 @@ def _open(place: Folder | Bucket) -> LocalStore | S3Store:
     return S3Store(
         place.name,
         prefix=place.prefix or None,
-        # All that decides who is spoken to, and how: the library would look it up in AWS_* variables, which other programs
-        # have on this machine.
+        # All that decides who is spoken to, and how: the library would look it up in AWS_* variables, which a machine has
+        # for other programs.
         config={
             "endpoint": place.endpoint,
+            "aws_endpoint_url_s3": place.endpoint,
             "region": place.region,
             "checksum_algorithm": "sha256",
             "conditional_put": "etag",
