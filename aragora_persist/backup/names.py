@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 SUPABASE = "supabase"
 """The name of the cloud half, which is no database of the registry."""
@@ -15,8 +16,16 @@ DATABASE_FILE = ".db"
 DUMP_FILE = ".dump"
 COMPRESSED = ".zst"
 ENCRYPTED = ".age"
-_ID = re.compile(r"(?P<database>[a-z]+)_(?P<moment>[0-9]{8}_[0-9]{6})(_[0-9]+)?")
+_ID = re.compile(r"(?P<database>[a-z]+)_(?P<moment>[0-9]{8}_[0-9]{6})(_(?P<number>[0-9]+))?")
 _MOMENT = "%Y%m%d_%H%M%S"
+
+
+class Name(NamedTuple):
+    """What an id says: of what the backup is, of which second, and which one of this second it is."""
+
+    database: str
+    moment: datetime
+    number: int
 
 
 def base_of(database: str, moment: datetime) -> str:
@@ -40,11 +49,12 @@ def is_encrypted(file: str) -> bool:
     return file.endswith(ENCRYPTED)
 
 
-def read_id(id_: str) -> tuple[str, datetime] | None:
-    """Return the database and the moment that an id says, or None where it is not of the form of an id."""
+def read_id(id_: str) -> Name | None:
+    """Return what an id says, or None where it is not of the form of an id."""
     if not (match := _ID.fullmatch(id_)):
         return None
     try:
-        return match["database"], datetime.strptime(match["moment"], _MOMENT).replace(tzinfo=UTC)
+        moment = datetime.strptime(match["moment"], _MOMENT).replace(tzinfo=UTC)
     except ValueError:  # such as the 40th of a month
         return None
+    return Name(match["database"], moment, int(match["number"] or 1))

@@ -1,7 +1,7 @@
 """A catalog that was lost or damaged, made anew from the files.
 
-Where an entry is left, in the old catalog or off-site, its file must have that digest. Any other file with the name of a
-backup is read as one: decrypted, unpacked and verified. What cannot be proven is named, stays where it is, and is not
+Where an entry is left, in the old catalog or off-site, its file must have that digest. Any other file with the name of
+a backup is read as one: decrypted, unpacked and verified. What cannot be proven is named, stays where it is, and is not
 listed. The old catalog is kept aside. Leaves out: files with other names, which never were backups.
 """
 
@@ -25,7 +25,8 @@ from aragora_persist.errors import DamagedError, InvalidValueError, PersistError
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from aragora_persist.backup.catalog import CatalogState
@@ -98,13 +99,13 @@ def _rebuild(settings: Settings, state: CatalogState) -> Rebuilt:
             continue
         proven[entry.id] = entry
     kept = tuple(entry for entry in state.backups if proven.get(entry.id) == entry)
-    found = sorted((entry for entry in proven.values() if entry not in kept), key=lambda entry: entry.created_at)
+    found = sorted((entry for entry in proven.values() if entry not in kept), key=_made)
     return Rebuilt(
         kept=kept,
         found=tuple(found),
         refused=tuple(refused),
         offsite_problem=offsite_problem,
-        replaced=_exchange(settings.backup_dir, kept, found),
+        replaced=_exchange(settings.backup_dir, state.damaged_lines, kept, found),
     )
 
 
@@ -127,21 +128,20 @@ def _prove(path: Path, witness: BackupEntry | None, settings: Settings) -> Backu
             return witness
         raise DamagedError(_OPERATION, path, "is not what was written")
     named = read_id(id_of(path.name))
-    if named is None or named[0] not in _KNOWN:
+    if named is None or named.database not in _KNOWN:
         raise InvalidValueError(_OPERATION, path, "has not the name of a backup")
-    database, created_at = named
     stored = Stored(path.stat().st_size, file_sha256(path))
     with scratch_folder("aragora-rebuild-") as scratch:
         plain, inside = path, stored
         if is_packed(path.name):
-            plain = scratch / f"plain{DUMP_FILE if database == SUPABASE else DATABASE_FILE}"
+            plain = scratch / f"plain{DUMP_FILE if named.database == SUPABASE else DATABASE_FILE}"
             inside = unpack(path, plain, identity_file=settings.backup_identity_file)
         content = _content(plain)
     return BackupEntry(
         id=id_of(path.name),
-        database=database,
+        database=named.database,
         file=path.name,
-        created_at=created_at,
+        created_at=named.moment,
         duration_s=0.0,
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
@@ -165,11 +165,14 @@ def _content(plain: Path) -> Content:
     return content
 
 
-def _exchange(directory: Path, kept: Collection[BackupEntry], found: Iterable[BackupEntry]) -> Path | None:
+def _exchange(
+    directory: Path, damaged: Collection[int], kept: Iterable[BackupEntry], found: Iterable[BackupEntry]
+) -> Path | None:
     """Put the new catalog in the place of the old one, and return where that is now."""
     path = directory / FILE_NAME
     old = path.read_bytes() if path.exists() else b""
-    new = _written(old, {entry.id for entry in kept}, found)
+    sound = (line for number, line in enumerate(old.split(b"\n"), start=1) if number not in damaged)
+    new = _written(sound, {entry.id: entry for entry in kept}, found)
     if new == old:
         return None
     aside = directory / f"catalog.replaced_{times.utc_now():%Y%m%d_%H%M%S_%f}.jsonl"
@@ -183,23 +186,26 @@ def _exchange(directory: Path, kept: Collection[BackupEntry], found: Iterable[Ba
     return aside if old else None
 
 
-def _written(old: bytes, kept: Collection[str], found: Iterable[BackupEntry]) -> bytes:
+def _written(old: Iterable[bytes], kept: Mapping[str, BackupEntry], found: Iterable[BackupEntry]) -> bytes:
     """Return the lines of the new catalog: what was sound and is still true, and what was found, each at its time.
 
     The order is that in which backups were made: the old lines keep theirs, whatever clocks said.
     """
-    records = [(record, line + b"\n") for line in old.split(b"\n") if (record := parse(line))]
-    deleted = {record["id"] for record, _ in records if record.get("kind") == "deleted"}
-    listed = {*kept, *deleted}
-    lines: list[tuple[str, bytes]] = []
-    """Each with its backup's time, where it is the line of one that is listed."""
+    records = [(record, line + b"\n") for line in old if (record := parse(line))]
+    listed = kept.keys() | {record["id"] for record, _ in records if record["kind"] == "deleted"}
+    lines: list[tuple[bytes, BackupEntry | None]] = []
     for record, line in records:
-        if record.get("kind") == "backup" and record["id"] in listed:
-            lines.append((record["created_at"] if record["id"] in kept else "", line))
-        elif record.get("kind") not in {"backup", "shipped"} or record.get("backup") in listed:
-            lines.append(("", line))
+        if record["kind"] == "backup" and record["id"] in listed:
+            lines.append((line, kept.get(record["id"])))
+        elif record["kind"] not in {"backup", "shipped"} or record.get("backup") in listed:
+            lines.append((line, None))
     for entry in found:
-        moment = times.to_text(entry.created_at)
-        place = next((place for place, (other, _) in enumerate(lines) if other > moment), len(lines))
-        lines.insert(place, (moment, entry.to_line()))
-    return b"".join(line for _, line in lines)
+        later = (place for place, (_, other) in enumerate(lines) if other and _made(other) > _made(entry))
+        lines.insert(next(later, len(lines)), (entry.to_line(), entry))
+    return b"".join(line for line, _ in lines)
+
+
+def _made(entry: BackupEntry) -> tuple[datetime, int]:
+    """Return the second of a backup, and which one in this second it is."""
+    name = read_id(entry.id)
+    return entry.created_at.replace(microsecond=0), name.number if name else 1
