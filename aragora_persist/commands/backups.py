@@ -131,6 +131,9 @@ def _record(one: Listed, now: datetime) -> dict[str, object]:
         "size_bytes": entry.size_bytes,
         "schema_version": entry.content.schema_version,
         "sha256": entry.sha256,
+        "method": entry.method,
+        "run": entry.run,
+        "recipients": entry.recipients,
         "state": one.state.value,
     }
 
