@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog, Drill
 from aragora_persist.backup.files import make_directory, scratch_folder
+from aragora_persist.backup.names import SUPABASE
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 SCRATCH = "aragora-drill-"
 """How the folders of drills in scratch space begin."""
-SUPABASE = "supabase"
-"""The name of what is no database of the registry: backups of the cloud tables."""
 
 _OPERATION = "drill"
 _TAKE_ANOTHER = "take another one: aragora-persist backup"

@@ -73,19 +73,6 @@ class Inventory:
         return intact[-1] if intact else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupHealth:
-    """How old the newest verified backup of one present database is; None where there is none."""
-
-    database: str
-    newest: BackupEntry | None
-    age_s: float | None
-
-    def within(self, max_age_s: float) -> bool:
-        """Say whether there is a backup of at most this age; one from the future has no known age, so it is none."""
-        return self.age_s is not None and abs(self.age_s) <= max_age_s
-
-
 def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
     """Compare the catalog with the files: by their sizes, or with ``check`` by every byte.
 
@@ -179,26 +166,6 @@ def newest_sound(database: str, settings: Settings, *, but: BackupEntry) -> Back
 def present_databases(settings: Settings) -> tuple[str, ...]:
     """Return the names of the databases that have a file with something in it."""
     return tuple(database.name for database in DATABASES if _size(database.path(settings.nomic_dir)) > 0)
-
-
-def backup_health(settings: Settings, *, now: datetime) -> tuple[BackupHealth, ...]:
-    """Return for each present database how old its newest verified backup is.
-
-    Cheap enough for a health check that runs every few seconds beside thousands of backups.
-    """
-    newest: dict[str, BackupEntry | None] = dict.fromkeys(present_databases(settings))
-    missing = set(newest)
-    backups = Catalog(settings.backup_dir).newest_first()
-    while missing and (entry := next(backups, None)):
-        if entry.database in missing and file_state(settings.backup_dir, entry, check=False) is FileState.INTACT:
-            newest[entry.database] = entry
-            missing.remove(entry.database)
-    return tuple(_health(name, entry, now) for name, entry in newest.items())
-
-
-def _health(database: str, newest: BackupEntry | None, now: datetime) -> BackupHealth:
-    age_s = None if newest is None else (now - newest.created_at).total_seconds()
-    return BackupHealth(database=database, newest=newest, age_s=age_s)
 
 
 def _size(path: Path) -> int:

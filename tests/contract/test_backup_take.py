@@ -16,7 +16,7 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
-from aragora_persist.backup.inventory import FileState, backup_health, choose_backup, take_inventory
+from aragora_persist.backup.inventory import FileState, choose_backup, take_inventory
 from aragora_persist.backup.lines import to_line
 from aragora_persist.backup.snapshot import copy_into
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all, take_backup
@@ -447,32 +447,3 @@ def test_a_target_that_cannot_be_written_is_an_error(settings: Settings, mode: i
     execute(path, "INSERT INTO notes VALUES (1, 'goes on')")
     assert take_inventory(settings, check=True).intact() == (entry,)
     assert names_in(settings.backup_dir) == [FILE_NAME, entry.file]
-
-
-def test_health_passes_over_backups_that_are_deleted_or_gone(settings: Settings) -> None:
-    """Only a backup that could be restored counts: neither a deleted one nor one whose file is missing does."""
-    make_database(settings)
-    oldest, deleted, gone = (take_backup("users", settings) for _ in range(3))
-    (settings.backup_dir / gone.file).unlink()
-    catalog = Catalog(settings.backup_dir)
-    with catalog.writing(timeout_s=1) as writer:
-        writer.add_deletion(deleted, at=datetime.now(UTC), reason="test")
-    (health,) = backup_health(settings, now=datetime.now(UTC))
-
-    assert [entry.id for entry in catalog.newest_first()] == [gone.id, oldest.id]
-    assert health.newest == oldest
-
-
-def test_health_is_the_age_of_the_newest_backup_of_each_present_database(settings: Settings) -> None:
-    """A database without a backup is not healthy, nor is one whose newest backup is old or from the future."""
-    make_database(settings)
-    make_database(settings, "elo")
-    entry = take_backup("users", settings)
-    by_name = {health.database: health for health in backup_health(settings, now=entry.created_at)}
-    assert set(by_name) == {"users", "elo"}
-    assert by_name["users"].newest == entry
-    assert by_name["users"].within(0)
-    assert not by_name["elo"].within(10**9)
-    for shift in (timedelta(hours=2), timedelta(hours=-2)):
-        (late,) = (h for h in backup_health(settings, now=entry.created_at + shift) if h.database == "users")
-        assert (late.within(7201), late.within(7199)) == (True, False)

@@ -184,11 +184,11 @@ def test_counts_and_digests_are_compared_with_the_catalog(
     copy_live(live, settings, "tokens")
     entry = take_backup("tokens", settings)
     tables = {**entry.content.tables, "token_blacklist": recorded}
-    wrong = replace(entry, id="tokens_other", content=replace(entry.content, tables=tables))
+    wrong = replace(entry, content=replace(entry.content, tables=tables))
     with Catalog(settings.backup_dir).writing(timeout_s=60) as writer:
         writer.add_backup(wrong)
     found = only(settings)
-    assert (found.ok, found.backup) == (False, "tokens_other")
+    assert (found.ok, found.backup) == (False, entry.id)
     assert told in found.problem
 
 
