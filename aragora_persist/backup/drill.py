@@ -85,7 +85,7 @@ def _try(database: str, entry: BackupEntry | None, settings: Settings, *, offsit
         else:
             _restore(entry, settings)
     except PersistError as error:
-        problem = redact(f"{error.problem} ({error.hint})" if error.hint else error.problem)
+        problem = _problem_of(error, entry)
     return Drill(
         backup=entry.id if entry else "",
         database=database,
@@ -95,6 +95,11 @@ def _try(database: str, entry: BackupEntry | None, settings: Settings, *, offsit
         source="offsite" if offsite else "local",
         problem=problem,
     )
+
+
+def _problem_of(error: PersistError, entry: BackupEntry | None) -> str:
+    what = "" if entry and error.target == entry.id else f"{error.target}: "
+    return redact(f"{what}{error.problem}{f' ({error.hint})' if error.hint else ''}")
 
 
 def _restore(entry: BackupEntry, settings: Settings) -> None:
@@ -159,7 +164,7 @@ def _read(store: StoreName, entry: BackupEntry, settings: Settings) -> None:
     cls = getattr(import_module(f"aragora_persist.{store.module}"), store.cls)
     try:
         with closing(open_engine(None, entry.database, settings=settings)) as database:
-            getattr(cls(database, settings=settings), store.read)(**_told(store, database))
+            getattr(cls(database, settings=settings), store.read)(**_argument_of(store, database))
     except PersistError as error:
         raise DamagedError(_OPERATION, entry.id, f"{what} fails on it: {error.problem}", hint=_TAKE_ANOTHER) from error
     except Exception as error:  # its text may hold a row's values
@@ -167,7 +172,7 @@ def _read(store: StoreName, entry: BackupEntry, settings: Settings) -> None:
         raise DamagedError(_OPERATION, entry.id, problem, hint=_TAKE_ANOTHER) from error
 
 
-def _told(store: StoreName, database: Backend) -> dict[str, object]:
+def _argument_of(store: StoreName, database: Backend) -> dict[str, object]:
     """Return the argument that a store's read takes, from a row where there is one."""
     if not store.read_by:
         return {}

@@ -187,7 +187,7 @@ def test_a_flipped_bit_is_loud(settings: Settings, caplog: pytest.LogCaptureFixt
     (health,) = look_at_health(settings)
     assert [*health.drill_problems(HOUR, times.utc_now())] != []
     told = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert any(f"drill: {entry.id} (local): is damaged" in message for message in told)
+    assert any(f"drill: {entry.id} (local): {file}: is damaged" in message for message in told)
 
 
 def test_a_restart_goes_on_where_the_catalog_says(settings: Settings, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pyrage
 import pytest
 
 from aragora_persist.backup.catalog import Catalog, Drill
 from aragora_persist.backup.drill import drill
+from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import TableContent
 from aragora_persist.cli import main
@@ -212,6 +214,37 @@ def test_packed_backups_are_unpacked(live: Settings, settings: Settings) -> None
     assert only(packed).ok
 
 
+def test_an_encrypted_backup_is_proved_with_its_identity_alone(live: Settings, settings: Settings) -> None:
+    """Without it nobody knows whether a restore would work: the drill says so, and what is missing."""
+    identity = pyrage.x25519.Identity.generate()
+    file = settings.nomic_dir / "identity"
+    file.write_text(str(identity))
+    copy_live(live, settings, "tokens")
+    sealed = replace(settings, backup_recipients=(str(identity.to_public()),))
+    take_backup("tokens", sealed)
+    assert only(replace(sealed, backup_identity_file=file)).ok
+    found = only(sealed)
+    assert not found.ok
+    assert "ARAGORA_BACKUP_IDENTITY_FILE" in found.problem
+
+
+def test_off_site_is_drilled_with_nothing_of_this_machine(live: Settings, settings: Settings, tmp_path: Path) -> None:
+    """Though the file here is damaged, and where there is none; the evidence is kept here."""
+    (away := tmp_path / "away").mkdir()
+    shipping = replace(settings, offsite_url=away.as_uri())
+    copy_live(live, settings, "tokens")
+    entry = take_backup("tokens", shipping)
+    assert [outcome.error for outcome in ship(shipping)] == [None]
+    (settings.backup_dir / entry.file).write_bytes(b"damage")
+    assert not only(shipping).ok
+    found = only(shipping, offsite=True)
+    assert (found.ok, found.backup, found.source) == (True, entry.id, "offsite")
+    empty = replace(shipping, nomic_dir=tmp_path / "empty", backup_dir=tmp_path / "empty" / "backups")
+    (found,) = drill(empty, offsite=True)
+    assert found.ok
+    assert Catalog(empty.backup_dir).read().drills == (found,)
+
+
 def test_scratch_space_without_room_is_told_as_that(
     live: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +278,7 @@ def test_the_command_tells_and_fails(live: Settings, settings: Settings, capsys:
     (settings.backup_dir / entry.file).unlink()
     assert main(command) == 1
     output = capsys.readouterr()
-    assert f"aragora-persist: drill: {entry.id} (local): is missing" in output.err
+    assert f"aragora-persist: drill: {entry.id} (local): {settings.backup_dir / entry.file}: is missing" in output.err
     assert "Drilled: elo" in output.out
     assert main([*command, "--db", "tokens", "--json"]) == 1
     (record,) = json.loads(capsys.readouterr().out)["drills"]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aragora_persist.backup.schedule import Clocks, Rounds, Timer
+from aragora_persist.backup.catalog import Drill
+from aragora_persist.backup.schedule import Clocks, Drills, Rounds, Timer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600.0
@@ -146,6 +147,34 @@ def test_whatever_the_clock_says_the_interval_is_kept(steps: list[tuple[float, f
         assert loop.look() == set()
         if due:
             awake_s = 0.0
+
+
+def drilled(at: datetime, *, ok: bool) -> Drill:
+    """Return a drill of which only its moment and its outcome matter here."""
+    return Drill(backup="users_1", database="users", at=at, ok=ok, seconds=1, source="local")
+
+
+def test_drills_come_at_their_interval_and_soon_after_a_failed_one() -> None:
+    """At once where there was none, then each at its own time; one that failed is tried again soon."""
+    machine = Machine()
+    drills = Drills(HOUR, retry_s=300)
+    assert drills.due({"users": None, "elo": None}, machine.work(0)) == ("users", "elo")
+    last: dict[str, Drill | None] = {"users": drilled(machine.wall, ok=True), "elo": drilled(machine.wall, ok=False)}
+    assert drills.due(last, machine.work(299)) == ()
+    assert drills.due(last, machine.work(1)) == ("elo",)
+    last["elo"] = drilled(machine.wall, ok=True)
+    assert drills.due(last, machine.work(HOUR - 301)) == ()
+    assert drills.due(last, machine.sleep(50 * HOUR)) == ("users", "elo")
+
+
+def test_a_drill_that_came_to_no_record_is_not_repeated_at_once() -> None:
+    """As when its process was killed: else it would be begun anew at every look."""
+    machine = Machine()
+    drills = Drills(HOUR, retry_s=300)
+    assert drills.due({"users": None}, machine.work(0)) == ("users",)
+    drills.note(["users"], machine.monotonic_s)
+    assert drills.due({"users": None}, machine.work(299)) == ()
+    assert drills.due({"users": None}, machine.work(1)) == ("users",)
 
 
 def test_a_timer_counts_a_new_moment_anew() -> None:
