@@ -1,7 +1,8 @@
 """An S3 server on loopback that passes requests on to the real one, and fails as it is told.
 
-``faults`` say the method that they wait for and what then happens, such as ``PUT lose``: each happens once. ``always``
-happens to every request. Some faults come before the request has reached the server, others after.
+``faults`` say the method that they wait for and what then happens, such as ``PUT lose``, or ``GET pass`` where nothing
+does: each happens once. When all have, ``always`` happens to every request. Some faults come before the request has
+reached the server, others after.
 """
 
 from __future__ import annotations
@@ -72,9 +73,13 @@ class FaultyS3:
         """Note a request, and return what shall happen to it."""
         with self._lock:
             self.requests.append(request)
-            if self.faults and self.faults[0].startswith(f"{method} "):
-                return self.faults.popleft().partition(" ")[2]
-            return self.always
+            if not self.faults:
+                return self.always
+            awaited, _, fault = self.faults[0].partition(" ")
+            if awaited != method:
+                return "pass"
+            self.faults.popleft()
+            return fault
 
 
 class _Server(ThreadingHTTPServer):
@@ -91,19 +96,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     owner: FaultyS3
     protocol_version = "HTTP/1.1"
-    timeout = 1  # an idle connection that is kept alive would keep the server from ending
 
     def do_PUT(self) -> None:
         """Serve one request."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         request = f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip()
         fault = self.owner.next_fault(self.command, request)
+        self.close_connection = True  # one that is kept alive would keep the server from ending
         if fault in _REFUSALS:
             status, content = _REFUSALS[fault]
             self._answer(status, content if self.command != "HEAD" else b"", {})
+        elif fault == "liar":
+            self._answer(200, b"", {"ETag": '"00000000000000000000000000000000"'})
         elif fault == "stall":
             self.owner.released.wait(_LONGEST_S)
-            self.close_connection = True
         elif fault == "reset":
             self._break_off()
         else:
@@ -136,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response_only(status)
-        for name, value in ({"Content-Length": str(len(content))} | headers).items():
+        for name, value in ({"Content-Length": str(len(content)), "Connection": "close"} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -144,7 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _break_off(self) -> None:
         """Close the connection as a crash does."""
-        self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

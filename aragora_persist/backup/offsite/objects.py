@@ -175,7 +175,7 @@ def _open(place: Folder | Bucket) -> LocalStore | S3Store:
     return S3Store(
         place.name,
         prefix=place.prefix or None,
-        # All that decides who is spoken to, and how: the library would look it up in AWS_* variables, which a machine has
+        # All that decides who is spoken to, and how: the library would look it up in AWS_* variables, which are there
         # for other programs.
         config={
             "endpoint": place.endpoint,
