@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,51 +16,48 @@ from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content, verify
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, InvalidValueError, NotFoundError
+from aragora_persist.errors import (
+    BusyError,
+    ConflictError,
+    DamagedError,
+    InvalidValueError,
+    NotFoundError,
+    StorageError,
+)
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.settings import Settings
 from aragora_persist.storage.schema import get_wal_connection
+from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.sqlite.files import is_being_restored
 from aragora_persist.storage.user_store import UserStore
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
 
-# Commits pairs of rows for ever and says when it has begun; it is killed, so its WAL stays hot.
-WRITER = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("PRAGMA journal_mode = WAL")
-connection.execute("PRAGMA wal_autocheckpoint = 0")
-for number in range(10**9):
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO users (email) VALUES ('left')")
-    connection.execute("INSERT INTO users (email) VALUES ('right')")
-    connection.execute("COMMIT")
-    if number == 20:
-        print("writing", flush=True)
-"""
-
-# Commits one number after the other and says each one when it is committed. The rest between two commits is for those
-# who wait: SQLite looks for a free lock in growing steps, and would hardly ever meet one that is free for an instant.
-COUNTER = """
-import sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-for number in range(10**9):
-    connection.execute("INSERT INTO users (email) VALUES (?)", (f"number {number}",))
-    print(number, flush=True)
-    time.sleep(0.002)
-"""
-
-RESTORER = """
-import sys
-from aragora_persist.backup.restore import restore
-from aragora_persist.settings import Settings
-print("ready", flush=True)
-sys.stdin.readline()
-restore("users", Settings.from_env())
+# A service with our engine: four threads that share commits, each of which says a row when it is written. The rest
+# between two is for those who wait: SQLite looks for a free lock in growing steps, and would hardly ever meet one that
+# is free for an instant. Asked for it, it says whether its readers, which are open all the time, see the marker.
+SERVICE = """
+import sys, threading, time
+from aragora_persist.storage.sqlite.engine import open_engine
+engine = open_engine(sys.argv[1], "tokens")
+say = threading.Lock()
+def write(thread):
+    for number in range(10**9):
+        key = f"{thread}-{number}"
+        with engine.transaction("add") as tx:
+            tx.execute("INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, '9', '1')", (key,))
+        with say:
+            print(key, flush=True)
+        time.sleep(0.004)
+for thread in range(4):
+    threading.Thread(target=write, args=(thread,), daemon=True).start()
+for _ in sys.stdin:
+    row = engine.read_one("look", "SELECT count(*) FROM token_blacklist WHERE jti = 'marker'")
+    with say:
+        print("sees", row[0], flush=True)
 """
 
 
@@ -334,78 +328,109 @@ def test_a_file_without_an_entry_is_never_restored(settings: Settings) -> None:
     assert emails(live(settings)) == first
 
 
-def test_after_a_kill_of_the_writer_every_restore_is_sound(settings: Settings) -> None:
-    """Twenty times: a writer is killed with a hot WAL, the backup is restored, and the rows are the backup's."""
-    first = emails(live(settings))
-    for _ in range(20):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(live(settings))], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"writing\n"
-            writer.kill()
-        assert live(settings).with_name("aragora_users.db-wal").stat().st_size > 0
-        result = restore("users", settings)
-        assert emails(live(settings)) == first
-        assert result.replaced is not None
-        kept = emails(result.replaced)
-        assert len(kept) > len(first)
-        assert kept.count("left") == kept.count("right")
-        result.replaced.unlink()
-
-
-def test_no_transaction_is_lost_between_the_kept_and_the_restored_database(settings: Settings, tmp_path: Path) -> None:
-    """While another process commits all the time, each of its rows is in a kept file or in the live one."""
-    committed = tmp_path / "committed"
+def test_a_running_service_sees_the_restored_rows_and_loses_none(tmp_path: Path) -> None:
+    """While its threads commit together: each row that it was told is written is in a kept file or in the live one."""
+    settings, said = Settings.from_env({"NOMIC_DIR": str(tmp_path / "data")}), tmp_path / "said"
+    path = settings.nomic_dir / "aragora_tokens.db"
+    open_engine(path, "tokens", settings=settings).close()
+    take_backup("tokens", settings)
+    with closing(get_wal_connection(path)) as connection, connection:
+        connection.execute("INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES ('marker', '9', '1')")
     with (
-        committed.open("wb") as output,
-        subprocess.Popen([sys.executable, "-c", COUNTER, str(live(settings))], stdout=output) as counter,
+        said.open("wb") as output,
+        subprocess.Popen([sys.executable, "-c", SERVICE, str(path)], stdin=subprocess.PIPE, stdout=output) as service,
     ):
+        assert service.stdin is not None
+
+        def look(count: int) -> None:
+            assert service.stdin is not None
+            service.stdin.write(b"?\n")
+            service.stdin.flush()
+            wait_until(lambda: said.read_bytes().count(b"sees ") == count, "the service to say what it sees")
+
         try:
-            for number in range(1, 6):
-                while len(committed.read_bytes().splitlines()) < 50 * number:
-                    assert counter.poll() is None
-                    time.sleep(0.005)
-                restore("users", settings)
+            look(1)
+            for number in range(1, 4):
+                already = len(said.read_bytes().splitlines())
+                wait_until(lambda least=already + 40: len(said.read_bytes().splitlines()) > least, "rows")  # type: ignore[misc] # a default binds the number
+                assert restore("tokens", settings).way is Way.INTO
+                look(1 + number)
         finally:
-            counter.kill()
-    numbers = [int(line) for line in committed.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+            service.kill()
+    lines = [line.decode().strip() for line in said.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    assert [line for line in lines if line.startswith("sees")] == ["sees 1", "sees 0", "sees 0", "sees 0"]
     kept = [path for path in settings.nomic_dir.iterdir() if ".replaced_" in path.name]
-    found = {email for path in (*kept, live(settings)) for email in emails(path)}
-    assert len(kept) == 5
-    assert [number for number in numbers if f"number {number}" not in found] == []
+    assert len(kept) == 3
+    found = {key for file in (*kept, path) for key in jtis(file)}
+    assert {line for line in lines if not line.startswith("sees")} - found == set()
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["into", "in place"])
-def test_a_killed_restore_leaves_the_old_or_the_new_and_can_be_repeated(settings: Settings, *, broken: bool) -> None:
-    """Killed at any moment, the database has all of the old rows or all of the new; run again, it has the new."""
+def jtis(path: Path) -> list[str]:
+    """Return the tokens in a database that is sound."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [row[0] for row in connection.execute("SELECT jti FROM token_blacklist")]
+
+
+def test_a_hot_journal_is_rolled_back_before_it_could_be_replayed(settings: Settings) -> None:
+    """A writer in rollback mode was cut off: what was committed before is kept, and the rows are the backup's."""
     first = emails(live(settings))
-    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
-    killed = 0
-    for number in range(20):
-        changed = change(settings, f"change {number}")
-        if broken:
-            break_header(live(settings))
-        with subprocess.Popen(
-            [sys.executable, "-c", RESTORER], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as restorer:
-            assert restorer.stdin is not None
-            assert restorer.stdout is not None
-            assert restorer.stdout.readline() == b"ready\n"
-            restorer.stdin.write(b"\n")
-            restorer.stdin.flush()
-            time.sleep(number * 0.001)
-            restorer.kill()
-            killed += restorer.wait() == -signal.SIGKILL
-        if broken:
-            if not is_being_restored(live(settings)) and live(settings).read_bytes().startswith(b"not a database"):
-                restore("users", settings)
-            get_wal_connection(live(settings)).close()
-            assert emails(live(settings)) == first
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        for statement in ("journal_mode = DELETE", "cache_size = 1", "cache_spill = 1"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("INSERT INTO users (email) VALUES ('later')")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE users SET email = email || printf('%.200c', 'x')")
+        halfway = {ending: live(settings).with_name(f"aragora_users.db{ending}") for ending in ("", "-journal")}
+        content = {path: path.read_bytes() for path in halfway.values()}
+    for path, data in content.items():
+        path.write_bytes(data)
+    result = restore("users", settings)
+    assert emails(live(settings)) == first
+    assert result.replaced is not None
+    assert emails(result.replaced) == [*first, "later"]
+    assert not halfway["-journal"].exists()
+
+
+@pytest.mark.parametrize("what", ["its header is broken", "it was removed"])
+def test_who_has_a_lost_file_open_holds_up_the_restore(settings: Settings, what: str) -> None:
+    """It would go on writing to what is moved aside or gone; when it has ended, the restore goes ahead."""
+    first = emails(live(settings))
+    with closing(get_wal_connection(live(settings))) as holder:
+        holder.execute("SELECT * FROM users").fetchall()
+        content = live(settings).read_bytes()
+        if what == "it was removed":
+            live(settings).unlink()
         else:
-            assert emails(live(settings)) in (first, changed)
-            restore("users", settings)
-            assert emails(live(settings)) == first
-        assert not [name for name in names_in(settings.nomic_dir) if name.endswith((".restoring", ".restored"))]
-    assert killed > 0
+            break_header(live(settings))
+        before = names_in(settings.nomic_dir)
+        with pytest.raises(BusyError, match="stop the services"):
+            restore("users", impatient(settings))
+        assert names_in(settings.nomic_dir) == before
+        if what != "it was removed":
+            live(settings).write_bytes(content)  # so that the holder can end in good order
+    if what != "it was removed":
+        break_header(live(settings))
+    assert restore("users", settings).way is Way.IN_PLACE
+    assert emails(live(settings)) == first
+
+
+def test_what_takes_a_file_s_place_has_its_rights(settings: Settings) -> None:
+    """A group that could read the database still can."""
+    live(settings).chmod(0o640)
+    break_header(live(settings))
+    result = restore("users", settings)
+    assert (result.way, live(settings).stat().st_mode & 0o777) == (Way.IN_PLACE, 0o640)
+
+
+def test_a_place_that_cannot_be_written_is_told(settings: Settings) -> None:
+    """The error names it and the way out; nothing is made."""
+    changed = change(settings)
+    (settings.nomic_dir / "file").write_bytes(b"mine")
+    with pytest.raises(StorageError, match="cannot be written") as raised:
+        restore("users", settings, to=settings.nomic_dir / "file" / "users.db")
+    assert raised.value.hint
+    assert emails(live(settings)) == changed
 
 
 def test_every_step_of_an_exchange_can_be_the_last_one_before_a_kill(settings: Settings, tmp_path: Path) -> None:
@@ -462,7 +487,8 @@ def test_openers_give_way_to_an_exchange_that_cannot_be_completed(settings: Sett
 
 def test_a_restored_file_equals_its_entry_in_every_table(settings: Settings, tmp_path: Path) -> None:
     """The entry's rows and digests are those of the restored file and of the live database."""
-    entry: BackupEntry = restore("users", settings, to=tmp_path / "copy.db").entry
+    entry = restore("users", settings, to=tmp_path / "copy.db").entry
+    assert entry is not None
     assert verify(tmp_path / "copy.db").sha256 == entry.sha256
     restore("users", settings)
     with closing(get_wal_connection(live(settings))) as connection:
