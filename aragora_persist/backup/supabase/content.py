@@ -79,15 +79,15 @@ def snapshot(connection: Connection) -> Iterator[str]:
     """Open a read-only transaction and give the name of its snapshot, which other connections may read too.
 
     Until its end no table is altered or dropped. They are locked before the snapshot is taken: one that is rewritten
-    in between would look empty.
+    in between would look empty. After an error the connection is to be closed.
     """
     tables = _tables(connection)
-    with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read, read only")
-        connection.execute(f"set local lock_timeout = {LOCK_WAIT_MS}")
-        for table in tables:
-            connection.execute(f"lock table only {table} in access share mode".encode())
-        yield str(_one(connection, "select pg_export_snapshot()")[0])
+    connection.execute("begin transaction isolation level repeatable read, read only")
+    connection.execute(f"set local lock_timeout = {LOCK_WAIT_MS}")
+    for table in tables:
+        connection.execute(f"lock table only {table} in access share mode".encode())
+    yield str(_one(connection, "select pg_export_snapshot()")[0])
+    connection.execute("commit")
 
 
 def read_content(connection: Connection) -> Content:

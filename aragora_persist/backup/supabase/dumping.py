@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.supabase.content import LOCK_WAIT_MS, SCHEMAS, read_content, snapshot
-from aragora_persist.backup.supabase.programs import KEPT_ALIVE, find_programs, options_of, running
+from aragora_persist.backup.supabase.programs import KEPT_ALIVE, environment_of, find_programs, running
 from aragora_persist.cloud.schema.connecting import connected, database_of
 from aragora_persist.errors import UnsupportedError
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
@@ -49,7 +49,7 @@ def dump_into(path: Path, db_url: Secret) -> Dumped:
         try:
             with (
                 snapshot(connection) as name,
-                running(_arguments(path, name, programs), options_of(db_url), operation=_OPERATION, target=place),
+                running(_arguments(path, name, programs), environment_of(db_url), operation=_OPERATION, target=place),
             ):
                 content = read_content(connection)
         except DRIVER_ERRORS as error:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.errors import StorageError, UnreachableError, UnsupportedError
+from aragora_persist.errors import BusyError, StorageError, UnreachableError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ _FIRST_ERROR = re.compile(
     r"^(?:pg_dump|pg_restore|initdb|pg_ctl)[^\n]*?(?:error|fatal): (.*)$|^.*ERROR: +(.*)$", re.MULTILINE
 )
 _GONE = ("server closed the connection", "connection to server", "terminating connection", "could not receive data")
+_LOCKED = "due to statement timeout"  # the one that pg_dump sets while it waits for a table
 _FULL = "No space left on device"
 KEPT_ALIVE = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3"
 _END_S = 10.0
@@ -85,8 +86,16 @@ def _programs_in(folder: Path) -> Programs | None:
 
 def bare_environment() -> dict[str, str]:
     """Return the environment of a program that nobody's settings of a connection may reach."""
-    inherited = {name: text for name, text in os.environ.copy().items() if not name.startswith("PG")}
-    return {**inherited, "LC_ALL": "C", "PGAPPNAME": "aragora-persist"}
+    return {name: text for name, text in _environment().items() if not name.startswith("PG")}
+
+
+def environment_of(address: Secret) -> dict[str, str]:
+    """Return the environment of a program that connects there; what the address leaves open, the user's own may say."""
+    return {**_environment(), **options_of(address), "PGAPPNAME": "aragora-persist"}
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ.copy(), "LC_ALL": "C"}
 
 
 def options_of(address: Secret) -> dict[str, str]:
@@ -146,6 +155,8 @@ def failure(program: str, code: int, said: bytes, *, operation: str, target: obj
         hint = "free some space, or set TMPDIR to a folder with more of it"
         return StorageError(operation, target, f"{name}: {_FULL}", hint=hint)
     problem = f"{name}: {reported(said) or f'failed with code {code}'}"
+    if _LOCKED.encode() in said:
+        return BusyError(operation, target, problem, hint="another session holds a table: repeat when it has ended")
     if any(sign.encode() in said for sign in _GONE):
         return UnreachableError(operation, target, problem, hint="is the server running? Nothing was kept; repeat")
     return StorageError(operation, target, problem)

@@ -121,7 +121,7 @@ def publish(connection: Connection, content: Content, published: Sequence[tuple[
     No dump of single schemas tells of it.
     """
     wanted = dict.fromkeys(published)
-    if connection.execute("select from pg_publication where pubname = 'supabase_realtime'").fetchone():
+    if connection.execute("select 1 from pg_publication where pubname = 'supabase_realtime'").fetchone():
         wanted |= dict.fromkeys(("supabase_realtime", table) for table in _followed(content))
     for publication, table in wanted:
         if table in content.tables:
