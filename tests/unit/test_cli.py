@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND = Path(sys.executable).with_name("aragora-persist")
-VERBS = ("status", "migrate", "backup", "backups", "restore", "import", "sync", "supabase", "doctor", "serve")
+VERBS = (
+    "status",
+    "migrate",
+    "backup",
+    "backups",
+    "restore",
+    "replicate",
+    "recover",
+    "drill",
+    "import",
+    "sync",
+    "supabase",
+    "doctor",
+    "serve",
+)
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,6 +108,7 @@ def test_version_is_the_package_version() -> None:
         ["restore", "users", "--at", "yesterday"],
         ["restore", "users", "--at", "0001-01-01T00:00:00+10:00"],
         ["restore", "users", "--at", "2026-01-01", "--backup", "x"],
+        ["recover"],
         ["serve", "--port", "70000"],
         ["sync"],
         ["import"],
@@ -260,6 +275,7 @@ def test_every_verb_has_its_module() -> None:
     """What the parser offers can be run."""
     arguments = {
         "restore": ["users"],
+        "recover": ["users"],
         "sync": ["--status"],
         "import": ["git", "."],
         "supabase": ["status"],
