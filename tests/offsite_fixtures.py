@@ -36,14 +36,16 @@ class Machine:
         """Return the settings of this machine, with other values of some variables."""
         return Settings.from_env({"NOMIC_DIR": str(self.home), **self.environ, **more})
 
-    def back_up(self, database: str = "users", size_bytes: int = 100_000, **more: str) -> BackupEntry:
+    def back_up(
+        self, database: str = "users", *, size_bytes: int = 100_000, more: dict[str, str] | None = None
+    ) -> BackupEntry:
         """Change a database, and take a backup of it."""
         self.home.mkdir(exist_ok=True)
         with closing(sqlite3.connect(self.home / f"aragora_{database}.db", isolation_level=None)) as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS filling (id INTEGER PRIMARY KEY, bytes BLOB)")
             filling = random.Random(size_bytes).randbytes(size_bytes)  # noqa: S311 - the same in every run
             connection.execute("INSERT INTO filling (bytes) VALUES (?)", (filling,))
-        return take_backup(database, self.settings(**more))
+        return take_backup(database, self.settings(**(more or {})))
 
     def names(self) -> list[str]:
         """Return the names of all objects."""

@@ -114,7 +114,7 @@ def test_nobody_there_is_an_error_and_no_reason_to_take_no_backups(s3_machine: M
     [error] = errors_of(s3_machine, nobody)
     assert isinstance(error, UnreachableError)
     assert f"{nobody} cannot be reached: Connection refused" in str(error)
-    second = s3_machine.back_up(ARAGORA_OFFSITE_ENDPOINT=nobody)
+    second = s3_machine.back_up()
     assert [outcome.entry for outcome in ship(s3_machine.settings())] == [first, second]
 
 
