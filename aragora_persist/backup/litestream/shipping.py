@@ -38,8 +38,7 @@ class Shipping:
 
     def look(self, answer: Answer | None, now: datetime) -> DatabaseRecord:
         """Return what is known now; ``answer`` is None where Litestream gave none."""
-        identity = file_identity(self._path)
-        if not identity:
+        if not self._path.exists():
             return DatabaseRecord(newest_at=self._newest_at)
         problem = _problem(answer, now)
         # Until its first look it is behind by what was written before.
@@ -48,15 +47,13 @@ class Shipping:
         if answer is not None:
             self._take_in(answer)
         waiting = [moment for moment in (self._failing_since, self._oldest_unshipped()) if moment]
-        return DatabaseRecord(
-            newest_at=self._newest_at, behind_since=min(waiting, default=None), problem=problem, file=identity
-        )
+        return DatabaseRecord(newest_at=self._newest_at, behind_since=min(waiting, default=None), problem=problem)
 
     def ended(self, now: datetime) -> DatabaseRecord:
         """Return what is known when Litestream has ended and says that it has shipped everything."""
         self._shipped_until, self._failing_since = now, None
         self._oldest_unshipped()
-        return DatabaseRecord(newest_at=self._newest_at, file=file_identity(self._path))
+        return DatabaseRecord(newest_at=self._newest_at)
 
     def _take_in(self, answer: Answer) -> None:
         # It ships one round after the other, each all that is there when it begins. So a round that has ended shipped
@@ -83,15 +80,6 @@ class Shipping:
             return sorted(other for other in os.listdir(self._taken_over) if other > name and other.endswith(_ENDING))  # noqa: PTH208 - thousands of names, every second
         except FileNotFoundError:
             return []
-
-
-def file_identity(path: Path) -> str:
-    """Return what tells a file from another one that takes its place; '' where there is none."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return ""
-    return f"{state.st_dev}:{state.st_ino}"
 
 
 def _problem(answer: Answer | None, now: datetime) -> str:

@@ -21,9 +21,10 @@ from aragora_persist.backup.litestream.configuration import configuration, repli
 from aragora_persist.backup.litestream.program import child_environment, find_program
 from aragora_persist.backup.litestream.questions import ask
 from aragora_persist.backup.litestream.record import DatabaseRecord, Record, read_record, write_record
-from aragora_persist.backup.litestream.shipping import Shipping, file_identity
+from aragora_persist.backup.litestream.shipping import Shipping
+from aragora_persist.backup.offsite.location import Folder
 from aragora_persist.databases import find_database
-from aragora_persist.errors import BusyError, StorageError
+from aragora_persist.errors import BusyError, NotFoundError, StorageError
 from aragora_persist.storage.sqlite.files import resolve
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ def run(settings: Settings, stop: threading.Event, databases: Sequence[str]) -> 
 
     Raises:
         InvalidValueError: it is not said where to ship to, or it could never work.
+        NotFoundError: the folder to ship to does not exist.
         UnsupportedError: Litestream is not on this machine.
         BusyError: another one ships them.
         StorageError: the backup folder cannot be written.
 
     """
     place, program = replica_place(settings), find_program(_OPERATION)
+    if isinstance(place, Folder) and not place.path.is_dir():
+        # Litestream would make it: on this machine's own disk, where another one is not mounted.
+        raise NotFoundError(_OPERATION, place, "there is no such folder", hint="mount it, or make it")
     paths = {name: resolve(find_database(name).path(settings.nomic_dir)) for name in databases}
     _LOGGER.info("shipping every transaction of %s to %s", ", ".join(databases), place)
     try:
@@ -105,6 +110,8 @@ class _Sidecar:
         while not stop.is_set():
             started = time.monotonic()
             if self._copy_replaced(stop):
+                for name, record in self._records.items():
+                    self._note(name, record)
                 with self._started(self._told) as child:
                     try:
                         whole = self._watch(child, stop)
@@ -147,7 +154,8 @@ class _Sidecar:
         except subprocess.TimeoutExpired:
             whole = False
         if whole:
-            self._records = {name: shipping.ended(times.utc_now()) for name, shipping in self._shipping.items()}
+            for name, shipping in self._shipping.items():
+                self._note(name, shipping.ended(times.utc_now()))
             self._tell()
         else:
             _LOGGER.error("Litestream has not shipped the rest; it does when it runs again")
@@ -156,8 +164,13 @@ class _Sidecar:
     def _look(self) -> None:
         answers, now = ask(self._socket), times.utc_now()
         for name, shipping in self._shipping.items():
-            self._records[name] = shipping.look(answers.get(str(self._paths[name])), now)
+            self._note(name, shipping.look(answers.get(str(self._paths[name])), now))
         self._tell()
+
+    def _note(self, name: str, record: DatabaseRecord) -> None:
+        # The file stays the one that was seen first, until all of another one is shipped.
+        known = self._records[name].file or file_identity(self._paths[name])
+        self._records[name] = replace(record, file=known)
 
     def _replaced(self) -> list[str]:
         """Return the databases whose file is another one than was shipped before."""
@@ -190,3 +203,12 @@ class _Sidecar:
 
     def _tell(self) -> None:
         write_record(self._settings.backup_dir, Record(written_at=times.utc_now(), databases=self._records))
+
+
+def file_identity(path: Path) -> str:
+    """Return what tells a file from another one that takes its place; '' where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{state.st_dev}:{state.st_ino}"
