@@ -5,8 +5,8 @@ A machine has backups, and off-site is a bucket of a real S3 server, or with ``-
 until it gets SIGKILL at a random moment; the next one goes on. After each kill whatever is newly listed as whole is
 read, and must be what was shipped; what is recorded here as shipped must be listed. When all was shipped there is a new
 backup; now and then the record of what was shipped is lost. In the end one more process ships undisturbed: then every
-backup is there, once, and nothing else. With ``--unprotected`` the line that makes a backup comes before the parts: that
-shows that this rig finds what should not be there.
+backup is there, once, and nothing else. With ``--unprotected`` the line that makes a backup comes before its parts:
+that shows that this rig finds what should not be there.
 
 Prints a report in JSON. Exit code 0: nothing was wrong; 1: something was. All lies in a scratch folder that goes.
 """
