@@ -15,9 +15,11 @@ from infra.components.library_volume import LibraryVolume
 from infra.components.networks import stack_network
 from infra.components.secret_files import SecretFiles
 from infra.components.sqlite_service import AUDIT_SIGNING_KEY, ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
+from infra.components.supabase_backup import SUPABASE_BACKUP, SupabaseBackup
 from infra.components.supabase_stack import URL_IN_NETWORK, SupabaseImages, SupabaseStack
+from infra.naming import SUPABASE
 from infra.resources.supabase_schema import SupabaseSchema
-from infra.settings import database_secrets, settings_of_program, supabase_secrets
+from infra.settings import database_secrets, hosted_database_url, settings_of_program, supabase_secrets
 
 if TYPE_CHECKING:
     from infra.settings import DatabaseSecrets, ServiceSettings, StackSettings, SupabaseSecrets, SupabaseSettings
@@ -28,9 +30,15 @@ _USERS = "users"
 """The database with the audit log."""
 
 
-def declare(settings: StackSettings, keys: DatabaseSecrets, supabase: SupabaseSecrets | None) -> None:
+def declare(
+    settings: StackSettings,
+    keys: DatabaseSecrets,
+    supabase: SupabaseSecrets | None,
+    hosted_db_url: pulumi.Output[str] | None,
+) -> None:
     """Declare everything that the stack consists of; neither half waits for the other."""
-    image, network = _image("persist", settings), stack_network(settings.stack)
+    persist, network = _built("persist", settings), stack_network(settings.stack)
+    image = persist.image_id
     library = LibraryVolume("library", stack=settings.stack, image=image, memory_mb=settings.memory_mb)
     services = {}
     for each in settings.services:
@@ -44,7 +52,9 @@ def declare(settings: StackSettings, keys: DatabaseSecrets, supabase: SupabaseSe
     pulumi.export("library", {"volume": library.volume_name, "release": library.release})
     pulumi.export("services", services)
     if settings.supabase is not None and supabase is not None:
-        pulumi.export("supabase", _supabase(settings.supabase, settings, supabase, network))
+        pulumi.export("supabase", _supabase(settings.supabase, settings, supabase, network, persist))
+    elif hosted_db_url is not None:
+        pulumi.export("supabase", _hosted(hosted_db_url, settings, persist))
 
 
 def _service(
@@ -78,13 +88,18 @@ def _service(
 
 
 def _supabase(
-    at: SupabaseSettings, settings: StackSettings, secrets: SupabaseSecrets, network: pulumi.Output[str]
+    at: SupabaseSettings,
+    settings: StackSettings,
+    secrets: SupabaseSecrets,
+    network: pulumi.Output[str],
+    persist: BuiltImage,
 ) -> dict[str, object]:
-    """Declare the stack's own Supabase with its schema; return what is exported of it."""
+    """Declare the stack's own Supabase with its schema and its backups; return what is exported of it."""
+    postgres = _built("postgres", settings)
     images = SupabaseImages(
-        postgres=_image("postgres", settings),
-        postgrest=_image("postgrest", settings),
-        gateway=_image("gateway", settings),
+        postgres=postgres.image_id,
+        postgrest=_built("postgrest", settings).image_id,
+        gateway=_built("gateway", settings).image_id,
     )
     supabase = SupabaseStack(at, settings=settings, images=images, secrets=secrets, network=network)
     schema = SupabaseSchema(
@@ -92,16 +107,33 @@ def _supabase(
         supabase.database_url,
         opts=pulumi.ResourceOptions(parent=supabase, depends_on=[supabase.database]),
     )
+    backup = SupabaseBackup(
+        settings=settings,
+        image=_built(SUPABASE_BACKUP, settings, persist=persist, postgres=postgres).image_id,
+        database_url=supabase.inside_url,
+        network=supabase.inside,
+        after=schema,
+    )
     return {
         "url": at.url,
         "database_port": at.db_port,
         "data_volume": supabase.data_volume,
         "migrations": schema.migrations.apply(sorted),
+        "sidecar": backup.container_name,
+        "backups_volume": backup.backups_volume,
     }
 
 
-def _image(name: str, settings: StackSettings) -> pulumi.Output[str]:
-    return BuiltImage(name, stack=settings.stack, root=ROOT, base_image=settings.base_image).image_id
+def _hosted(database_url: pulumi.Output[str], settings: StackSettings, persist: BuiltImage) -> dict[str, object]:
+    """Declare the backups of a hosted Supabase; return what is exported of them."""
+    image = _built(SUPABASE_BACKUP, settings, persist=persist, postgres=_built("postgres", settings)).image_id
+    network = stack_network(settings.stack, SUPABASE, "hosted")
+    backup = SupabaseBackup(settings=settings, image=image, database_url=database_url, network=network)
+    return {"sidecar": backup.container_name, "backups_volume": backup.backups_volume}
+
+
+def _built(name: str, settings: StackSettings, **made_of: BuiltImage) -> BuiltImage:
+    return BuiltImage(name, stack=settings.stack, root=ROOT, base_image=settings.base_image, made_of=made_of)
 
 
 def main() -> None:
@@ -110,9 +142,10 @@ def main() -> None:
     try:
         settings, keys = settings_of_program(config, pulumi.get_stack()), database_secrets(config)
         supabase = supabase_secrets(config) if settings.supabase is not None else None
+        hosted_db_url = hosted_database_url(config, settings)
     except PersistError as error:
         raise pulumi.RunError(str(error)) from None
-    declare(settings, keys, supabase)
+    declare(settings, keys, supabase, hosted_db_url)
 
 
 main()

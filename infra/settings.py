@@ -27,6 +27,7 @@ _OPERATION = "read configuration"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
 _LOCAL = "local"
+_HOSTED_URL = "supabaseDbUrl"
 _LEAST_MB = 64
 _LEAST_MB_OF_POSTGRESQL = 256
 """Of which its shared memory and the connections of PostgREST take the half."""
@@ -168,6 +169,21 @@ def supabase_secrets(config: pulumi.Config) -> SupabaseSecrets:
         admin_password=_secret(config, "supabaseAdminPassword"),
         authenticator_password=_secret(config, "supabaseAuthenticatorPassword"),
     )
+
+
+def hosted_database_url(config: pulumi.Config, settings: StackSettings) -> pulumi.Output[str] | None:
+    """Return where the database of a hosted Supabase is that this stack backs up, a secret; None where it does not.
+
+    Raises:
+        InvalidValueError: the stack has a Supabase of its own, which it backs up already.
+
+    """
+    url = config.get_secret(_HOSTED_URL)
+    if url is not None and settings.supabase is not None:
+        problem = "is set, and the stack has a Supabase of its own"
+        hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
+        raise InvalidValueError(_OPERATION, f"{PROJECT}:{_HOSTED_URL}", problem, hint=hint)
+    return url
 
 
 def _secret(config: pulumi.Config, key: str) -> pulumi.Output[str]:

@@ -47,10 +47,15 @@ class SupabaseImages:
 
 
 class SupabaseStack(pulumi.ComponentResource):
-    """A running Supabase; ``database`` is the container that ``database_url``, a secret, leads to."""
+    """A running Supabase; ``database`` is the container that ``database_url``, a secret, leads to.
+
+    In the network ``inside`` it is at ``inside_url``.
+    """
 
     database: docker.Container
     database_url: pulumi.Output[str]
+    inside: pulumi.Output[str]
+    inside_url: pulumi.Output[str]
     data_volume: pulumi.Output[str]
 
     def __init__(
@@ -65,12 +70,15 @@ class SupabaseStack(pulumi.ComponentResource):
     ) -> None:
         super().__init__("aragora:persist:SupabaseStack", SUPABASE, None, opts)
         self._stack, self._memory_mb = settings.stack, settings.memory_mb
-        self._inside = stack_network(settings.stack, SUPABASE, "internal", internal=True, parent=self)
+        self.inside = stack_network(settings.stack, SUPABASE, "internal", internal=True, parent=self)
         self.data_volume = kept_volume(SUPABASE, "data", stack=settings.stack, parent=self)
         self.database = self._make_database(images.postgres, secrets, at.db_port)
         rest = self._make_rest(images.postgrest, secrets)
         self._make_gateway(images.gateway, secrets, at.port, network, rest)
         self.database_url = secrets.db_password.apply(at.database_url)
+        self.inside_url = secrets.db_password.apply(
+            lambda password: f"postgresql://postgres:{password}@db:{_DB_PORT}/postgres"
+        )
         self.register_outputs({"data_volume": self.data_volume})
 
     def _make_database(self, image: pulumi.Input[str], secrets: SupabaseSecrets, port: int) -> docker.Container:
@@ -92,7 +100,7 @@ class SupabaseStack(pulumi.ComponentResource):
             shm_size=_DB_SHARED_MB,
             ports=[docker.ContainerPortArgs(internal=_DB_PORT, external=port, ip=LOOPBACK)],
             networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=self._inside, aliases=["db"]),
+                docker.ContainerNetworksAdvancedArgs(name=self.inside, aliases=["db"]),
                 # A port is published only from a network that leads somewhere.
                 docker.ContainerNetworksAdvancedArgs(
                     name=stack_network(self._stack, SUPABASE, "published", parent=self)
@@ -114,7 +122,7 @@ class SupabaseStack(pulumi.ComponentResource):
             **arguments,
             **always_running(ready_s=120),
             volumes=[files.mount],
-            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self._inside, aliases=["postgrest"])],
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self.inside, aliases=["postgrest"])],
             opts=replaced_whole(self),
         )
 
@@ -135,7 +143,7 @@ class SupabaseStack(pulumi.ComponentResource):
             volumes=[files.mount],
             ports=[docker.ContainerPortArgs(internal=_GATEWAY_PORT, external=port, ip=LOOPBACK)],
             networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=self._inside),
+                docker.ContainerNetworksAdvancedArgs(name=self.inside),
                 docker.ContainerNetworksAdvancedArgs(name=network, aliases=[SUPABASE]),
             ],
             opts=replaced_whole(self, rest),

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 # The SDK's mocks ask for the thread's current event loop, which newer Pythons make with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
 
-_CARRIERS = {f"{each}-secrets-carrier" for each in ("sqlite", "supabase-db", "supabase-rest", "supabase-gateway")}
+_SUPABASE = ("supabase-db", "supabase-rest", "supabase-gateway", "supabase-backup")
+_CARRIERS = {f"{each}-secrets-carrier" for each in ("sqlite", *_SUPABASE)}
 """Are made and never started, so nothing in them has to be restricted."""
 
 _SECRETS = {key: make() for key, make in SECRETS.items()}
 
 _DATABASE_SECRETS = {"encryptionKey", "auditSigningKey"}
 
-_RUNNING = {"sqlite", "sqlite-backup", "supabase-db", "supabase-rest", "supabase-gateway"}
+_RUNNING = {"sqlite", "sqlite-backup", *_SUPABASE}
 
 
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -143,10 +144,14 @@ def test_data_volumes_are_protected_kept_and_never_replaced() -> None:
     """The volumes with databases and backups, and only those, outlive every command but one."""
     volumes = _run().of("Volume")
     kept = {name for name, request in volumes.items() if request.protect and request.retainOnDelete}
-    assert kept == {"sqlite-data", "sqlite-backups", "supabase-data"}
+    assert kept == {"sqlite-data", "sqlite-backups", "supabase-data", "supabase-backups"}
     for name in kept:
         assert set(volumes[name].ignoreChanges) == {"name", "labels", "driver", "driverOpts"}
-    assert set(volumes) - kept == {"library", *(name.removesuffix("-carrier") for name in _CARRIERS)}
+    assert set(volumes) - kept == {
+        "library",
+        "supabase-backup-scratch",
+        *(name.removesuffix("-carrier") for name in _CARRIERS),
+    }
 
 
 def test_what_is_published_is_on_loopback_and_what_runs_is_waited_for() -> None:
@@ -184,6 +189,7 @@ def test_only_the_gateway_is_where_services_are() -> None:
             "supabase-db": ["db"],
             "supabase-rest": ["postgrest"],
             "supabase-gateway": [],
+            "supabase-backup": [],
         },
         "aragora-dev-supabase-published": {"supabase-db": []},
     }
@@ -196,6 +202,41 @@ def test_a_stack_without_a_supabase_has_nothing_of_it() -> None:
     assert not [name for _, name in recorder.requests if name.startswith("supabase")]
     assert "SUPABASE" not in json.dumps(_inputs(recorder.of("Container")["sqlite"]))
     assert "supabase" not in recorder.outputs
+
+
+def test_the_stack_s_own_supabase_is_backed_up() -> None:
+    """By default, once its schema is there, by an image that is made of the two that it needs."""
+    recorder = _run()
+    inputs = _inputs(recorder.of("Container")["supabase-backup"])
+    mounted = {each["containerPath"]: each["volumeName"] for each in inputs["volumes"]}
+    waits_for = {urn.rsplit("::", 1)[-1] for urn in recorder.of("Container")["supabase-backup"].dependencies}
+    build = _inputs(recorder.of("RemoteImage")["supabase_backup"])["build"]
+    assert inputs["command"] == ["backup", "--every", "3600", "--db", "supabase"]
+    assert mounted["/backups"] == "aragora-dev-supabase-backups"
+    assert mounted["/scratch"] == "aragora-dev-supabase-backup-scratch"
+    assert {"SUPABASE_DB_URL_FILE=/run/secrets/aragora/supabase_db_url", "TMPDIR=/scratch"} <= set(inputs["envs"])
+    url = f"postgresql://postgres:{_SECRETS['supabaseDbPassword']}@db:5432/postgres"
+    assert _uploads(recorder.of("Container")["supabase-backup-secrets-carrier"]) == {"supabase_db_url": url}
+    assert "supabase-schema" in waits_for
+    assert build["buildArgs"]["PERSIST_IMAGE"].startswith("aragora-dev-persist:")
+    assert build["buildArgs"]["POSTGRES_IMAGE"].startswith("aragora-dev-postgres:")
+
+
+def test_a_hosted_supabase_is_backed_up_when_its_address_is_given() -> None:
+    """From a network that leads out, with nothing else of that half; beside a Supabase of the stack it is refused."""
+    url = "postgresql://postgres:word@db.example.supabase.co:5432/postgres"
+    none: dict[str, str | None] = {"supabase": "none", **dict.fromkeys(set(_SECRETS) - _DATABASE_SECRETS)}
+    recorder = _run(config={**none, "supabaseDbUrl": url})
+    containers = recorder.of("Container")
+    assert {name for name in containers if name.startswith("supabase")} == {
+        *("supabase-backup", "supabase-backup-secrets-carrier")
+    }
+    assert _uploads(containers["supabase-backup-secrets-carrier"]) == {"supabase_db_url": url}
+    assert _inputs(containers["supabase-backup"])["networksAdvanced"] == [{"name": "aragora-dev-supabase-hosted"}]
+    assert not _inputs(recorder.of("Network")["supabase-hosted"])["internal"]
+    assert recorder.outputs["supabase"]["sidecar"] == "aragora-dev-supabase-backup"
+    with pytest.raises(pulumi.RunError, match="supabaseDbUrl: is set, and the stack has a Supabase of its own"):
+        _run(config={"supabaseDbUrl": url})
 
 
 def test_splitting_databases_over_services_is_configuration() -> None:
@@ -212,7 +253,7 @@ def test_splitting_databases_over_services_is_configuration() -> None:
         assert mounted["/data"] == f"aragora-dev-{service}-data"
         assert f"{service}-backup" in containers
     assert {name for name, request in recorder.of("Volume").items() if request.protect} == {
-        "supabase-data",
+        *("supabase-data", "supabase-backups"),
         *(f"{service}-{content}" for service in ("hot", "cold") for content in ("data", "backups")),
     }
 
@@ -275,6 +316,7 @@ def test_each_container_gets_its_own_secrets_as_files() -> None:
         },
         "supabase-rest-secrets-carrier": {"supabaseAuthenticatorPassword", "supabaseJwtSecret"},
         "supabase-gateway-secrets-carrier": {"supabaseServiceKey", "supabasePublishableKey"},
+        "supabase-backup-secrets-carrier": {"supabaseDbPassword"},
     }
     assert not [key for key, secret in _SECRETS.items() if _in_json(secret) in json.dumps(recorder.outputs)]
     rest = _uploads(containers["supabase-rest-secrets-carrier"])
@@ -310,6 +352,8 @@ def test_what_runs_where_is_exported() -> None:
     assert outputs["supabase"]["url"] == "http://127.0.0.1:54321"
     assert outputs["supabase"]["database_port"] == 54322
     assert outputs["supabase"]["data_volume"] == "aragora-dev-supabase-data"
+    assert outputs["supabase"]["sidecar"] == "aragora-dev-supabase-backup"
+    assert outputs["supabase"]["backups_volume"] == "aragora-dev-supabase-backups"
     assert outputs["supabase"]["migrations"] == sorted(
         file.stem for file in (ROOT / "supabase/migrations").glob("*.sql")
     )
