@@ -17,7 +17,7 @@ from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.backup.inventory import FileState, file_state, present_databases
 from aragora_persist.backup.keeping import OPERATION, making
-from aragora_persist.backup.names import SUPABASE, base_of
+from aragora_persist.backup.names import SUPABASE
 from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.snapshot import copy_into
 from aragora_persist.backup.verify import verify
@@ -126,7 +126,7 @@ def foresee_retention(settings: Settings, databases: Iterable[str]) -> list[Deci
     now = times.utc_now()
     backups = _of(databases, Catalog(settings.backup_dir).read().backups)
     last = {entry.database: entry for entry in backups}
-    coming = [replace(entry, id=base_of(name, now), created_at=now) for name, entry in last.items()]
+    coming = [replace(entry, id="the one to be taken", created_at=now) for entry in last.values()]
     decisions = _decide(backups, settings, now, coming=coming)
     return [decision for decision in decisions if decision.entry not in coming]
 

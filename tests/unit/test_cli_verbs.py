@@ -230,7 +230,8 @@ def test_backups_check_finds_a_changed_byte(shell: Shell) -> None:
     assert quick == 0
     assert shell.code == 1
     assert "damaged" in out
-    assert shell.err == f"aragora-persist: {backup['id']}: its file is damaged\n"
+    problem = "its file is damaged: it cannot be restored; `aragora-persist backups --rebuild` forgets it"
+    assert shell.err == f"aragora-persist: {backup['id']}: {problem}\n"
 
 
 def test_backups_names_a_damaged_line_and_the_way_out(shell: Shell) -> None:
@@ -242,10 +243,29 @@ def test_backups_names_a_damaged_line_and_the_way_out(shell: Shell) -> None:
     catalog.write_bytes(sound + b"damage\n")
     shell("backups")
     assert shell.code == 1
-    assert "line 2 is damaged: the backup that it named is not offered; remove the line" in shell.err
-    catalog.write_bytes(sound)
+    assert "line 2 is damaged: what it named is not offered; `aragora-persist backups --rebuild`" in shell.err
+    assert shell("backups", "--rebuild").startswith("1 backup of the catalog compared with the files\nThe old catalog")
+    assert (shell.code, shell.err) == (0, "")
+    assert catalog.read_bytes() == sound
     shell("backups")
     assert (shell.code, shell.err) == (0, "")
+
+
+def test_backup_dry_run_explains_and_changes_nothing(shell: Shell) -> None:
+    """What would be backed up, and each backup with what would become of it and why, for people and as JSON."""
+    shell("migrate", "--db", "tokens")
+    (backup,) = shell.json("backup")["backups"]
+    before = sorted((shell.home / "backups").iterdir())
+
+    out = shell("backup", "--dry-run")
+    record = shell.json("backup", "--dry-run", "--db", "tokens")
+
+    assert out == f"Would back up: tokens\nWould keep: {backup['id']}: not older than 7 days\n"
+    assert record == {
+        "backups": ["tokens"],
+        "decisions": [{"id": backup["id"], "keep": True, "reasons": ["not older than 7 days"]}],
+    }
+    assert sorted((shell.home / "backups").iterdir()) == before
 
 
 def test_backups_check_names_what_is_in_no_catalog(shell: Shell) -> None:
