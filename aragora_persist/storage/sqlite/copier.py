@@ -28,9 +28,9 @@ LOCKED = 2
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _SHARED_BYTES = (510, 0x40000002)  # how many and where: SQLite's lock of readers (sqlite.org/lockingv3.html)
 _LOG_HEADER_BYTES = 32
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**19
+_PIECES_ON_THE_WAY = 4
 _SYNC_BEGIN, _SYNC_WHOLE = 2, 1 | 2 | 4  # sync_file_range(2): begin to write; wait, write and wait
-_NICENESS = 10
 _PARENT = os.getppid()
 
 
@@ -62,20 +62,20 @@ def _copy(source: int, target: int) -> str:
 
 
 def _copy_pieces(source: int, target: int) -> None:
-    """Copy a file so that never more than two pieces of it wait for the disk.
+    """Copy a file in pieces, few of which are on their way to the disk at a time.
 
     What is left to the system, it writes in one go: whoever commits a transaction then waits for all of that, for half
-    a second and more. Two pieces are a few milliseconds, and keep the disk as busy.
+    a second and more. A few pieces are some milliseconds, and keep the disk as busy.
     """
     size = os.fstat(source).st_size
     _reserve(target, size)
     flush = _flusher(target) if size > _PIECE_BYTES else lambda _offset, _count: None
-    buffer = bytearray(_PIECE_BYTES)
+    buffer = memoryview(bytearray(_PIECE_BYTES))
     offset = 0
     while count := os.preadv(source, [buffer], offset):
         if os.getppid() != _PARENT:
             sys.exit(1)
-        piece = memoryview(buffer)[:count]
+        piece = buffer[:count]
         while piece:
             piece = piece[os.pwrite(target, piece, offset + count - len(piece)) :]
         flush(offset, count)
@@ -94,18 +94,18 @@ def _reserve(target: int, size: int) -> None:
 
 
 def _flusher(target: int) -> Callable[[int, int], None]:
-    """Return what begins to bring a piece to the disk and waits for the one before it."""
+    """Return what begins to bring a piece to the disk, and waits for the first of those that are on their way."""
     sync = _sync_file_range()
-    before: list[tuple[int, int]] = []
+    going: list[tuple[int, int]] = []
 
     def flush(offset: int, count: int) -> None:
         if sync is None:
             os.fsync(target)
             return
         sync(target, offset, count, _SYNC_BEGIN)
-        if before:
-            sync(target, *before.pop(), _SYNC_WHOLE)
-        before.append((offset, count))
+        going.append((offset, count))
+        if len(going) == _PIECES_ON_THE_WAY:
+            sync(target, *going.pop(0), _SYNC_WHOLE)
 
     return flush
 
@@ -113,7 +113,7 @@ def _flusher(target: int) -> Callable[[int, int], None]:
 def _sync_file_range() -> Callable[[int, int, int, int], None] | None:
     """Return the system's call of this name, or None where it has none."""
     try:
-        import ctypes  # noqa: PLC0415 - a file of one piece needs it not
+        import ctypes  # noqa: PLC0415 - a small file needs it not
 
         call = ctypes.CDLL(None, use_errno=True).sync_file_range
     except (ImportError, OSError, AttributeError):
@@ -129,7 +129,6 @@ def _sync_file_range() -> Callable[[int, int, int, int], None] | None:
 
 def main(lock: str, database: str, log: str, *targets: str) -> int:
     """Copy these files to the descriptors ``targets``; return the exit code."""
-    os.nice(_NICENESS)
     first, second = map(int, targets)
     try:
         # It stays open to the end: to close it would drop the lock.
