@@ -44,7 +44,10 @@ PYTHON = {
     "trouble.locked": "('wal',)\n",
     "trouble.supabase": "URL: None\nKey set: False\nConfigured: False\n",
 }
-BASH = ["migrations.run", "backup.script", "backup.sqlite3", "backup.restore", "trouble.version"]
+BASH = [
+    *("migrations.run", "backup.script", "backup.cp", "backup.sqlite3", "backup.restore", "backup.restore_copy"),
+    "trouble.version",
+]
 OTHERS = [
     *("local.location", "cloud.environment", "migrations.create", "migrations.example"),
     *("performance.threshold", "performance.line"),
@@ -134,6 +137,22 @@ def test_a_backup_and_its_restore(run: Run, tmp_path: Path) -> None:
     with closing(sqlite3.connect(database.parent / "backups" / "users.db")) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("SELECT COUNT(*) FROM usage_events").fetchone() == (0,)
+
+
+def test_a_copy_by_hand_and_its_restore(run: Run, tmp_path: Path) -> None:
+    """What the documented cp copied is live again, also where a log of later rows was left beside the database."""
+    run("migrations.run")
+    database = tmp_path / ".aragora" / "aragora_users.db"
+    run("backup.cp")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DROP TABLE usage_events")
+        connection.commit()
+        log = Path(f"{database}-wal").read_bytes()
+    Path(f"{database}-wal").write_bytes(log)
+    assert "what was there before is kept" in run("backup.restore_copy").lower()
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT COUNT(*) FROM usage_events").fetchone() == (0,)
 
 
 def test_the_version_of_a_schema(run: Run) -> None:
