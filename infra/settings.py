@@ -70,7 +70,12 @@ class StackSettings:
     supabase: SupabaseSettings | None
     memory_mb: int
     backup_interval_s: int
+    supabase_backup_interval_s: int
     backup_retention_days: int
+    litestream: bool
+    """Whether every transaction is shipped."""
+    litestream_url: str
+    """Where to; '' is beside the backups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,8 @@ class SupabaseSecrets:
 
 KEYS = (
     *("baseImage", "services", "port", "supabase", "supabasePort", "supabaseDbPort"),
-    *("memoryMb", "backupIntervalSeconds", "backupRetentionDays"),
+    *("memoryMb", "backupIntervalSeconds", "supabaseBackupIntervalSeconds", "backupRetentionDays"),
+    *("litestream", "litestreamUrl"),
 )
 
 
@@ -138,7 +144,10 @@ def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
         supabase=supabase,
         memory_mb=_whole(config, "memoryMb", least=_LEAST_MB if supabase is None else _LEAST_MB_OF_POSTGRESQL),
         backup_interval_s=_whole(config, "backupIntervalSeconds", least=5),
+        supabase_backup_interval_s=_whole(config, "supabaseBackupIntervalSeconds", least=5),
         backup_retention_days=_whole(config, "backupRetentionDays", least=1),
+        litestream=_yes(config, "litestream"),
+        litestream_url=str(config.get("litestreamUrl") or "").strip(),
     )
 
 
@@ -209,6 +218,13 @@ def _whole(config: Mapping[str, object], key: str, *, least: int, most: int | No
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise _invalid(key, f"{text!r} is not a whole number {bounds}", least)
     return value
+
+
+def _yes(config: Mapping[str, object], key: str) -> bool:
+    text = str(config.get(key)).lower()
+    if text not in {"true", "false"}:
+        raise _invalid(key, f"{text!r} is neither true nor false", "true")
+    return text == "true"
 
 
 def _text(config: Mapping[str, object], key: str) -> str:

@@ -69,10 +69,11 @@ class SupabaseBackup(pulumi.ComponentResource):
             name,
             **arguments,
             **always_running(ready_s=180),
-            command=["backup", "--every", str(settings.backup_interval_s), "--db", SUPABASE],
+            command=["backup", "--every", "--db", SUPABASE],
             envs=[
                 f"SUPABASE_DB_URL_FILE={MOUNT}/{_URL_FILE}",
                 f"ARAGORA_BACKUP_DIR={BACKUPS}",
+                f"ARAGORA_BACKUP_INTERVAL_SECONDS={settings.supabase_backup_interval_s}",
                 f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backup_retention_days}",
                 f"TMPDIR={_SCRATCH}",
             ],

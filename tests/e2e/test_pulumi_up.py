@@ -107,6 +107,8 @@ def _compare_newest_backup(stack: RunningStack) -> None:
         return all(newest[name] != taken[name] for name in taken)
 
     wait_for(all_newer, "the sidecar's next backups")
+    stack.run("supabase/backup", "aragora-persist", "backup", "--db", "supabase")
+    stack.run("supabase/backup", "aragora-persist", "drill", "--db", "supabase")
     for name in ("outbox", "replay", "users"):
         scratch = f"/tmp/{name}.db"  # noqa: S108 - the container's own
         stack.run("sqlite/backup", "aragora-persist", "restore", name, "--to", scratch)
@@ -188,13 +190,14 @@ def _break_image(stack: RunningStack, tree: Path) -> None:
     assert "this build is broken" in failed.stdout
     after = stack.ids()
     assert {name for name in after | before if after.get(name) != before.get(name)} == _of_the_image(stack)
-    for parts in (("sqlite",), ("sqlite", "backup"), ("supabase", "gateway")):
+    for parts in (("sqlite",), ("sqlite", "backup"), ("supabase", "gateway"), ("supabase", "backup")):
         stack.wait_healthy(*parts)
 
 
 def _of_the_image(stack: RunningStack) -> set[str]:
-    """Return the containers that run from the tier's own image."""
-    return {resource_name(stack.name, *parts) for parts in (("library", "publish"), ("sqlite",), ("sqlite", "backup"))}
+    """Return the containers that run from the tier's own image, or from one that is made of it."""
+    parts = (("library", "publish"), ("sqlite",), ("sqlite", "backup"), ("supabase", "backup"))
+    return {resource_name(stack.name, *each) for each in parts}
 
 
 def _append(file: Path, line: str) -> None:
@@ -210,7 +213,7 @@ def _edit_image(stack: RunningStack, tree: Path) -> str:
     _append(tree / "aragora_persist" / "__init__.py", "EDITED = 2")
     with stack.pulumi(tree) as pulumi:
         foretold = changes(pulumi.preview(color="never").change_summary)
-        assert changes(pulumi.up(color="never").summary.resource_changes) == foretold == {"replace": 4}
+        assert changes(pulumi.up(color="never").summary.resource_changes) == foretold == {"replace": 6}
     after = stack.ids()
     assert {name for name in after if after[name] != before[name]} == _of_the_image(stack)
     assert stack.left()["volumes"] == volumes
@@ -231,7 +234,7 @@ def _copy_of_tree(tmp_path: Path) -> Path:
 
 def _down_and_up(stack: RunningStack) -> None:
     """Take the stack down and up; the volumes stayed, and the service accepts its data with the secrets it is given."""
-    parts = (("sqlite", "data"), ("sqlite", "backups"), ("supabase", "data"))
+    parts = [(holder, content) for holder in ("sqlite", "supabase") for content in ("data", "backups")]
     volumes = {resource_name(stack.name, *part) for part in parts}
     files = (stack.files.passphrase, stack.files.secrets, stack.files.supabase_env)
     kept = [path.read_text() for path in files]

@@ -206,12 +206,13 @@ def test_a_stack_without_a_supabase_has_nothing_of_it() -> None:
 
 def test_the_stack_s_own_supabase_is_backed_up() -> None:
     """By default, once its schema is there, by an image that is made of the two that it needs."""
-    recorder = _run()
+    recorder = _run(config={"supabaseBackupIntervalSeconds": "7200"})
     inputs = _inputs(recorder.of("Container")["supabase-backup"])
     mounted = {each["containerPath"]: each["volumeName"] for each in inputs["volumes"]}
     waits_for = {urn.rsplit("::", 1)[-1] for urn in recorder.of("Container")["supabase-backup"].dependencies}
     build = _inputs(recorder.of("RemoteImage")["supabase_backup"])["build"]
-    assert inputs["command"] == ["backup", "--every", "3600", "--db", "supabase"]
+    assert inputs["command"] == ["backup", "--every", "--db", "supabase"]
+    assert "ARAGORA_BACKUP_INTERVAL_SECONDS=7200" in inputs["envs"]
     assert mounted["/backups"] == "aragora-dev-supabase-backups"
     assert mounted["/scratch"] == "aragora-dev-supabase-backup-scratch"
     assert {"SUPABASE_DB_URL_FILE=/run/secrets/aragora/supabase_db_url", "TMPDIR=/scratch"} <= set(inputs["envs"])
@@ -256,6 +257,28 @@ def test_splitting_databases_over_services_is_configuration() -> None:
         *("supabase-data", "supabase-backups"),
         *(f"{service}-{content}" for service in ("hot", "cold") for content in ("data", "backups")),
     }
+
+
+def test_litestream_is_off_unless_it_is_asked_for() -> None:
+    """Then each service has one, with the rights of the others, its databases and room to restore; and no network."""
+    assert not [name for _, name in _run().requests if "litestream" in name]
+    recorder = _run(config={"litestream": "true", "backupRetentionDays": "3"})
+    request = recorder.of("Container")["sqlite-litestream"]
+    inputs, backup = _inputs(request), _inputs(recorder.of("Container")["sqlite-backup"])
+    alike = ("user", "readOnly", "capabilities", "securityOpts", "memory", "networkMode", "restart", "wait")
+    assert {key: inputs[key] for key in alike} == {key: backup[key] for key in alike}
+    assert inputs["command"] == ["replicate", *(word for each in DATABASES for word in ("--db", each.name))]
+    assert {"ARAGORA_LITESTREAM_URL=file:///backups/litestream", "ARAGORA_BACKUP_RETENTION_DAYS=3"} <= {*inputs["envs"]}
+    assert inputs["healthcheck"]["tests"][:4] == ["CMD", "aragora-persist", "replicate", "--max-lag"]
+    assert inputs["stopTimeout"] == 40
+    mounts = {each["containerPath"]: each["volumeName"] for each in inputs["volumes"]}
+    assert mounts == {
+        "/data": "aragora-dev-sqlite-data",
+        "/backups": "aragora-dev-sqlite-backups",
+        "/scratch": "aragora-dev-sqlite-litestream-scratch",
+    }
+    assert not recorder.of("Volume")["sqlite-litestream-scratch"].protect
+    assert recorder.outputs["services"]["sqlite"]["litestream"] == "aragora-dev-sqlite-litestream"
 
 
 def test_only_the_service_with_the_outbox_sends() -> None:
