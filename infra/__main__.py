@@ -12,6 +12,7 @@ from infra.components.backup_sidecar import BackupSidecar
 from infra.components.data_volumes import DataVolumes
 from infra.components.images import BuiltImage
 from infra.components.library_volume import LibraryVolume
+from infra.components.litestream_sidecar import LITESTREAM, LitestreamSidecar
 from infra.components.networks import stack_network
 from infra.components.secret_files import SecretFiles
 from infra.components.sqlite_service import AUDIT_SIGNING_KEY, ENCRYPTION_KEY, SUPABASE_KEY, SqliteService
@@ -40,6 +41,7 @@ def declare(
     persist, network = _built("persist", settings), stack_network(settings.stack)
     image = persist.image_id
     library = LibraryVolume("library", stack=settings.stack, image=image, memory_mb=settings.memory_mb)
+    litestream = _built(LITESTREAM, settings, persist=persist).image_id if settings.litestream else None
     services = {}
     for each in settings.services:
         files = {ENCRYPTION_KEY: keys.encryption_key}
@@ -47,7 +49,7 @@ def declare(
             files[AUDIT_SIGNING_KEY] = keys.audit_signing_key
         if supabase is not None and _OUTBOX in each.databases:
             files[SUPABASE_KEY] = supabase.service_key
-        services[each.name] = _service(each, settings, image, network, files)
+        services[each.name] = _service(each, settings, image, network, files, litestream)
     pulumi.export("image", image)
     pulumi.export("library", {"volume": library.volume_name, "release": library.release})
     pulumi.export("services", services)
@@ -63,8 +65,9 @@ def _service(
     image: pulumi.Output[str],
     network: pulumi.Output[str],
     files: dict[str, pulumi.Output[str]],
+    litestream: pulumi.Output[str] | None,
 ) -> dict[str, object]:
-    """Declare a service with its volumes, its secrets and its backups; return what is exported of it."""
+    """Declare a service with its volumes, its secrets and its sidecars; return what is exported of it."""
     volumes = DataVolumes(each.name, stack=settings.stack)
     secrets = SecretFiles(f"{each.name}-secrets", stack=settings.stack, image=image, files=files)
     service = SqliteService(
@@ -77,7 +80,7 @@ def _service(
         supabase_url=URL_IN_NETWORK if SUPABASE_KEY in files else None,
     )
     sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service)
-    return {
+    exported: dict[str, object] = {
         "url": service.url,
         "databases": list(each.databases),
         "container": service.container_name,
@@ -85,6 +88,10 @@ def _service(
         "data_volume": volumes.data,
         "backups_volume": volumes.backups,
     }
+    if litestream is not None:
+        shipper = LitestreamSidecar(each, settings=settings, image=litestream, volumes=volumes, service=service)
+        exported["litestream"] = shipper.container_name
+    return exported
 
 
 def _supabase(

@@ -54,6 +54,7 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("port", "eighty", "whole number"),
         ("port", True, "whole number"),
         ("memoryMb", 255, "at least 256"),
+        ("litestream", "maybe", "neither true nor false"),
         ("supabase", "hosted", "neither 'local' nor 'none'"),
         ("supabase", None, "neither 'local' nor 'none'"),
         ("supabasePort", 65536, "whole number from 1 to 65535"),

@@ -57,7 +57,7 @@ def run(settings: Settings, stop: threading.Event, databases: Sequence[str]) -> 
 
     """
     place, program = replica_place(settings), find_program(_OPERATION)
-    if isinstance(place, Folder) and not place.path.is_dir():
+    if isinstance(place, Folder) and not (place.path.is_dir() or place.path.is_relative_to(settings.backup_dir)):
         # Litestream would make it: on this machine's own disk, where another one is not mounted.
         raise NotFoundError(_OPERATION, place, "there is no such folder", hint="mount it, or make it")
     paths = {name: resolve(find_database(name).path(settings.nomic_dir)) for name in databases}
