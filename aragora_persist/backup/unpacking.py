@@ -55,7 +55,8 @@ def _fetched(entry: BackupEntry, settings: Settings, state: FileState, scratch: 
     from aragora_persist.backup.offsite import fetch  # noqa: PLC0415 - only where something is off-site
 
     target = scratch / entry.file
-    fetch(entry, target, settings)
+    # Not in this scratch folder, which goes: a restore that is killed or cut off goes on with what has arrived.
+    fetch(entry, target, settings, grow_in=scratch.parent)
     return target
 
 

@@ -242,6 +242,20 @@ def test_a_fetch_goes_on_with_what_it_has(machine: Machine, of_it: int) -> None:
         (machine.home / entry.file).unlink()
 
 
+def test_a_fetch_removes_what_one_of_another_backup_left(machine: Machine) -> None:
+    """Unless that goes on just now: each may be as large as the database."""
+    entry, _ = machine.back_up(), machine.back_up("elo")
+    ship_all(machine)
+    names = (".users_20200101_000000.db.0123abcd.fetched", ".users_20210101_000000.db.0123abcd.fetched")
+    left, running = (machine.home / name for name in names)
+    left.write_bytes(b"left")
+    with running.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        fetch(entry, machine.home / entry.file, machine.settings())
+    assert not left.exists()
+    assert running.exists()
+
+
 def test_a_fetch_replaces_nothing_and_waits_for_nobody(machine: Machine) -> None:
     """An existing file stays; a process that already fetches the same is left alone."""
     entry = machine.back_up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.offsite import fetch, look, objects, oldest_unshipped_age_s, remote_entries, ship
+from aragora_persist.backup.restore import restore
 from aragora_persist.errors import (
     AccessDeniedError,
     DamagedError,
@@ -202,13 +204,35 @@ def test_a_fetch_that_failed_goes_on_with_what_is_missing(
     with FaultyS3(s3_server.url, ["GET pass"] * 3, always="500") as faulty:
         with pytest.raises(UnreachableError):
             fetch(entry, target, s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url))
-        assert [path.name for path in tmp_path.glob("*users*")] == [f".users.db.{entry.sha256[:8]}.fetched"]
+        assert [path.name for path in tmp_path.glob("*users*")] == [f".{entry.file}.{entry.sha256[:8]}.fetched"]
         faulty.always = ""
         faulty.requests.clear()
         fetch(entry, target, s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url))
         assert faulty.count("GET") == 1 + -(-entry.size_bytes // s3_machine.part_bytes) - 2
     assert [path.name for path in tmp_path.glob("*users*")] == [target.name]
     assert target.read_bytes() == (s3_machine.settings().backup_dir / entry.file).read_bytes()
+
+
+def test_a_restore_that_was_cut_off_goes_on_with_what_is_missing(
+    s3_machine: Machine, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In scratch space, where nothing else of it is left."""
+    entry = s3_machine.back_up()
+    assert [outcome.error for outcome in ship(s3_machine.settings())] == [None]
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    with FaultyS3(s3_server.url, ["GET pass"] * 5, always="500") as faulty:
+        settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url, NOMIC_DIR=str(tmp_path / "empty"))
+        with pytest.raises(UnreachableError):
+            restore("users", settings)
+        [left] = (tmp_path / "scratch").iterdir()
+        assert left.stat().st_size == 2 * s3_machine.part_bytes  # after two listings and the line
+        faulty.always = ""
+        faulty.requests.clear()
+        restore("users", settings)
+        assert faulty.count("GET") == 3 + -(-entry.size_bytes // s3_machine.part_bytes) - 2
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert (tmp_path / "empty" / "aragora_users.db").read_bytes()[:6] == b"SQLite"
 
 
 def test_a_bit_that_flips_on_the_way_here_is_never_published(

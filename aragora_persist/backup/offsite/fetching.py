@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import Partial, is_same_file, try_lock
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 _OPERATION = "fetch"
 _AT_ONCE = 8 << 20
+_ENDING = ".fetched"
 
 
-def fetch(entry: BackupEntry, target: Path, settings: Settings) -> None:
+def fetch(entry: BackupEntry, target: Path, settings: Settings, *, grow_in: Path | None = None) -> None:
     """Make ``target`` the stored file of a backup: all of it, by its digest, and on the disk.
 
-    It grows in a hidden file beside ``target``. What is in that when the connection, the process or the machine ends is
-    not fetched again by the next call for the same target.
+    It grows in a hidden file in ``grow_in``, a folder of the same file system (default: that of ``target``). What is in
+    it when the connection, the process or the machine ends is not fetched again by the next call for the same backup;
+    one for another backup of the database removes it.
 
     Raises:
         NotFoundError: the backup, its bucket or its folder is not there, or not all of it.
@@ -50,7 +52,7 @@ def fetch(entry: BackupEntry, target: Path, settings: Settings) -> None:
     if target.exists():
         raise ConflictError(_OPERATION, target, "exists and is not overwritten", hint="move it away")
     try:
-        with _growing(entry, target) as file:
+        with _growing(entry, grow_in or target.parent) as file:
             resumed = os.fstat(file.descriptor).st_size > 0
             if not _complete(file, entry, objects, found):
                 # A machine that lost its power may have kept less of the file than it said.
@@ -64,13 +66,16 @@ def fetch(entry: BackupEntry, target: Path, settings: Settings) -> None:
 
 
 @contextmanager
-def _growing(entry: BackupEntry, target: Path) -> Iterator[Partial]:
+def _growing(entry: BackupEntry, folder: Path) -> Iterator[Partial]:
     """Open the hidden file, locked; it stays when the block fails, unless it is empty."""
-    path = target.with_name(f".{target.name}.{entry.sha256[:8]}.fetched")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = folder / f".{entry.file}.{entry.sha256[:8]}{_ENDING}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not try_lock(descriptor) or not is_same_file(descriptor, path):
-            raise BusyError(_OPERATION, target, "another process is fetching it", hint="wait for it")
+            raise BusyError(_OPERATION, path, "another process is fetching it", hint="wait for it")
+        if os.fstat(descriptor).st_uid != os.geteuid():  # scratch space is everybody's, and its owner could change it
+            raise StorageError(_OPERATION, path, "belongs to another user", hint="set TMPDIR to a folder of your own")
+        _remove_others(path, entry.database)
         try:
             yield Partial(path, descriptor)
         finally:
@@ -78,6 +83,20 @@ def _growing(entry: BackupEntry, target: Path) -> Iterator[Partial]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _remove_others(mine: Path, database: str) -> None:
+    """Remove what fetches of other backups have left: each may be as large as a database."""
+    for path in mine.parent.glob(f".{database}_*{_ENDING}"):
+        if path == mine:
+            continue
+        with suppress(OSError):  # another user's, or one that is just going
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if try_lock(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _complete(file: Partial, entry: BackupEntry, objects: Objects, found: tuple[Part, ...]) -> bool:
