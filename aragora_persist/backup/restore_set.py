@@ -123,7 +123,7 @@ def _chosen(settings: Settings, at: datetime | None, run: str | None) -> tuple[t
             raise
     from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
 
-    entries = tuple(sorted(remote_entries(settings), key=lambda entry: entry.created_at))
+    entries = remote_entries(settings)
     return entries, choose_set(entries, at=at, run=run)
 
 

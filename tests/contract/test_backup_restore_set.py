@@ -14,17 +14,26 @@ import pytest
 
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.intent import Intent, declare_together, new_mark, put_mark
+from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.restore_set import restore_all
 from aragora_persist.backup.take import take_all
 from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, MigrationError, StorageError
+from aragora_persist.errors import (
+    BusyError,
+    ConflictError,
+    DamagedError,
+    InvalidValueError,
+    MigrationError,
+    StorageError,
+)
 from aragora_persist.migrations.folder import folder_of
 from aragora_persist.migrations.runner import migrate
-from aragora_persist.settings import Settings
+from aragora_persist.settings import Compression, Settings
 from aragora_persist.storage.schema import get_wal_connection
 from aragora_persist.storage.sqlite.files import is_being_restored, restore_note
+from tests.age_identities import make_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,9 +279,26 @@ def test_the_command_says_which_set_it_was(settings: Settings, capsys: pytest.Ca
     assert "there is no run never" in capsys.readouterr().err
 
 
-def test_an_empty_machine_has_everything_again(settings: Settings, tmp_path: Path) -> None:
-    """With nothing but the backups, in a folder that does not exist yet."""
+@pytest.mark.parametrize("offsite", [False, True])
+def test_an_empty_machine_has_everything_again(settings: Settings, tmp_path: Path, *, offsite: bool) -> None:
+    """With nothing but the backups, or the off-site store and the identity, in a folder that does not exist yet."""
     moved = replace(settings, nomic_dir=tmp_path / "new" / "machine")
+    if offsite:
+        (tmp_path / "bucket").mkdir()
+        packed = replace(
+            settings,
+            backup_dir=tmp_path / "packed",
+            backup_compression=Compression.ZSTD,
+            backup_recipients=(make_identity(tmp_path / "identity"),),
+            offsite_url=(tmp_path / "bucket").as_uri(),
+        )
+        restore_all(settings)
+        back_up(packed)
+        assert [outcome.error for outcome in ship(packed)] == [None] * 3
+        lost = replace(packed, backup_dir=tmp_path / "new" / "backups", nomic_dir=moved.nomic_dir)
+        with pytest.raises(InvalidValueError, match="IDENTITY"):
+            restore_all(lost)
+        moved = replace(lost, backup_identity_file=tmp_path / "identity")
     done = restore_all(moved)
     assert all_notes(moved) == NEW
     assert {result.way for result in done.results} == {Way.IN_PLACE}
