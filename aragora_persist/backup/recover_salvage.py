@@ -193,6 +193,7 @@ class Salvage:
                 self._take_for_none(number, [each.table.name for each, _ in fitting])
         if not self._forest.free_pages_known and (self._target.set_aside or any(each.found for each in self._tables)):
             self.notes.append("its list of free pages is damaged: rows that were deleted may be back")
+            self._target.merge_aside()
 
     def _take_for(self, each: _Salvaged, gap: Gap, number: int) -> None:
         tree = Tree(number)

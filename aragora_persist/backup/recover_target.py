@@ -153,6 +153,17 @@ class Target:
         )
         self.set_aside[table] += 1
 
+    def merge_aside(self) -> None:
+        """Keep one of each row in lost and found that was read twice: where it is, and where it had been before."""
+        if not self._fields:
+            return
+        name = self.lost_and_found
+        fields = "".join(f", c{place}" for place in range(self._fields))
+        first = f"SELECT min(number) FROM {name} GROUP BY belongs_to, id, nfield{fields}"  # noqa: S608 - our own names
+        self.connection.execute(f"DELETE FROM {name} WHERE number NOT IN ({first})")  # noqa: S608 - as above
+        counts = f"SELECT belongs_to, count(*) FROM {name} GROUP BY belongs_to"  # noqa: S608 - as above
+        self.set_aside = Counter(dict(self.connection.execute(counts).fetchall()))
+
     def commit(self) -> None:
         """Have what was written be in the file."""
         if self.connection.in_transaction:
