@@ -6,7 +6,6 @@ stored encrypted is nowhere beside it in plain form. Leaves out: making and veri
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def making(database: str, settings: Settings, *, run: str, kind: str = DATABASE_
                 yield Making(copy.path, copy, database, kind, started, settings)
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
-        hint = f"free some space there or in {tempfile.gettempdir()}, or grant access"
+        hint = "free some space there or in TMPDIR, or grant access"
         raise StorageError(OPERATION, directory, problem, hint=hint) from error
 
 

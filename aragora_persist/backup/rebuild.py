@@ -7,7 +7,6 @@ listed. The old catalog is kept aside. Leaves out: files with other names, which
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,7 @@ def rebuild(settings: Settings) -> Rebuilt:
             return _rebuild(settings, writer.read())
     except OSError as error:
         problem = error.strerror or str(error)
-        hint = f"this user must be able to read and write there, and in {tempfile.gettempdir()}"
+        hint = "this user must be able to read and write there, and in TMPDIR"
         raise StorageError(_OPERATION, directory, problem, hint=hint) from error
 
 
