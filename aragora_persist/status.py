@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.litestream.record import Record, read_record
 from aragora_persist.backup.report import BackupReport, take_report
 from aragora_persist.cloud.lease import is_taken
 from aragora_persist.databases import DATABASES, find_database
@@ -119,6 +120,8 @@ class Status:
     outbox: OutboxStatus | None
     backups: BackupReport = field(default_factory=BackupReport)
     """What the catalog says of all backups, also those of databases that are not among these."""
+    litestream: Record | None = None
+    """What Litestream has shipped, as its sidecar tells; None where there never was one."""
 
     @property
     def catalog_problem(self) -> str:
@@ -137,6 +140,7 @@ class Status:
             "outbox": self.outbox and self.outbox.to_json(self.taken_at),
             "catalog_problem": self.catalog_problem or None,
             "offsite_lag_s": self.backups.offsite_lag_s and round(self.backups.offsite_lag_s, 3),
+            "litestream": self.litestream and self.litestream.to_json(self.taken_at),
         }
 
 
@@ -166,6 +170,7 @@ def collect_status(
         supabase_configured=configured,
         outbox=_outbox(outbox, configured=configured) if outbox else None,
         backups=backups,
+        litestream=read_record(settings.backup_dir),
     )
 
 

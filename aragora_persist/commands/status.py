@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aragora_persist.backup.litestream.record import LATE_S, late
 from aragora_persist.commands.console import print_json, print_table, read_settings
 from aragora_persist.status import Status, collect_status
 from aragora_persist.wording import count_text, size_text, span_text
@@ -42,6 +43,11 @@ def _print(status: Status) -> None:
             print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
     if (lag_s := status.backups.offsite_lag_s) is not None:
         print(f"Off-site:  {f'a backup waits since {span_text(lag_s)}' if lag_s else 'all backups are there'}")
+    if (record := status.litestream) is not None:
+        since = record.newest_at and span_text((status.taken_at - record.newest_at).total_seconds())
+        print(f"Litestream: {f'newest transaction shipped {since} ago' if since else 'nothing shipped yet'}")
+        for problem in late(record, record.databases, LATE_S, status.taken_at):
+            print(f"Problem:   {problem}")
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aragora_persist.backup.litestream.record import families
 from aragora_persist.backup.metrics import backup_families
 from aragora_persist.exposition import Family, exposition
 
@@ -50,6 +51,8 @@ def _families(state: ServiceState) -> Iterator[Family]:
         ]
         yield Family(name, "gauge", help_, samples)
     yield from backup_families(state.status.backups)
+    if (record := state.status.litestream) is not None:
+        yield from families(record, state.status.taken_at)
 
 
 def _outbox_families(outbox: OutboxStatus) -> Iterator[Family]:

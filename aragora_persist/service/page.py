@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.litestream.record import LATE_S, late
 from aragora_persist.service.style import STYLE
 from aragora_persist.wording import count_text, size_text, span_text
 
@@ -82,6 +83,7 @@ def _facts(state: ServiceState) -> str:
         _outbox(state.status),
         _supabase(state.status),
         *_offsite(state.status),
+        *_litestream(state.status),
         ("Uptime", span_text(state.uptime_s), f"since {_moment(state.started_at)}", ""),
         ("Version", state.status.version, "aragora-persist", ""),
         ("Data", str(state.status.nomic_dir), f"backups in {state.status.backup_dir}", "path"),
@@ -121,6 +123,16 @@ def _offsite(status: Status) -> tuple[tuple[str, str, str, str], ...]:
     if not lag_s:
         return (("Off-site", "All", "backups are there", ""),)
     return (("Off-site", span_text(lag_s), "since the oldest backup waits to be shipped", ""),)
+
+
+def _litestream(status: Status) -> tuple[tuple[str, str, str, str], ...]:
+    """Return the fact about every moment, where Litestream ships or has shipped."""
+    record, now = status.litestream, status.taken_at
+    if record is None:
+        return ()
+    newest = _ago(record.newest_at, now) if record.newest_at else "—"
+    problem = next(late(record, record.databases, LATE_S, now), "")
+    return (("Litestream", newest, problem or "newest transaction shipped", "bad" if problem else ""),)
 
 
 def _database_row(database: DatabaseStatus, now: datetime) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.files import partial
+from aragora_persist.exposition import Family
 from aragora_persist.wording import span_text
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = "litestream.json"
 _STALE_S = 20.0
+LATE_S = 60.0
+"""For how long something may wait to be shipped before a person should know."""
 _NEVER = "Litestream is not running, or has not begun yet"
 
 
@@ -48,6 +51,27 @@ class Record:
 
     written_at: datetime
     databases: dict[str, DatabaseRecord]
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """When the newest shipped transaction of any database was taken over."""
+        return max((one.newest_at for one in self.databases.values() if one.newest_at), default=None)
+
+    def to_json(self, now: datetime) -> dict[str, object]:
+        """Return the record as plain JSON values; times in the one text form, ages in seconds."""
+        return {
+            "running": not self.is_stale(now),
+            "databases": {
+                name: {
+                    "newest_shipped_at": one.newest_at and times.to_text(one.newest_at),
+                    "newest_shipped_age_s": one.newest_at and round((now - one.newest_at).total_seconds(), 3),
+                    "behind_s": round(one.behind_s(now), 3),
+                    "problem": one.problem or None,
+                }
+                for name, one in self.databases.items()
+                if one.file
+            },
+        }
 
     def is_stale(self, now: datetime) -> bool:
         """Say whether whoever wrote it has ended, or hangs."""
@@ -103,3 +127,16 @@ def _to_text(value: object) -> str:
     if not isinstance(value, datetime):
         raise TypeError(f"{value!r} has no form in JSON")
     return times.to_text(value)
+
+
+def families(record: Record, now: datetime) -> Iterator[Family]:
+    """Yield what is known of it as metrics."""
+    help_ = "1 while Litestream runs beside the databases."
+    yield Family("litestream_running", "gauge", help_, [({}, not record.is_stale(now))])
+    shipped = [({"database": name}, one.newest_at) for name, one in record.databases.items()]
+    help_ = "When the newest transaction that is shipped was taken over, in Unix time."
+    samples = [(labels, moment.timestamp()) for labels, moment in shipped if moment]
+    yield Family("litestream_newest_shipped_timestamp_seconds", "gauge", help_, samples)
+    help_ = "For how long the oldest transaction that is not shipped has been waiting; 0 when none is."
+    waiting = [({"database": name}, one.behind_s(now)) for name, one in record.databases.items() if one.file]
+    yield Family("litestream_behind_seconds", "gauge", help_, waiting)
