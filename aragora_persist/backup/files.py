@@ -29,6 +29,8 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 _PARTIAL = ".partial"
 _PARTIAL_NAME = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(_PARTIAL)}")
 """Whole, because in a folder that is not ours alone other programs' hidden files may end like ours."""
+_SCRATCH = ".scratch"
+"""What the folders in scratch space end in: nobody else's folder is to be taken for one of a killed process."""
 _POLL_S = 0.02
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -182,7 +184,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
 
     _clean_folders(Path(tempfile.gettempdir()), prefix)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        folder = Path(tempfile.mkdtemp(_SCRATCH, prefix))
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -198,7 +200,8 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
 
 
 def _clean_folders(parent: Path, prefix: str) -> None:
-    for folder in parent.glob(f"{prefix}*"):
+    ours = re.compile(rf"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(_SCRATCH)}")
+    for folder in (path for path in parent.glob(f"{prefix}*") if ours.fullmatch(path.name)):
         with suppress(OSError):  # another user's, or one that is just going
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--unprotected", action="store_true", help="copy in place, without any protection")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)  # noqa: S311 - a repeatable choice of moments
-    with tempfile.TemporaryDirectory(prefix="aragora-backup-kill-") as folder:
+    with tempfile.TemporaryDirectory(prefix="aragora-kills-") as folder:
         settings = make(Path(folder))
         with child(lambda: write_for_ever(settings)):
             torture = copies_in_place if arguments.unprotected else backups

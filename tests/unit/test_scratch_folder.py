@@ -42,17 +42,20 @@ def test_it_goes_with_its_block(space: Path) -> None:
 
 
 def test_what_a_killed_process_left_goes_with_the_next(space: Path) -> None:
-    """The folder of a living one stays, as does everything else."""
-    (space / "work").mkdir()
-    (space / "work-file").touch()
+    """The folder of a living one stays, as does whatever is called nearly like it."""
+    others = {"work", "work-", "work-notes", "work-abcdefgh", "work-kept.scratch", "work-abcdefgh.scratch.old"}
+    for name in others:
+        (space / name).mkdir()
+    (space / "work-abcdefgi.scratch").touch()
+    others.add("work-abcdefgi.scratch")
     command = [sys.executable, "-c", HOLDER, str(space)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         theirs = space / holder.stdout.readline().strip()
         with scratch_folder("work-") as ours:
-            assert {path.name for path in space.iterdir()} == {theirs.name, ours.name, "work", "work-file"}
+            assert {path.name for path in space.iterdir()} == {theirs.name, ours.name} | others
         holder.kill()
         holder.wait()
         assert theirs.exists()
         with scratch_folder("work-") as ours:
-            assert {path.name for path in space.iterdir()} == {ours.name, "work", "work-file"}
+            assert {path.name for path in space.iterdir()} == {ours.name} | others
