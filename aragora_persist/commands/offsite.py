@@ -72,6 +72,7 @@ def _record(one: Remote, now: datetime) -> dict[str, object]:
             "size_bytes": entry.size_bytes,
             "schema_version": entry.content.schema_version,
             "sha256": entry.sha256,
+            "recipients": entry.recipients,
         }
     return record
 
