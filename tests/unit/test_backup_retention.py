@@ -257,7 +257,9 @@ def test_a_backup_from_the_future_does_not_take_the_place_of_another() -> None:
     """One that a wrong clock dated ten years ahead is kept, and so are the old ones that were made after it."""
     catalog = [(entry(0, "users", NOW + TEN_YEARS), True)]
     catalog += [(entry(number, "users", NOW - timedelta(days=40 - number)), True) for number in (1, 2)]
-    assert kept(decided(catalog, NOW, Policy(days=7, daily=2))) == ["users_0", "users_1", "users_2"]
+    decisions = decided(catalog, NOW, Policy(days=7, daily=2))
+    assert kept(decisions) == ["users_0", "users_1", "users_2"]
+    assert decisions[0].reasons == ("dated in the future: its age is not known",)
 
 
 def test_a_damaged_last_one_does_not_count() -> None:
