@@ -54,8 +54,7 @@ def run(arguments: Namespace) -> int:
             _print(listed, now)
         for note in notes:
             print(f"Note: {note}")
-        for problem in problems:
-            print(f"aragora-persist: {problem}", file=sys.stderr)
+        _tell(problems)
     return 1 if problems else 0
 
 
@@ -105,9 +104,14 @@ def _rebuild(arguments: Namespace, settings: Settings) -> int:
             print(f"Listed again: {entry.id}")
         if result.replaced:
             print(f"The old catalog is kept: {result.replaced}")
-        for problem in problems:
-            print(f"aragora-persist: {problem}", file=sys.stderr)
+        _tell(problems)
     return 1 if problems else 0
+
+
+def _tell(problems: list[str]) -> None:
+    print(end="", flush=True)  # what is told comes after what is listed, in a pipe too
+    for problem in problems:
+        print(f"aragora-persist: {problem}", file=sys.stderr)
 
 
 def _unhealthy(settings: Settings, arguments: Namespace, now: datetime) -> Iterator[str]:
