@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 _OPERATION = "try out dump"
 _SURROUNDINGS = Path(__file__).with_name("surroundings.sql")
-_ROLE = r'("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
+_ROLE = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
 _ROLES = re.compile(
-    rf"^(?:ALTER [^\n]* OWNER TO|GRANT [^\n]* TO|REVOKE [^\n]* FROM|CREATE POLICY [^\n]*? TO) {_ROLE}", re.MULTILINE
+    rf"^(?:ALTER [^\n]* OWNER TO|GRANT [^\n]* TO|REVOKE [^\n]* FROM|CREATE POLICY [^\n]*? TO) ({_ROLE}(?:, {_ROLE})*)",
+    re.MULTILINE,
 )
 _EXTENSIONS = re.compile(r"\bextensions\.")
 _MAKE_ROLE = "do $$ begin create role {0}; exception when duplicate_object then null; end $$"
@@ -101,9 +102,8 @@ def _schema_of(dump: Path, programs: Programs) -> str:
 def _preparation(schema: str) -> Iterable[str]:
     yield _SURROUNDINGS.read_text(encoding="utf-8")
     yield "drop schema public"  # the dump makes it
-    for role in sorted({match[1] for match in _ROLES.finditer(schema)} - {"PUBLIC", OWNER}):
-        if not role.startswith("pg_"):
-            yield _MAKE_ROLE.format(role)
+    named = {role for match in _ROLES.finditer(schema) for role in re.findall(_ROLE, match[1])}
+    yield from (_MAKE_ROLE.format(role) for role in sorted(named - {OWNER}) if not role.startswith("pg_"))
     if _EXTENSIONS.search(schema):
         yield _MAKE_EXTENSIONS
 

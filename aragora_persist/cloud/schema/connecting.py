@@ -72,7 +72,7 @@ def connected(db_url: Secret) -> Iterator[tuple[psycopg.Connection[Any], str]]:
             if not connection.broken:
                 raise
             problem = f"the connection broke: {_first_line(error)}"
-            raise UnreachableError(_CONNECT, target, problem, hint="run it again: what was done is recorded") from error
+            raise UnreachableError(_CONNECT, target, problem, hint="run it again") from error
 
 
 def _connect(db_url: Secret, target: str) -> psycopg.Connection[Any]:
@@ -84,6 +84,10 @@ def _connect(db_url: Secret, target: str) -> psycopg.Connection[Any]:
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=_TIMEOUT_S,
+            # A server that is gone without a word is noticed within a minute, also while it computes.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
             application_name="aragora-persist",
         )
     except psycopg.OperationalError as error:
