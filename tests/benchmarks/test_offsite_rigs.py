@@ -9,7 +9,7 @@ from tests.benchmarks.rigs import run
 
 @pytest.mark.parametrize(
     ("arguments", "kills"),
-    [(("--folder",), 8), ((), 8), (("--folder", "--unprotected"), 4)],
+    [(("--folder",), 6), ((), 6), (("--folder", "--unprotected"), 3)],
     ids=["folder", "s3", "line first"],
 )
 def test_whoever_ships_is_killed_and_everything_is_there_once(arguments: tuple[str, ...], kills: int) -> None:

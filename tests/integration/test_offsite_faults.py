@@ -272,20 +272,22 @@ def test_the_secret_is_in_no_text(s3_machine: Machine, s3_server: S3Server, tmp_
     secret_file = tmp_path / "secret"
     secret_file.write_text(f"{SECRET_ACCESS_KEY}\n")
     texts = []
-    for more in (
-        {"ARAGORA_OFFSITE_SECRET_ACCESS_KEY": wrong},
-        {"ARAGORA_OFFSITE_URL": "s3://no-such-bucket"},
-        {"ARAGORA_OFFSITE_SECRET_ACCESS_KEY": "", "ARAGORA_OFFSITE_SECRET_ACCESS_KEY_FILE": str(secret_file)},
+    from_file = {"ARAGORA_OFFSITE_SECRET_ACCESS_KEY": "", "ARAGORA_OFFSITE_SECRET_ACCESS_KEY_FILE": str(secret_file)}
+    for arguments, more in (
+        (("--offsite", "-v"), {"ARAGORA_OFFSITE_SECRET_ACCESS_KEY": wrong}),
+        (("--ship", "-v", "--json"), {"ARAGORA_OFFSITE_SECRET_ACCESS_KEY": wrong}),
+        (("--ship", "-v"), {"ARAGORA_OFFSITE_URL": "s3://no-such-bucket", **from_file}),
     ):
-        for arguments in (("backups", "--offsite", "-v"), ("backups", "--ship", "-v", "--json")):
-            done = subprocess.run(
-                (sys.executable, "-m", "aragora_persist", "--nomic-dir", str(s3_machine.home), *arguments),
-                env={**s3_machine.environ, **more},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            texts.append(done.stdout + done.stderr)
+        done = subprocess.run(
+            (sys.executable, "-m", "aragora_persist", "--nomic-dir", str(s3_machine.home), "backups", *arguments),
+            env={**s3_machine.environ, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        texts.append(done.stdout + done.stderr)
+    assert "403 SignatureDoesNotMatch" in texts[0]
     texts += [repr(objects.Objects(s3_machine.settings()).__dict__), str(s3_machine.settings())]
     assert [text for text in texts if SECRET_ACCESS_KEY in text or wrong in text] == []
     assert ACCESS_KEY_ID in texts[-1]
