@@ -63,16 +63,16 @@ def drill(settings: Settings, databases: Iterable[str] | None = None, *, offsite
 @contextmanager
 def _source(settings: Settings, *, offsite: bool) -> Iterator[tuple[Settings, Mapping[str, BackupEntry]]]:
     """Give settings that know one place of backups alone, and the newest one of each database there."""
+    state = Catalog(settings.backup_dir).read()
     if not offsite:
         # The last in the catalog, damaged or not: one that is missing here is not to be made up for from elsewhere.
-        yield (
-            replace(settings, offsite_url=""),
-            {one.database: one for one in Catalog(settings.backup_dir).read().backups},
-        )
+        yield replace(settings, offsite_url=""), {entry.database: entry for entry in state.backups}
         return
     from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
 
-    entries = sorted(remote_entries(settings), key=lambda entry: entry.created_at)
+    # What was shipped must be there: one that got lost since is not to be made up for by an older one.
+    shipped = (entry for entry in state.backups if entry.id in state.shipments)
+    entries = sorted((*shipped, *remote_entries(settings)), key=lambda entry: entry.created_at)
     with scratch_folder(SCRATCH) as empty:
         yield replace(settings, backup_dir=empty), {entry.database: entry for entry in entries}
 

@@ -229,13 +229,15 @@ def test_an_encrypted_backup_is_proved_with_its_identity_alone(live: Settings, s
 
 
 def test_off_site_is_drilled_with_nothing_of_this_machine(live: Settings, settings: Settings, tmp_path: Path) -> None:
-    """Though the file here is damaged, and where there is none; the evidence is kept here."""
+    """Whatever became of the file here; and what is damaged there fails, though it is whole here."""
     (away := tmp_path / "away").mkdir()
     shipping = replace(settings, offsite_url=away.as_uri())
     copy_live(live, settings, "tokens")
     entry = take_backup("tokens", shipping)
     assert [outcome.error for outcome in ship(shipping)] == [None]
-    (settings.backup_dir / entry.file).write_bytes(b"damage")
+    here = settings.backup_dir / entry.file
+    sound = here.read_bytes()
+    here.write_bytes(b"damage")
     assert not only(shipping).ok
     found = only(shipping, offsite=True)
     assert (found.ok, found.backup, found.source) == (True, entry.id, "offsite")
@@ -243,6 +245,10 @@ def test_off_site_is_drilled_with_nothing_of_this_machine(live: Settings, settin
     (found,) = drill(empty, offsite=True)
     assert found.ok
     assert Catalog(empty.backup_dir).read().drills == (found,)
+    here.write_bytes(sound)
+    for part in (path for path in away.rglob("*") if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"):
+        part.write_bytes(b"damage")
+    assert (only(shipping).ok, only(shipping, offsite=True).ok) == (True, False)
 
 
 def test_scratch_space_without_room_is_told_as_that(
