@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("aragora_persist.backup")
 _UNWIND_S = 3.0
 """How long an interrupted job may take to remove what it was making."""
+_DEATH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Jobs:
             with suppress(subprocess.TimeoutExpired):
                 job.wait(_UNWIND_S)
             _signal_group(job, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # until then it has its locks; a disk that hangs may keep it
+                job.wait(_DEATH_S)
         return len(running)
 
 

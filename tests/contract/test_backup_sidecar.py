@@ -236,8 +236,12 @@ def test_of_two_on_one_folder_one_works_and_the_other_takes_over(
     assert (count(settings, "tokens"), count(settings, "elo")) == (1, 1)
 
 
-def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(settings: Settings) -> None:
-    """As a stop does when its time is over: the copy goes, no backup is listed, the live database is as it was."""
+@pytest.mark.parametrize("unwind_s", [PATIENCE_S, 0.0])
+def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, unwind_s: float
+) -> None:
+    """As a stop does when its time is over, also to what does not end by itself: the copy goes, no backup is listed."""
+    monkeypatch.setattr("aragora_persist.backup.jobs._UNWIND_S", unwind_s)
     path = settings.nomic_dir / "aragora_tokens.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
