@@ -172,6 +172,28 @@ def test_what_is_damaged_here_is_not_shipped(machine: Machine, harm: str) -> Non
     assert remote_entries(machine.settings()) == (other,)
 
 
+def test_what_changes_on_its_way_becomes_no_backup(machine: Machine) -> None:
+    """Not even where each of its parts arrived as it was read: the line is not made."""
+    entry = machine.back_up()
+    path = machine.settings().backup_dir / entry.file
+    asked = 0
+
+    def change_before_the_second_part() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            with path.open("r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"?")
+        return False
+
+    [outcome] = ship(machine.settings(), stop=change_before_the_second_part)
+    assert isinstance(outcome.error, DamagedError)
+    assert "changed while it was shipped" in outcome.error.problem
+    assert look(machine.settings()) == ()
+    assert Catalog(machine.settings().backup_dir).read().shipments == {}
+
+
 def test_only_what_is_whole_is_offered(machine: Machine) -> None:
     """A wrong checksum, a line without its parts, one under another's name: all are shown, none is offered."""
     entries = [machine.back_up() for _ in range(5)]
