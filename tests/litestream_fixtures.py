@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.backup.files import locked
 from aragora_persist.backup.litestream import configuration
 from infra.toolchain.environment import REPOSITORY as ROOT
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.image_fixtures",)
 
 _TAG = "aragora-persist-test:program-of-litestream"
+_BUILD_S = 900.0
 _PROGRAM = "/made/litestream"
 _SHIPS_EVERY_S = 0.1
 
@@ -28,7 +30,11 @@ def litestream_folder(docker_engine: docker.DockerClient, tmp_path_factory: pyte
     """Give a folder with the program, out of the stage of the image that builds it, which the engine keeps."""
     folder = tmp_path_factory.mktemp("litestream")
     dockerfile = "docker/litestream/Dockerfile"
-    docker_engine.images.build(path=str(ROOT), dockerfile=dockerfile, target="program", tag=_TAG, rm=True, forcerm=True)
+    # One worker at a time: of two builds at once, neither would find what the other has built.
+    with locked(tmp_path_factory.getbasetemp().parent, timeout_s=_BUILD_S, operation="build Litestream"):
+        docker_engine.images.build(
+            path=str(ROOT), dockerfile=dockerfile, target="program", tag=_TAG, rm=True, forcerm=True
+        )
     container = docker_engine.containers.create(_TAG, "none")
     try:
         chunks, _ = container.get_archive(_PROGRAM)

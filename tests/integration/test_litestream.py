@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +27,10 @@ from aragora_persist.backup.verify import verify
 from aragora_persist.errors import BusyError, NotFoundError
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
-from aragora_persist.times import utc_now
+from aragora_persist.times import to_text, utc_now
 from tests.s3_server import SECRET_ACCESS_KEY, S3Server
 from tests.shipping import litestreams, shipping
+from tests.unit.test_documented_migrations import pattern, plain
 from tests.unit.tokens import add
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -249,6 +251,54 @@ def test_the_log_stays_small_under_writes(engine: Engine, settings: Settings, tm
             last = ship(engine, settings, str(number))
         assert (settings.nomic_dir / "aragora_tokens.db-wal").stat().st_size < 40 * MEGABYTE
     assert jtis_at(settings, last, tmp_path / "then.db") == {str(number) for number in range(8)}
+
+
+def test_commands_answer_what_the_page_says(tmp_path: Path) -> None:
+    """One after the other in one home, with a sidecar beside them, as a reader would give them."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environ = {"HOME": str(tmp_path), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    page = (Path(__file__).parents[2] / "docs" / "litestream.md").read_text()
+    console = "\n".join(re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE)
+    exports, at = "", ""
+    with ExitStack() as stack:
+        for command, wanted in commands:
+            given = command.replace("/home/ada", str(tmp_path)).replace("2026-11-23T13:54:14Z", at)
+            done = subprocess.run(
+                ["bash", "-c", f"{exports}{given} 2>&1"],
+                env=environ,
+                cwd=tmp_path,
+                text=True,
+                capture_output=True,
+                check=False,
+            )
+            answer = plain(done.stdout.replace(str(tmp_path), "/home/ada"))
+            assert re.fullmatch(pattern(wanted), f"{answer}\n"), f"{given}\n{done.stdout}"
+            if command.startswith("export "):
+                exports = f"{given}\n"
+            if "migrate" in command:
+                at = begin_to_ship(tmp_path, variables(exports), stack)
+            if "--to" in command:
+                stack.close()
+    assert len(commands) >= 8
+
+
+def begin_to_ship(home: Path, environ: dict[str, str], stack: ExitStack) -> str:
+    """Run a sidecar until ``stack`` is closed, and return a moment after it has shipped something."""
+    settings = Settings.from_env({"NOMIC_DIR": str(home / ".aragora"), **environ})
+    stack.enter_context(shipping(settings, "users"))
+
+    def is_told() -> bool:
+        record = read_record(settings.backup_dir)
+        return record is not None and record.newest_at is not None
+
+    wait_until(is_told, "the first transaction to be shipped")
+    return to_text(utc_now())
+
+
+def variables(exports: str) -> dict[str, str]:
+    """Return what a shell's lines export."""
+    return dict(re.findall(r"^export (\w+)=(\S+)$", exports, re.MULTILINE))
 
 
 def test_an_s3_server_that_goes_and_comes_is_caught_up_with(

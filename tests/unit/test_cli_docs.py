@@ -35,6 +35,7 @@ def test_every_variable_and_every_verb_is_on_its_page() -> None:
         "backup",
         "backups",
         "restore",
+        "replicate",
         "recover",
         "import git",
         "import replay",
