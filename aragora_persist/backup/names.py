@@ -16,8 +16,8 @@ DATABASE_FILE = ".db"
 DUMP_FILE = ".dump"
 COMPRESSED = ".zst"
 ENCRYPTED = ".age"
-_ID = re.compile(r"(?P<database>[a-z]+)_(?P<moment>[0-9]{8}_[0-9]{6})(_(?P<number>[0-9]+))?")
-_MOMENT = "%Y%m%d_%H%M%S"
+_TWO = "([0-9]{2})"
+_ID = re.compile(rf"([a-z]+)_([0-9]{{4}}){_TWO}{_TWO}_{_TWO}{_TWO}{_TWO}(?:_([0-9]+))?")
 
 
 class Name(NamedTuple):
@@ -30,7 +30,7 @@ class Name(NamedTuple):
 
 def base_of(database: str, moment: datetime) -> str:
     """Return the id of the first backup of a second."""
-    return f"{database}_{moment.astimezone(UTC):{_MOMENT}}"
+    return f"{database}_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
 
 
 def id_of(file: str) -> str:
@@ -53,8 +53,10 @@ def read_id(id_: str) -> Name | None:
     """Return what an id says, or None where it is not of the form of an id."""
     if not (match := _ID.fullmatch(id_)):
         return None
+    database, *parts, number = match.groups()
+    year, month, day, hour, minute, second = map(int, parts)
     try:
-        moment = datetime.strptime(match["moment"], _MOMENT).replace(tzinfo=UTC)
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:  # such as the 40th of a month
         return None
-    return Name(match["database"], moment, int(match["number"] or 1))
+    return Name(database, moment, int(number or 1))

@@ -17,10 +17,19 @@ from aragora_persist.backup.encryption import readers
 from aragora_persist.backup.files import partial, scratch_folder
 from aragora_persist.backup.inventory import FileState, file_state, files_in
 from aragora_persist.backup.lines import parse
-from aragora_persist.backup.names import DATABASE_FILE, DUMP_FILE, SUPABASE, id_of, is_encrypted, is_packed, read_id
+from aragora_persist.backup.names import (
+    DATABASE_FILE,
+    DUMP_FILE,
+    SUPABASE,
+    Name,
+    id_of,
+    is_encrypted,
+    is_packed,
+    read_id,
+)
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES
-from aragora_persist.errors import DamagedError, InvalidValueError, PersistError, StorageError
+from aragora_persist.errors import DamagedError, PersistError, StorageError
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
@@ -86,10 +95,13 @@ def _rebuild(settings: Settings, state: CatalogState) -> Rebuilt:
     refused = []
     gone = {entry.file: entry for entry in state.deleted}
     for path in sorted(files_in(settings.backup_dir)):
-        if path.name in gone:
-            continue  # it was to be removed, and will be
+        witness, name = witnesses.get(path.name), _name_of(path)
+        if path.name in gone or name is None:
+            continue  # it was to be removed, and will be; or it never was a backup
         try:
-            entry = _prove(path, witnesses.get(path.name), settings)
+            entry = _compare(path, witness) if witness else _read(path, name, settings)
+        except StorageError:
+            raise  # what cannot be read now may be sound: it must not go out of the catalog
         except PersistError as error:
             refused.append(Refused(path.name, error.problem))
             continue
@@ -120,27 +132,32 @@ def _off_site(settings: Settings) -> tuple[tuple[BackupEntry, ...], str]:
         return (), error.problem
 
 
-def _prove(path: Path, witness: BackupEntry | None, settings: Settings) -> BackupEntry:
-    """Return the entry of a file, or raise what speaks against it."""
-    if witness is not None:
-        if file_state(path.parent, witness, check=True) is FileState.INTACT:
-            return witness
+def _name_of(path: Path) -> Name | None:
+    name = read_id(id_of(path.name))
+    return name if name and name.database in _KNOWN else None
+
+
+def _compare(path: Path, witness: BackupEntry) -> BackupEntry:
+    """Return the entry that is left of a file, which must be what that says."""
+    if file_state(path.parent, witness, check=True) is not FileState.INTACT:
         raise DamagedError(_OPERATION, path, "is not what was written")
-    named = read_id(id_of(path.name))
-    if named is None or named.database not in _KNOWN:
-        raise InvalidValueError(_OPERATION, path, "has not the name of a backup")
+    return witness
+
+
+def _read(path: Path, name: Name, settings: Settings) -> BackupEntry:
+    """Return the entry of a file that nothing else is left of."""
     stored = Stored(path.stat().st_size, file_sha256(path))
     with scratch_folder("aragora-rebuild-") as scratch:
         plain, inside = path, stored
         if is_packed(path.name):
-            plain = scratch / f"plain{DUMP_FILE if named.database == SUPABASE else DATABASE_FILE}"
+            plain = scratch / f"plain{DUMP_FILE if name.database == SUPABASE else DATABASE_FILE}"
             inside = unpack(path, plain, identity_file=settings.backup_identity_file)
         content = _content(plain)
     return BackupEntry(
         id=id_of(path.name),
-        database=named.database,
+        database=name.database,
         file=path.name,
-        created_at=named.moment,
+        created_at=name.moment,
         duration_s=0.0,
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,

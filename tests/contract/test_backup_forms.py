@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,16 +15,17 @@ from aragora_persist.backup import archive
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.encryption import fingerprints
 from aragora_persist.backup.inventory import FileState, choose_backup, file_state, take_inventory
+from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.take import take_all, take_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
-from aragora_persist.errors import AccessDeniedError, DamagedError, InvalidValueError
+from aragora_persist.errors import AccessDeniedError, DamagedError, InvalidValueError, NotFoundError
 from aragora_persist.settings import Compression, Settings
 from tests.age_identities import make_identity
 from tests.contract.backup_folders import execute, flip, make_database, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -168,6 +170,30 @@ def test_the_wrong_identity_is_told_from_damage(keyed: Settings, tmp_path: Path)
         scratch = plain.parent
         assert verify(plain).content == entry.content
     assert not scratch.exists()
+
+
+@pytest.mark.parametrize("form", ["", ".zst.age"])
+def test_what_is_not_here_is_fetched_from_off_site(keyed: Settings, tmp_path: Path, form: str) -> None:
+    """Missing, damaged, or gone with the whole folder: the backup is chosen and opened all the same."""
+    (tmp_path / "there").mkdir()
+    settings = replace(in_form(keyed, form), offsite_url=(tmp_path / "there").as_uri())
+    make_database(settings)
+    entry = take_backup("users", settings)
+    assert [*ship(settings)]
+    stored = settings.backup_dir / entry.file
+    spoilers: list[Callable[[], object]] = [
+        lambda: flip(stored),
+        stored.unlink,
+        lambda: shutil.rmtree(settings.backup_dir),
+    ]
+    for spoil in spoilers:
+        spoil()
+        assert choose_backup("users", settings) == entry
+        with opened_backup(entry, settings) as plain:
+            assert verify(plain).content == entry.content
+    assert choose_backup("users", settings, at=entry.created_at, backup_id=None) == entry
+    with pytest.raises(NotFoundError, match="there is no backup none"):
+        choose_backup("users", settings, backup_id="none")
 
 
 @pytest.mark.parametrize("form", [".zst", ".age"])
