@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from aragora_persist.errors import PersistError
+from infra.components.backup_means import BackupMeans
 from infra.components.backup_sidecar import BackupSidecar
 from infra.components.data_volumes import DataVolumes
 from infra.components.images import BuiltImage
@@ -20,12 +21,27 @@ from infra.components.supabase_backup import SUPABASE_BACKUP, SupabaseBackup
 from infra.components.supabase_stack import URL_IN_NETWORK, SupabaseImages, SupabaseStack
 from infra.naming import SUPABASE
 from infra.resources.supabase_schema import SupabaseSchema
-from infra.settings import database_secrets, hosted_database_url, settings_of_program, supabase_secrets
+from infra.settings import (
+    backup_secrets,
+    database_secrets,
+    hosted_database_url,
+    settings_of_program,
+    supabase_secrets,
+)
 
 if TYPE_CHECKING:
-    from infra.settings import DatabaseSecrets, ServiceSettings, StackSettings, SupabaseSecrets, SupabaseSettings
+    from infra.settings import (
+        BackupSecrets,
+        DatabaseSecrets,
+        ServiceSettings,
+        StackSettings,
+        SupabaseSecrets,
+        SupabaseSettings,
+    )
 
 ROOT = Path(__file__).resolve().parent.parent
+_OFFSITE = "offsite"
+"""The network that leads to the bucket, and its part of the name."""
 _OUTBOX = "outbox"
 _USERS = "users"
 """The database with the audit log."""
@@ -34,6 +50,7 @@ _USERS = "users"
 def declare(
     settings: StackSettings,
     keys: DatabaseSecrets,
+    backups: BackupSecrets,
     supabase: SupabaseSecrets | None,
     hosted_db_url: pulumi.Output[str] | None,
 ) -> None:
@@ -41,7 +58,9 @@ def declare(
     persist, network = _built("persist", settings), stack_network(settings.stack)
     image = persist.image_id
     library = LibraryVolume("library", stack=settings.stack, image=image, memory_mb=settings.memory_mb)
-    litestream = _built(LITESTREAM, settings, persist=persist).image_id if settings.litestream else None
+    litestream = _built(LITESTREAM, settings, persist=persist).image_id if settings.backups.litestream else None
+    way_out = stack_network(settings.stack, _OFFSITE) if settings.backups.uses_a_bucket else None
+    means = BackupMeans(settings=settings.backups, secrets=backups, network=way_out)
     services = {}
     for each in settings.services:
         files = {ENCRYPTION_KEY: keys.encryption_key}
@@ -49,14 +68,14 @@ def declare(
             files[AUDIT_SIGNING_KEY] = keys.audit_signing_key
         if supabase is not None and _OUTBOX in each.databases:
             files[SUPABASE_KEY] = supabase.service_key
-        services[each.name] = _service(each, settings, image, network, files, litestream)
+        services[each.name] = _service(each, settings, image, network, files, means, litestream)
     pulumi.export("image", image)
     pulumi.export("library", {"volume": library.volume_name, "release": library.release})
     pulumi.export("services", services)
     if settings.supabase is not None and supabase is not None:
-        pulumi.export("supabase", _supabase(settings.supabase, settings, supabase, network, persist))
+        pulumi.export("supabase", _supabase(settings.supabase, settings, supabase, network, means, persist))
     elif hosted_db_url is not None:
-        pulumi.export("supabase", _hosted(hosted_db_url, settings, persist))
+        pulumi.export("supabase", _hosted(hosted_db_url, settings, means, persist))
 
 
 def _service(
@@ -65,6 +84,7 @@ def _service(
     image: pulumi.Output[str],
     network: pulumi.Output[str],
     files: dict[str, pulumi.Output[str]],
+    means: BackupMeans,
     litestream: pulumi.Output[str] | None,
 ) -> dict[str, object]:
     """Declare a service with its volumes, its secrets and its sidecars; return what is exported of it."""
@@ -79,7 +99,7 @@ def _service(
         secrets=secrets,
         supabase_url=URL_IN_NETWORK if SUPABASE_KEY in files else None,
     )
-    sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service)
+    sidecar = BackupSidecar(each, settings=settings, image=image, volumes=volumes, service=service, means=means)
     exported: dict[str, object] = {
         "url": service.url,
         "databases": list(each.databases),
@@ -89,7 +109,9 @@ def _service(
         "backups_volume": volumes.backups,
     }
     if litestream is not None:
-        shipper = LitestreamSidecar(each, settings=settings, image=litestream, volumes=volumes, service=service)
+        shipper = LitestreamSidecar(
+            each, settings=settings, image=litestream, volumes=volumes, service=service, means=means
+        )
         exported["litestream"] = shipper.container_name
     return exported
 
@@ -99,6 +121,7 @@ def _supabase(
     settings: StackSettings,
     secrets: SupabaseSecrets,
     network: pulumi.Output[str],
+    means: BackupMeans,
     persist: BuiltImage,
 ) -> dict[str, object]:
     """Declare the stack's own Supabase with its schema and its backups; return what is exported of it."""
@@ -119,6 +142,7 @@ def _supabase(
         image=_built(SUPABASE_BACKUP, settings, persist=persist, postgres=postgres).image_id,
         database_url=supabase.inside_url,
         network=supabase.inside,
+        means=means,
         after=schema,
     )
     return {
@@ -131,11 +155,13 @@ def _supabase(
     }
 
 
-def _hosted(database_url: pulumi.Output[str], settings: StackSettings, persist: BuiltImage) -> dict[str, object]:
+def _hosted(
+    database_url: pulumi.Output[str], settings: StackSettings, means: BackupMeans, persist: BuiltImage
+) -> dict[str, object]:
     """Declare the backups of a hosted Supabase; return what is exported of them."""
     image = _built(SUPABASE_BACKUP, settings, persist=persist, postgres=_built("postgres", settings)).image_id
     network = stack_network(settings.stack, SUPABASE, "hosted")
-    backup = SupabaseBackup(settings=settings, image=image, database_url=database_url, network=network)
+    backup = SupabaseBackup(settings=settings, image=image, database_url=database_url, network=network, means=means)
     return {"sidecar": backup.container_name, "backups_volume": backup.backups_volume}
 
 
@@ -148,11 +174,12 @@ def main() -> None:
     config = pulumi.Config()
     try:
         settings, keys = settings_of_program(config, pulumi.get_stack()), database_secrets(config)
+        backups = backup_secrets(config, settings.backups)
         supabase = supabase_secrets(config) if settings.supabase is not None else None
         hosted_db_url = hosted_database_url(config, settings)
     except PersistError as error:
         raise pulumi.RunError(str(error)) from None
-    declare(settings, keys, supabase, hosted_db_url)
+    declare(settings, keys, backups, supabase, hosted_db_url)
 
 
 main()

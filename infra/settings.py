@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.databases import DATABASES, find_database
 from aragora_persist.errors import InvalidValueError, PersistError
+from infra import backup_settings
+from infra.backup_settings import BackupSettings, read_backup_settings
 from infra.naming import PROJECT, SUPABASE
+from infra.values import OPERATION, invalid, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,11 +26,14 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 """Where every port of a stack is published, and nowhere else."""
 
-_OPERATION = "read configuration"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
 _LOCAL = "local"
 _HOSTED_URL = "supabaseDbUrl"
+_IDENTITY = "backupIdentity"
+_OFFSITE_KEY = "offsiteSecretAccessKey"
+_MADE = "scripts/up makes one; by hand: pulumi config set --secret"
+_GIVEN = "write it into the stack's secrets file, then scripts/up; by hand: pulumi config set --secret"
 _LEAST_MB = 64
 _LEAST_MB_OF_POSTGRESQL = 256
 """Of which its shared memory and the connections of PostgREST take the half."""
@@ -69,13 +75,7 @@ class StackSettings:
     services: tuple[ServiceSettings, ...]
     supabase: SupabaseSettings | None
     memory_mb: int
-    backup_interval_s: int
-    supabase_backup_interval_s: int
-    backup_retention_days: int
-    litestream: bool
-    """Whether every transaction is shipped."""
-    litestream_url: str
-    """Where to; '' is beside the backups."""
+    backups: BackupSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,15 @@ class DatabaseSecrets:
     """Under which secrets are stored in them."""
     audit_signing_key: pulumi.Output[str]
     """With which a service signs what it states of the audit log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSecrets:
+    """What opens backups and the store off-site, each a secret; None where there is none."""
+
+    identity: pulumi.Output[str] | None
+    """Reads encrypted backups: a drill does, and a restore."""
+    offsite_key: pulumi.Output[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +111,7 @@ class SupabaseSecrets:
 
 KEYS = (
     *("baseImage", "services", "port", "supabase", "supabasePort", "supabaseDbPort"),
-    *("memoryMb", "backupIntervalSeconds", "supabaseBackupIntervalSeconds", "backupRetentionDays"),
-    *("litestream", "litestreamUrl"),
+    *("memoryMb", *backup_settings.KEYS),
 )
 
 
@@ -121,7 +129,7 @@ def check_stack_name(stack: str) -> None:
     """
     if not _NAME.fullmatch(stack):
         raise InvalidValueError(
-            _OPERATION,
+            OPERATION,
             "stack",
             f"{stack!r} is not a lower-case name of at most 31 letters, digits and hyphens, a letter first",
         )
@@ -142,12 +150,8 @@ def read_settings(config: Mapping[str, object], stack: str) -> StackSettings:
         base_image=_text(config, "baseImage"),
         services=services,
         supabase=supabase,
-        memory_mb=_whole(config, "memoryMb", least=_LEAST_MB if supabase is None else _LEAST_MB_OF_POSTGRESQL),
-        backup_interval_s=_whole(config, "backupIntervalSeconds", least=5),
-        supabase_backup_interval_s=_whole(config, "supabaseBackupIntervalSeconds", least=5),
-        backup_retention_days=_whole(config, "backupRetentionDays", least=1),
-        litestream=_yes(config, "litestream"),
-        litestream_url=str(config.get("litestreamUrl") or "").strip(),
+        memory_mb=whole(config, "memoryMb", least=_LEAST_MB if supabase is None else _LEAST_MB_OF_POSTGRESQL),
+        backups=read_backup_settings(config),
     )
 
 
@@ -160,6 +164,20 @@ def database_secrets(config: pulumi.Config) -> DatabaseSecrets:
     """
     return DatabaseSecrets(
         encryption_key=_secret(config, "encryptionKey"), audit_signing_key=_secret(config, "auditSigningKey")
+    )
+
+
+def backup_secrets(config: pulumi.Config, settings: BackupSettings) -> BackupSecrets:
+    """Return what opens the backups, and the store off-site where that is a bucket.
+
+    Raises:
+        InvalidValueError: one is missing. Without the identity nobody here could prove an encrypted backup; the others
+            that it is encrypted to need not be here.
+
+    """
+    return BackupSecrets(
+        identity=_secret(config, _IDENTITY) if settings.recipients else config.get_secret(_IDENTITY),
+        offsite_key=_secret(config, _OFFSITE_KEY) if settings.uses_a_bucket else None,
     )
 
 
@@ -191,7 +209,7 @@ def hosted_database_url(config: pulumi.Config, settings: StackSettings) -> pulum
     if url is not None and settings.supabase is not None:
         problem = "is set, and the stack has a Supabase of its own"
         hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
-        raise InvalidValueError(_OPERATION, f"{PROJECT}:{_HOSTED_URL}", problem, hint=hint)
+        raise InvalidValueError(OPERATION, f"{PROJECT}:{_HOSTED_URL}", problem, hint=hint)
     return url
 
 
@@ -199,38 +217,18 @@ def _secret(config: pulumi.Config, key: str) -> pulumi.Output[str]:
     value = config.get_secret(key)
     if value is None:
         raise InvalidValueError(
-            _OPERATION,
+            OPERATION,
             f"{PROJECT}:{key}",
             "is not set",
-            hint=f"scripts/up makes one; by hand: pulumi config set --secret {key}",
+            hint=_GIVEN if key in {_IDENTITY, _OFFSITE_KEY} else f"{_MADE} {key}",
         )
     return value
-
-
-def _invalid(key: str, problem: str, example: object) -> InvalidValueError:
-    return InvalidValueError(_OPERATION, f"{PROJECT}:{key}", problem, hint=f"scripts/up STACK --config {key}={example}")
-
-
-def _whole(config: Mapping[str, object], key: str, *, least: int, most: int | None = None) -> int:
-    text = str(config.get(key))
-    value = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
-    if value is None or value < least or (most is not None and value > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise _invalid(key, f"{text!r} is not a whole number {bounds}", least)
-    return value
-
-
-def _yes(config: Mapping[str, object], key: str) -> bool:
-    text = str(config.get(key)).lower()
-    if text not in {"true", "false"}:
-        raise _invalid(key, f"{text!r} is neither true nor false", "true")
-    return text == "true"
 
 
 def _text(config: Mapping[str, object], key: str) -> str:
     value = str(config.get(key) or "").strip()
     if not value:
-        raise _invalid(key, "is empty", "debian:trixie-slim")
+        raise invalid(key, "is empty", "debian:trixie-slim")
     return value
 
 
@@ -243,7 +241,7 @@ def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
         except ValueError:
             configured = None
     if not isinstance(configured, dict):
-        raise _invalid("services", "is not a mapping of service names to what they are", _EXAMPLE)
+        raise invalid("services", "is not a mapping of service names to what they are", _EXAMPLE)
     every = [database.name for database in DATABASES]
     found = configured or {"sqlite": {"port": config.get("port"), "databases": every}}
     services = tuple(_service(str(name), found[name]) for name in sorted(found))
@@ -254,22 +252,22 @@ def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
 def _supabase(config: Mapping[str, object]) -> SupabaseSettings | None:
     choice = str(config.get("supabase"))
     if choice not in {_LOCAL, "none"}:
-        raise _invalid("supabase", f"{choice!r} is neither {_LOCAL!r} nor 'none'", _LOCAL)
+        raise invalid("supabase", f"{choice!r} is neither {_LOCAL!r} nor 'none'", _LOCAL)
     if choice != _LOCAL:
         return None
-    port, db_port = (_whole(config, key, least=1, most=_LAST_PORT) for key in ("supabasePort", "supabaseDbPort"))
+    port, db_port = (whole(config, key, least=1, most=_LAST_PORT) for key in ("supabasePort", "supabaseDbPort"))
     return SupabaseSettings(port=port, db_port=db_port)
 
 
 def _service(name: str, value: object) -> ServiceSettings:
     if not _NAME.fullmatch(name):
-        raise _invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
+        raise invalid("services", f"{name!r} is not a lower-case name of letters, digits and hyphens", _EXAMPLE)
     if f"{name}-".startswith(f"{SUPABASE}-"):
-        raise _invalid("services", f"{name!r} is a name of the Supabase half's own", _EXAMPLE)
+        raise invalid("services", f"{name!r} is a name of the Supabase half's own", _EXAMPLE)
     databases = value.get("databases") if isinstance(value, dict) and set(value) == {"port", "databases"} else None
     if not isinstance(value, dict) or not isinstance(databases, list) or not databases:
-        raise _invalid("services", f"{name} needs a port and a list of databases, and nothing else", _EXAMPLE)
-    port = _whole(value, "port", least=1, most=_LAST_PORT)
+        raise invalid("services", f"{name} needs a port and a list of databases, and nothing else", _EXAMPLE)
+    port = whole(value, "port", least=1, most=_LAST_PORT)
     return ServiceSettings(name=name, port=port, databases=tuple(map(str, databases)))
 
 
@@ -278,11 +276,11 @@ def _check_ports(services: Iterable[ServiceSettings], supabase: SupabaseSettings
     holders: dict[int, str] = {}
     for service in services:
         if (other := holders.setdefault(service.port, service.name)) != service.name:
-            raise _invalid("services", f"{other} and {service.name} have the same port", _EXAMPLE)
+            raise invalid("services", f"{other} and {service.name} have the same port", _EXAMPLE)
     if supabase is not None:
         for key, port in (("supabasePort", supabase.port), ("supabaseDbPort", supabase.db_port)):
             if (other := holders.setdefault(port, key)) != key:
-                raise _invalid(key, f"{other} has the same port", port % _LAST_PORT + 1)
+                raise invalid(key, f"{other} has the same port", port % _LAST_PORT + 1)
 
 
 def _check_split(services: Iterable[ServiceSettings]) -> None:
@@ -294,9 +292,9 @@ def _check_split(services: Iterable[ServiceSettings]) -> None:
                 find_database(database)
             except PersistError as error:
                 problem = f"{error.target} {error.problem}"
-                raise InvalidValueError(_OPERATION, f"{PROJECT}:services", problem, hint=error.hint) from error
+                raise InvalidValueError(OPERATION, f"{PROJECT}:services", problem, hint=error.hint) from error
             if database in holders:
-                raise _invalid("services", f"{database} is in {holders[database]} and in {service.name}", _EXAMPLE)
+                raise invalid("services", f"{database} is in {holders[database]} and in {service.name}", _EXAMPLE)
             holders[database] = service.name
     if missing := [database.name for database in DATABASES if database.name not in holders]:
-        raise _invalid("services", f"no service holds {', '.join(missing)}", _EXAMPLE)
+        raise invalid("services", f"no service holds {', '.join(missing)}", _EXAMPLE)

@@ -12,22 +12,12 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import (
-    BACKUPS,
-    DATA,
-    always_running,
-    healthcheck,
-    replaced_whole,
-    restricted,
-    volume_labels,
-)
-from infra.naming import resource_name
+from infra.components.backup_means import SCRATCH, scratch_volume, secret_files
+from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from infra.components.backup_means import BackupMeans
     from infra.components.data_volumes import DataVolumes
-    from infra.components.secret_files import SecretFiles
     from infra.components.sqlite_service import SqliteService
     from infra.settings import ServiceSettings, StackSettings
 
@@ -37,7 +27,6 @@ LITESTREAM = "litestream"
 HERE = f"file://{BACKUPS}/litestream"
 """Where it ships to that is told of no server: beside the backups."""
 
-_SCRATCH = "/scratch"
 _MAX_LAG_S = 60
 """How long something may wait to be shipped before the sidecar counts as sick."""
 _STOP_S = 40
@@ -45,14 +34,11 @@ _STOP_S = 40
 
 
 class LitestreamSidecar(pulumi.ComponentResource):
-    """A running Litestream beside ``service``; healthy while nothing waits to be shipped for long.
-
-    ``envs`` and ``secrets`` are what the server wants, which is reached through ``network``; None has no network.
-    """
+    """A running Litestream beside ``service``; healthy while nothing waits to be shipped for long."""
 
     container_name: pulumi.Output[str]
 
-    def __init__(  # noqa: PLR0913 - what a sidecar is made of
+    def __init__(
         self,
         holder: ServiceSettings,
         *,
@@ -60,23 +46,16 @@ class LitestreamSidecar(pulumi.ComponentResource):
         image: pulumi.Input[str],
         volumes: DataVolumes,
         service: SqliteService,
-        envs: Sequence[pulumi.Input[str]] = (),
-        secrets: SecretFiles | None = None,
-        network: pulumi.Input[str] | None = None,
+        means: BackupMeans,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         name = f"{holder.name}-{LITESTREAM}"
         super().__init__("aragora:persist:LitestreamSidecar", name, None, opts)
-        stack = settings.stack
-        scratch = docker.Volume(
-            f"{name}-scratch",
-            name=resource_name(stack, name, "scratch"),
-            labels=volume_labels(stack, name, "scratch"),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["labels"]),
-        )
+        stack, url = settings.stack, settings.backups.litestream_url
+        files = means.bucket_files() if url else {}
+        secrets = secret_files(name, stack=stack, image=image, files=files, parent=self)
         arguments = restricted(stack, (name,), image, settings.memory_mb)
-        if secrets is not None:
-            arguments["labels"].append(secrets.label)
+        arguments["labels"] += [] if secrets is None else [secrets.label]
         options = [option for database in holder.databases for option in ("--db", database)]
         container = docker.Container(
             name,
@@ -86,22 +65,18 @@ class LitestreamSidecar(pulumi.ComponentResource):
             envs=[
                 f"NOMIC_DIR={DATA}",
                 f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backup_retention_days}",
-                f"ARAGORA_LITESTREAM_URL={settings.litestream_url or HERE}",
-                f"TMPDIR={_SCRATCH}",
-                *envs,
+                f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backups.retention_days}",
+                f"ARAGORA_LITESTREAM_URL={url or HERE}",
+                f"TMPDIR={SCRATCH}",
+                *(means.bucket_access() if url else ()),
             ],
             volumes=[
                 docker.ContainerVolumeArgs(volume_name=volumes.data, container_path=DATA),
                 docker.ContainerVolumeArgs(volume_name=volumes.backups, container_path=BACKUPS),
-                docker.ContainerVolumeArgs(volume_name=scratch.name, container_path=_SCRATCH),
-                *(() if secrets is None else (secrets.mount,)),
+                scratch_volume(name, stack=stack, parent=self),
+                *([] if secrets is None else [secrets.mount]),
             ],
-            **(
-                {"network_mode": "none"}
-                if network is None
-                else {"networks_advanced": [docker.ContainerNetworksAdvancedArgs(name=network)]}
-            ),
+            **means.reached(ships=bool(url)),
             healthcheck=healthcheck("aragora-persist", "replicate", "--max-lag", str(_MAX_LAG_S), *options),
             # After the service's first start, which migrates.
             opts=replaced_whole(self, service),

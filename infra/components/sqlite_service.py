@@ -12,6 +12,7 @@ import pulumi
 import pulumi_docker as docker
 
 from infra.components import secret_files
+from infra.components.backup_means import offsite_url
 from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
 from infra.settings import LOOPBACK
 
@@ -61,6 +62,7 @@ class SqliteService(pulumi.ComponentResource):
         arguments = restricted(settings.stack, (name,), image, settings.memory_mb)
         arguments["labels"].append(secrets.label)
         envs = [f"NOMIC_DIR={DATA}"] + ([] if supabase_url is None else [f"SUPABASE_URL={supabase_url}"])
+        envs += offsite_url(settings.backups)  # by which its page tells what is not there yet
         envs += [f"{_VARIABLES[file]}={secret_files.MOUNT}/{file}" for file in secrets.names]
         container = docker.Container(
             name,

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import BACKUPS, always_running, healthcheck, replaced_whole, restricted, volume_labels
+from infra.components.backup_means import SCRATCH, scratch_volume
+from infra.components.containers import BACKUPS, always_running, healthcheck, replaced_whole, restricted
 from infra.components.data_volumes import kept_volume
 from infra.components.secret_files import MOUNT, SecretFiles
-from infra.naming import SUPABASE, resource_name
+from infra.naming import SUPABASE
 
 if TYPE_CHECKING:
+    from infra.components.backup_means import BackupMeans
     from infra.settings import StackSettings
 
 SUPABASE_BACKUP = "supabase_backup"
 """The image that it runs from."""
 
-_SCRATCH = "/scratch"
 _URL_FILE = "supabase_db_url"
 _PART = "backup"
 
@@ -43,6 +44,7 @@ class SupabaseBackup(pulumi.ComponentResource):
         image: pulumi.Input[str],
         database_url: pulumi.Input[str],
         network: pulumi.Input[str],
+        means: BackupMeans,
         after: pulumi.Resource | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -50,17 +52,11 @@ class SupabaseBackup(pulumi.ComponentResource):
         super().__init__("aragora:persist:SupabaseBackup", name, None, opts)
         stack = settings.stack
         self.backups_volume = kept_volume(SUPABASE, "backups", stack=stack, parent=self)
-        scratch = docker.Volume(
-            f"{name}-scratch",
-            name=resource_name(stack, name, "scratch"),
-            labels=volume_labels(stack, name, "scratch"),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["labels"]),
-        )
         secrets = SecretFiles(
             f"{name}-secrets",
             stack=stack,
             image=image,
-            files={_URL_FILE: database_url},
+            files={_URL_FILE: database_url, **means.files()},
             opts=pulumi.ResourceOptions(parent=self),
         )
         arguments = restricted(stack, (SUPABASE, _PART), image, settings.memory_mb)
@@ -73,16 +69,17 @@ class SupabaseBackup(pulumi.ComponentResource):
             envs=[
                 f"SUPABASE_DB_URL_FILE={MOUNT}/{_URL_FILE}",
                 f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"ARAGORA_BACKUP_INTERVAL_SECONDS={settings.supabase_backup_interval_s}",
-                f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backup_retention_days}",
-                f"TMPDIR={_SCRATCH}",
+                f"TMPDIR={SCRATCH}",
+                *means.rules(settings.backups.supabase_interval_s),
+                *means.access(),
             ],
             volumes=[
                 docker.ContainerVolumeArgs(volume_name=self.backups_volume, container_path=BACKUPS),
-                docker.ContainerVolumeArgs(volume_name=scratch.name, container_path=_SCRATCH),
+                scratch_volume(name, stack=stack, parent=self),
+                *means.folder(),
                 secrets.mount,
             ],
-            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=network)],
+            **means.reached(ships=settings.backups.offsite.in_a_bucket, inside=network),
             healthcheck=healthcheck("aragora-persist", "backups", "--health", "--db", SUPABASE),
             opts=replaced_whole(self, *(() if after is None else (after,))),
         )

@@ -17,6 +17,7 @@ from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.stack import Stack
 
 from aragora_persist.databases import DATABASES
+from aragora_persist.settings import Compression, Settings
 from infra.stack.files import SECRETS
 from infra.toolchain.environment import REPOSITORY as ROOT
 
@@ -31,6 +32,9 @@ _CARRIERS = {f"{each}-secrets-carrier" for each in ("sqlite", *_SUPABASE)}
 """Are made and never started, so nothing in them has to be restricted."""
 
 _SECRETS = {key: make() for key, make in SECRETS.items()}
+
+_GIVEN_SECRETS = ("backupIdentity", "offsiteSecretAccessKey")
+"""Those that nobody makes for a stack."""
 
 _DATABASE_SECRETS = {"encryptionKey", "auditSigningKey"}
 
@@ -94,7 +98,7 @@ def _run_here(exit_code: int, config: Mapping[str, str | None]) -> _Recorder:
     pulumi.runtime.set_mocks(_Engine(exit_code), project="aragora-persist", stack="dev", monitor=recorder)
     pulumi.runtime.set_all_config(
         {f"aragora-persist:{key}": value for key, value in values.items() if value is not None},
-        [f"aragora-persist:{key}" for key in _SECRETS],
+        [f"aragora-persist:{key}" for key in (*_SECRETS, *_GIVEN_SECRETS)],
     )
 
     def program() -> pulumi.Output[None]:
@@ -149,6 +153,7 @@ def test_data_volumes_are_protected_kept_and_never_replaced() -> None:
         assert set(volumes[name].ignoreChanges) == {"name", "labels", "driver", "driverOpts"}
     assert set(volumes) - kept == {
         "library",
+        "sqlite-backup-scratch",
         "supabase-backup-scratch",
         *(name.removesuffix("-carrier") for name in _CARRIERS),
     }
@@ -281,6 +286,89 @@ def test_litestream_is_off_unless_it_is_asked_for() -> None:
     assert recorder.outputs["services"]["sqlite"]["litestream"] == "aragora-dev-sqlite-litestream"
 
 
+def _envs(request: Any) -> dict[str, str]:  # noqa: ANN401 - untyped stubs
+    return dict(env.split("=", 1) for env in _inputs(request)["envs"])
+
+
+def _mounts(request: Any) -> dict[str, str]:  # noqa: ANN401 - untyped stubs
+    return {each["containerPath"]: each.get("volumeName", each.get("hostPath")) for each in _inputs(request)["volumes"]}
+
+
+def test_a_sidecar_is_told_the_rules_and_has_room_to_prove_what_it_took() -> None:
+    """By default: compressed, nothing shipped, no network, no secret; its health is that of backups and drills."""
+    request = _run(config={"backupIntervalSeconds": "600", "backupKeepWeekly": "5"}).of("Container")["sqlite-backup"]
+    inputs = _inputs(request)
+    assert inputs["command"] == ["backup", "--every", *(word for each in DATABASES for word in ("--db", each.name))]
+    assert inputs["healthcheck"]["tests"][:4] == ["CMD", "aragora-persist", "backups", "--health"]
+    assert (inputs["networkMode"], inputs.get("networksAdvanced")) == ("none", None)
+    assert _mounts(request) == {
+        "/data": "aragora-dev-sqlite-data",
+        "/backups": "aragora-dev-sqlite-backups",
+        "/scratch": "aragora-dev-sqlite-backup-scratch",
+    }
+    told = Settings.from_env(_envs(request))
+    assert _envs(request)["TMPDIR"] == "/scratch"
+    assert (told.backup_interval_s, told.backup_keep_weekly, told.backup_compression) == (600, 5, Compression.ZSTD)
+    assert (told.backup_objective_s, told.drill_objective_s) == (2 * 600 + 120, 2 * 86400)
+    assert (told.offsite_url, told.backup_identity_file) == ("", None)
+
+
+_RECIPIENT = "age1" + "q" * 58
+_IDENTITY = "AGE-SECRET-KEY-1WORD"
+
+
+def test_backups_are_encrypted_and_shipped_to_a_bucket() -> None:
+    """Those who ship, and no other, are in the network that leads out; keys are files, and in nothing else."""
+    recorder = _run(
+        config={
+            "backupRecipients": json.dumps([_RECIPIENT, _RECIPIENT]),
+            "backupIdentity": _IDENTITY,
+            "offsiteUrl": "s3://bucket/here",
+            "offsiteEndpoint": "http://s3.example:9000",
+            "offsiteAllowHttp": "true",
+            "offsiteAccessKeyId": "key-id",
+            "offsiteSecretAccessKey": "the secret key",
+            "litestream": "true",
+            "litestreamUrl": "s3://bucket/transactions",
+            "backupObjectiveSeconds": "100",
+        }
+    )
+    containers = recorder.of("Container")
+    outside = {name for name in containers if "aragora-dev-offsite" in json.dumps(_inputs(containers[name]))}
+    assert outside == {"sqlite-backup", "sqlite-litestream", "supabase-backup"}
+    assert not _inputs(recorder.of("Network")["offsite"])["internal"]
+    for name in ("sqlite-backup", "supabase-backup"):
+        told = Settings.from_env(_envs(containers[name]))
+        assert told.backup_recipients == (_RECIPIENT, _RECIPIENT)
+        assert str(told.backup_identity_file) == "/run/secrets/aragora/backup_identity"
+        assert (told.offsite_url, told.offsite_endpoint) == ("s3://bucket/here", "http://s3.example:9000")
+        assert (told.offsite_access_key_id, told.offsite_allow_http) == ("key-id", True)
+        assert told.offsite_secret_access_key is not None
+        uploads = _uploads(containers[f"{name}-secrets-carrier"])
+        assert (uploads["backup_identity"], uploads["offsite_secret_access_key"]) == (_IDENTITY, "the secret key")
+        assert _mounts(containers[name])["/run/secrets/aragora"] == f"aragora-dev-{name}-secrets"
+    assert Settings.from_env(_envs(containers["sqlite-backup"])).backup_objective_s == 100
+    assert _uploads(containers["sqlite-litestream-secrets-carrier"]) == {"offsite_secret_access_key": "the secret key"}
+    assert _envs(containers["sqlite-litestream"])["ARAGORA_OFFSITE_ENDPOINT"] == "http://s3.example:9000"
+    # The page tells what is not there yet, and could not bring it there.
+    assert {name: value for name, value in _envs(containers["sqlite"]).items() if "OFFSITE" in name} == {
+        "ARAGORA_OFFSITE_URL": "s3://bucket/here"
+    }
+    knowing = {name for name in containers if "the secret key" in json.dumps(_inputs(containers[name]))}
+    assert knowing == {f"{name}-secrets-carrier" for name in outside}
+
+
+def test_backups_are_shipped_to_a_folder_of_the_host() -> None:
+    """It is mounted where they are told; nobody gets a network for it."""
+    recorder = _run(config={"offsiteUrl": "file:///srv/far away"})
+    containers = recorder.of("Container")
+    assert _inputs(containers["sqlite-backup"])["networkMode"] == "none"
+    assert "offsite" not in recorder.of("Network")
+    for name in ("sqlite-backup", "supabase-backup"):
+        assert _mounts(containers[name])["/offsite"] == "/srv/far away"
+        assert _envs(containers[name])["ARAGORA_OFFSITE_URL"] == "file:///offsite"
+
+
 def test_only_the_service_with_the_outbox_sends() -> None:
     """It is told where, and has the key as a file; another service has neither."""
     names = [database.name for database in DATABASES]
@@ -406,9 +494,25 @@ def test_a_failed_job_fails_the_program() -> None:
         ("supabase", "x"),
         ("supabaseJwtSecret", None),
         ("auditSigningKey", None),
+        ("backupCompression", "x"),
     ],
 )
 def test_a_wrong_setting_is_one_line(key: str, value: str | None) -> None:
     """Pulumi shows a RunError without a traceback; it names the key."""
     with pytest.raises(pulumi.RunError, match=f"aragora-persist:{key}"):
         _run(config={key: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"backupRecipients": json.dumps([_RECIPIENT])}, "backupIdentity"),
+        ({"offsiteUrl": "s3://bucket", "offsiteAccessKeyId": "x"}, "offsiteSecretAccessKey"),
+        ({"offsiteUrl": "s3://bucket", "offsiteSecretAccessKey": "x"}, "offsiteAccessKeyId"),
+        ({"litestream": "true", "litestreamUrl": "s3://bucket", "offsiteAccessKeyId": "x"}, "offsiteSecretAccessKey"),
+    ],
+)
+def test_what_belongs_together_is_asked_for(config: dict[str, str | None], key: str) -> None:
+    """Backups that nobody here could prove, and a bucket without its key, are refused before anything changes."""
+    with pytest.raises(pulumi.RunError, match=f"aragora-persist:{key}: is "):
+        _run(config=config)

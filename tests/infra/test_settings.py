@@ -31,7 +31,17 @@ def test_the_defaults_are_one_service_with_every_database() -> None:
     settings = read_settings(_defaults(), "dev")
     assert settings.services == (ServiceSettings(name="sqlite", port=8787, databases=tuple(ALL)),)
     assert settings.supabase == SupabaseSettings(port=54321, db_port=54322)
-    assert (settings.memory_mb, settings.backup_interval_s, settings.backup_retention_days) == (768, 3600, 7)
+    assert settings.memory_mb == 768
+    backups = settings.backups
+    assert (backups.interval_s, backups.retention_days, backups.compression, backups.recipients) == (
+        3600,
+        7,
+        "zstd",
+        (),
+    )
+    assert dict(backups.keep) == {"last": 1, "hourly": 0, "daily": 0, "weekly": 0, "monthly": 0}
+    assert not backups.uses_a_bucket
+    assert (backups.offsite.folder, backups.offsite.in_a_bucket) == ("", False)
 
 
 def _service(port: object, databases: object) -> dict[str, object]:
@@ -55,6 +65,17 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
         ("port", True, "whole number"),
         ("memoryMb", 255, "at least 256"),
         ("litestream", "maybe", "neither true nor false"),
+        ("litestreamUrl", "file:///elsewhere", "s3://bucket/prefix"),
+        ("backupKeepLast", 0, "at least 1"),
+        ("backupCompression", "gzip", "neither 'zstd' nor 'none'"),
+        ("backupRecipients", "age1", "is not a list"),
+        ("backupRecipients", ["AGE-SECRET-KEY-1"], "is not such as"),
+        ("offsiteUrl", "https://example.com", "s3://bucket/prefix"),
+        ("offsiteUrl", "s3://", "s3://bucket/prefix"),
+        ("offsiteUrl", "file://host/folder", "not a folder"),
+        ("offsiteUrl", "file:///", "not a folder"),
+        ("offsiteUrl", "file:///a/../..", "not a folder"),
+        ("offsiteAllowHttp", "yes", "neither true nor false"),
         ("supabase", "hosted", "neither 'local' nor 'none'"),
         ("supabase", None, "neither 'local' nor 'none'"),
         ("supabasePort", 65536, "whole number from 1 to 65535"),
