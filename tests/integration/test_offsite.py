@@ -28,7 +28,6 @@ from aragora_persist.backup.offsite import (
 from aragora_persist.backup.offsite.layout import line_name
 from aragora_persist.backup.offsite.objects import Objects
 from aragora_persist.errors import (
-    BusyError,
     ConflictError,
     DamagedError,
     NotFoundError,
@@ -218,15 +217,26 @@ def test_only_what_is_whole_is_offered(machine: Machine) -> None:
         fetched(machine, incomplete)
 
 
-def test_a_line_that_names_a_file_elsewhere_is_not_believed(machine: Machine) -> None:
-    """Its file's name becomes one of this machine: whoever can write there shall not choose any."""
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"file": "../../users.db"},
+        {"file": "users_20260101_000000.db/../../../x", "id": "users_20260101_000000"},
+        {"file": "other.db"},
+        {"file": "..", "id": "."},
+        {"sha256": "../../../x"},
+        {"sha256": 5},
+        {"size_bytes": "many"},
+    ],
+)
+def test_a_line_that_lies_is_not_believed(machine: Machine, lie: dict[str, object]) -> None:
+    """Whoever can write there shall not choose names of files here, or end the listing."""
     entry = machine.back_up()
     ship_all(machine)
-    for file in ("../../users.db", f"{entry.id}.db/../../../x", "other.db"):
-        evil = replace(entry, file=file)
-        machine.line(entry).write_bytes(evil.to_line())
-        [one] = look(machine.settings())
-        assert (one.state, one.entry) == (RemoteState.DAMAGED, None)
+    evil = replace(entry, **lie)  # type: ignore[arg-type] # a line can hold anything
+    (machine.objects / "users" / f"{evil.id}.json").write_bytes(evil.to_line())
+    states = {one.name: (one.state, one.entry) for one in look(machine.settings())}
+    assert states[f"users/{evil.id}.json"] == (RemoteState.DAMAGED, None)
 
 
 def test_a_flipped_bit_off_site_is_found_and_never_published(machine: Machine) -> None:
@@ -278,8 +288,8 @@ def test_a_fetch_removes_what_one_of_another_backup_left(machine: Machine) -> No
     assert running.exists()
 
 
-def test_a_fetch_replaces_nothing_and_waits_for_nobody(machine: Machine) -> None:
-    """An existing file stays; a process that already fetches the same is left alone."""
+def test_a_fetch_replaces_nothing(machine: Machine) -> None:
+    """An existing file stays as it is."""
     entry = machine.back_up()
     ship_all(machine)
     target = machine.home / entry.file
@@ -287,12 +297,19 @@ def test_a_fetch_replaces_nothing_and_waits_for_nobody(machine: Machine) -> None
     with pytest.raises(ConflictError):
         fetch(entry, target, machine.settings())
     assert target.read_text() == "mine"
-    target.unlink()
+
+
+def test_two_that_fetch_the_same_do_not_meet(machine: Machine) -> None:
+    """As a drill and a restore: the second one has a file of its own, and what the first one has stays."""
+    entry = machine.back_up()
+    ship_all(machine)
     with hidden(machine, entry).open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(BusyError):
-            fetch(entry, target, machine.settings())
-    assert not target.exists()
+        other.write("of the first")
+        other.flush()
+        fetch(entry, machine.home / entry.file, machine.settings())
+    assert (machine.home / entry.file).read_bytes() == stored(machine, entry)
+    assert hidden(machine, entry).read_text() == "of the first"
 
 
 def test_a_folder_has_on_disk_what_it_has_by_name(folder_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +356,12 @@ def test_a_folder_that_is_not_there_is_not_made(folder_machine: Machine) -> None
     folder_machine.objects.rmdir()
     with pytest.raises(NotFoundError, match="there is no such folder"):
         list(ship(folder_machine.settings()))
+    assert not folder_machine.objects.exists()
+    folder_machine.objects.mkdir()
+    objects = Objects(folder_machine.settings())
+    folder_machine.objects.rmdir()  # as when it is unmounted in the middle
+    with pytest.raises(NotFoundError, match="there is no such folder"):
+        objects.create("users/x", b"x", {})
     assert not folder_machine.objects.exists()
     folder_machine.objects.mkdir()
     assert ship_all(folder_machine) == [entry.id]

@@ -10,10 +10,10 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.files import Partial, is_same_file, try_lock
+from aragora_persist.backup.files import Partial, is_same_file, partial, try_lock
 from aragora_persist.backup.offsite.layout import line_name, parts, parts_folder
 from aragora_persist.backup.offsite.objects import Objects
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
+from aragora_persist.errors import ConflictError, DamagedError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,6 @@ def fetch(entry: BackupEntry, target: Path, settings: Settings, *, grow_in: Path
         NotFoundError: the backup, its bucket or its folder is not there, or not all of it.
         DamagedError: what is there is not the backup; ``target`` was not made.
         ConflictError: ``target`` exists.
-        BusyError: another process is fetching it to the same place.
         UnreachableError, AccessDeniedError: the server does not give it.
         StorageError: the file cannot be written.
 
@@ -52,7 +51,7 @@ def fetch(entry: BackupEntry, target: Path, settings: Settings, *, grow_in: Path
     if target.exists():
         raise ConflictError(_OPERATION, target, "exists and is not overwritten", hint="move it away")
     try:
-        with _growing(entry, grow_in or target.parent) as file:
+        with _growing(entry, target, grow_in or target.parent) as file:
             resumed = os.fstat(file.descriptor).st_size > 0
             if not _complete(file, entry, objects, found):
                 # A machine that lost its power may have kept less of the file than it said.
@@ -66,15 +65,20 @@ def fetch(entry: BackupEntry, target: Path, settings: Settings, *, grow_in: Path
 
 
 @contextmanager
-def _growing(entry: BackupEntry, folder: Path) -> Iterator[Partial]:
-    """Open the hidden file, locked; it stays when the block fails, unless it is empty."""
+def _growing(entry: BackupEntry, target: Path, folder: Path) -> Iterator[Partial]:
+    """Open the hidden file, locked; it stays when the block fails, unless it is empty.
+
+    Where another process is fetching the same, this one has a file of its own, which goes when the block fails.
+    """
     path = folder / f".{entry.file}.{entry.sha256[:8]}{_ENDING}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if not try_lock(descriptor) or not is_same_file(descriptor, path):
-            raise BusyError(_OPERATION, path, "another process is fetching it", hint="wait for it")
         if os.fstat(descriptor).st_uid != os.geteuid():  # scratch space is everybody's, and its owner could change it
             raise StorageError(_OPERATION, path, "belongs to another user", hint="set TMPDIR to a folder of your own")
+        if not try_lock(descriptor) or not is_same_file(descriptor, path):
+            with partial(target) as own:
+                yield own
+            return
         _remove_others(path, entry.database)
         try:
             yield Partial(path, descriptor)

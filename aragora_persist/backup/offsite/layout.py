@@ -7,8 +7,11 @@ made last: what has no line is no backup, so an upload that was cut off is none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from aragora_persist.backup.names import id_of, read_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from aragora_persist.backup.offsite.objects import StoredObject
 
 LINE_ENDING = ".json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGITS = 12
 """As many as hold the size of any file, so that parts stand in their order in every listing."""
 
@@ -36,8 +40,19 @@ def line_name(entry: BackupEntry) -> str:
 
 
 def is_of(entry: BackupEntry, name: str) -> bool:
-    """Say whether this is the entry whose line has this name; its own names become those of files here."""
-    return line_name(entry) == name and entry.file.startswith(f"{entry.id}.") and "/" not in entry.file
+    """Say whether this is the entry whose line has this name, and one that can be believed.
+
+    Whoever can write off-site can write a line: its names become those of files here.
+    """
+    read = read_id(str(entry.id))
+    return (
+        line_name(entry) == name
+        and read is not None
+        and read.database == entry.database
+        and id_of(str(entry.file)) == entry.id
+        and _SHA256.fullmatch(str(entry.sha256)) is not None
+        and type(entry.size_bytes) is int
+    )
 
 
 def parts_folder(entry: BackupEntry) -> str:

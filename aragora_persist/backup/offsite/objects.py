@@ -152,11 +152,18 @@ class Objects:
 def _put_into(folder: Folder, name: str, data: bytes) -> None:
     """Make an object in a folder: flushed to the disk before it has its name, which obstore does not do."""
     target = folder.path / name
+    _refuse_missing(folder)
     make_directory(target.parent)
     clean_partials(target.parent)
     with partial(target) as file:
         file.path.write_bytes(data)
         file.publish(target, operation=_OPERATION)
+
+
+def _refuse_missing(folder: Folder) -> None:
+    # Like a bucket it is never made here: a disk that is not mounted would be a folder of this machine's own disk.
+    if not folder.path.is_dir():
+        raise NotFoundError(_OPERATION, folder, "there is no such folder", hint="mount it, or make it")
 
 
 def _open(place: Folder | Bucket) -> LocalStore | S3Store:
@@ -167,9 +174,7 @@ def _open(place: Folder | Bucket) -> LocalStore | S3Store:
         hint = "pip install 'aragora-persist[backup]'"
         raise UnsupportedError(_OPERATION, place, problem, hint=hint) from error
     if isinstance(place, Folder):
-        # Like a bucket it is never made here: a disk that is not mounted would be a folder of this machine's own disk.
-        if not place.path.is_dir():
-            raise NotFoundError(_OPERATION, place, "there is no such folder", hint="mount it, or make it")
+        _refuse_missing(place)
         return LocalStore(place.path)
     secret = place.secret_access_key.reveal()  # once: a file that cannot be read is told of before anything is tried
     return S3Store(
