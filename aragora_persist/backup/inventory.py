@@ -158,9 +158,11 @@ def _choose(
 
 def newest_sound(database: str, settings: Settings, *, but: BackupEntry) -> BackupEntry | None:
     """Return the last backup but this one whose every byte is what was written, to name it as the way out."""
-    entries = (entry for entry in Catalog(settings.backup_dir).newest_first() if entry.database == database)
-    sound = (entry for entry in entries if file_state(settings.backup_dir, entry, check=True) is FileState.INTACT)
-    return next((entry for entry in sound if entry.id != but.id), None)
+    for entry in Catalog(settings.backup_dir).newest_first():
+        other = entry.database == database and entry.id != but.id
+        if other and file_state(settings.backup_dir, entry, check=True) is FileState.INTACT:
+            return entry
+    return None
 
 
 def present_databases(settings: Settings) -> tuple[str, ...]:

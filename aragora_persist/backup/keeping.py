@@ -16,7 +16,7 @@ from aragora_persist import times
 from aragora_persist.backup import archive
 from aragora_persist.backup.catalog import BackupEntry, Catalog
 from aragora_persist.backup.encryption import fingerprints
-from aragora_persist.backup.files import Partial, clean_partials, make_directory, partial, scratch_folder
+from aragora_persist.backup.files import Partial, clean_partials, flush, make_directory, partial, scratch_folder
 from aragora_persist.backup.names import DATABASE_FILE, base_of, id_of
 from aragora_persist.errors import StorageError
 from aragora_persist.version import VERSION
@@ -104,6 +104,7 @@ class Making:
 
     def _record(self, file: Partial, stored: archive.Stored, verification: Verification, method: str) -> BackupEntry:
         directory, started = self._settings.backup_dir, self._started
+        flush(file.descriptor)  # here, so that nobody waits for the disk while the catalog is held
         duration_s = round(time.monotonic() - started.at_s, 6)
         with Catalog(directory).writing(timeout_s=self._settings.db_timeout_s) as writer:
             id_ = _free_id(self._database, started.created_at, directory, writer.read())
