@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     import pulumi
 
+HOSTED_URL = "supabaseDbUrl"
+"""The secret that says where a hosted Supabase is whose backups the stack takes."""
+
 LOOPBACK = "127.0.0.1"
 """Where every port of a stack is published, and nowhere else."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
 _LOCAL = "local"
-_HOSTED_URL = "supabaseDbUrl"
 _IDENTITY = "backupIdentity"
 _OFFSITE_KEY = "offsiteSecretAccessKey"
 _MADE = "scripts/up makes one; by hand: pulumi config set --secret"
@@ -205,11 +207,11 @@ def hosted_database_url(config: pulumi.Config, settings: StackSettings) -> pulum
         InvalidValueError: the stack has a Supabase of its own, which it backs up already.
 
     """
-    url = config.get_secret(_HOSTED_URL)
+    url = config.get_secret(HOSTED_URL)
     if url is not None and settings.supabase is not None:
         problem = "is set, and the stack has a Supabase of its own"
         hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
-        raise InvalidValueError(OPERATION, f"{PROJECT}:{_HOSTED_URL}", problem, hint=hint)
+        raise InvalidValueError(OPERATION, f"{PROJECT}:{HOSTED_URL}", problem, hint=hint)
     return url
 
 

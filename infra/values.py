@@ -20,14 +20,14 @@ def invalid(key: str, problem: str, example: object) -> InvalidValueError:
     return InvalidValueError(OPERATION, f"{PROJECT}:{key}", problem, hint=f"scripts/up STACK --config {key}={example}")
 
 
-def whole(config: Mapping[str, object], key: str, *, least: int, most: int | None = None) -> int:
+def whole(given: Mapping[str, object], key: str, *, least: int, most: int | None = None) -> int:
     """Return a whole number, which may be given as text.
 
     Raises:
         InvalidValueError: it is none, or not within its bounds.
 
     """
-    text = str(config.get(key))
+    text = str(given.get(key))
     value = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
     if value is None or value < least or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
@@ -35,32 +35,32 @@ def whole(config: Mapping[str, object], key: str, *, least: int, most: int | Non
     return value
 
 
-def yes(config: Mapping[str, object], key: str) -> bool:
+def yes(given: Mapping[str, object], key: str) -> bool:
     """Return whether a switch is on.
 
     Raises:
         InvalidValueError: it is neither on nor off.
 
     """
-    text = str(config.get(key)).lower()
+    text = str(given.get(key)).lower()
     if text not in {"true", "false"}:
         raise invalid(key, f"{text!r} is neither true nor false", "true")
     return text == "true"
 
 
-def text_or_none(config: Mapping[str, object], key: str) -> str:
+def text_or_none(given: Mapping[str, object], key: str) -> str:
     """Return a text, '' where there is none."""
-    return str(config.get(key) or "").strip()
+    return str(given.get(key) or "").strip()
 
 
-def texts(config: Mapping[str, object], key: str, rule: re.Pattern[str], example: str) -> tuple[str, ...]:
+def texts(given: Mapping[str, object], key: str, rule: re.Pattern[str], example: str) -> tuple[str, ...]:
     """Return a list of texts, which may be given as JSON.
 
     Raises:
         InvalidValueError: it is none, or one of them breaks the rule.
 
     """
-    value = config.get(key)
+    value = given.get(key)
     if isinstance(value, str):
         try:
             value = json.loads(value or "[]")

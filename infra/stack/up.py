@@ -16,7 +16,7 @@ from aragora_persist.cloud.schema import NOT_THERE, inspect_schema
 from aragora_persist.errors import ConflictError, PersistError
 from aragora_persist.settings import Secret
 from infra.naming import CONTENTS, PROJECT, SUPABASE, resource_name
-from infra.settings import StackSettings, read_settings
+from infra.settings import HOSTED_URL, StackSettings, read_settings
 from infra.stack.engine import StackOnEngine, engine
 from infra.stack.files import StackFiles, state_dir
 from infra.stack.pulumi import Pulumi
@@ -57,7 +57,7 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         wanted = read_settings(files.configured(overrides), files.name)
         on_engine.check_ports(wanted)
         files.write({})
-        check_data_stays(prepare(files, pulumi, on_engine), wanted)
+        check_data_stays(prepare(files, pulumi, on_engine), wanted, hosted=HOSTED_URL in files.secret_config())
         check_schema(files, wanted)
         files.write(overrides)
         files.write_supabase_env(wanted.supabase)
@@ -75,8 +75,8 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         print(report(pulumi.outputs(), on_engine, supabase_env=files.supabase_env, seconds=seconds))  # noqa: T201 - as above
 
 
-def check_data_stays(state: Mapping[str, Any], wanted: StackSettings) -> None:
-    """Refuse to leave out a service, or the stack's own Supabase, that has volumes with data.
+def check_data_stays(state: Mapping[str, Any], wanted: StackSettings, *, hosted: bool = False) -> None:
+    """Refuse to leave out a service, or a Supabase, that has volumes with data; ``hosted`` is one that is backed up.
 
     Pulumi would find that out after it has removed their containers and made others, and then refuse what was before
     as well as what is after.
@@ -95,7 +95,15 @@ def check_data_stays(state: Mapping[str, Any], wanted: StackSettings) -> None:
             f"'none' would leave nobody for the records in {supabase}",
             hint=f"scripts/up {wanted.stack} --config supabase=local keeps them",
         )
-    if orphans := sorted(protected - stay - {supabase}):
+    backups = resource_name(wanted.stack, SUPABASE, "backups")
+    if backups in protected and wanted.supabase is None and not hosted:
+        raise ConflictError(
+            "up",
+            f"{PROJECT}:{HOSTED_URL}",
+            f"is not set any more, and would leave nobody for the backups in {backups}",
+            hint="put it back into the stack's secrets",
+        )
+    if orphans := sorted(protected - stay - {supabase, backups}):
         raise ConflictError(
             "up",
             f"{PROJECT}:services",

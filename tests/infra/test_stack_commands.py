@@ -11,10 +11,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from aragora_persist.cloud.schema import inspect_schema
 from aragora_persist.errors import ConflictError, PersistError, UnreachableError
 from aragora_persist.settings import Secret
+from infra.backup_settings import read_backup_settings
 from infra.settings import ServiceSettings, StackSettings, SupabaseSettings
 from infra.stack import down, up
 from infra.stack.engine import engine, is_free
@@ -142,6 +144,15 @@ def test_a_supabase_that_has_data_is_not_left_out() -> None:
         up.check_data_stays({"resources": [volume]}, _settings(sqlite=1))
 
 
+def test_the_backups_of_a_supabase_are_not_left_out() -> None:
+    """Whoever takes them may be of the stack or a hosted one; without either they are nobody's."""
+    volume = {"protect": True, "outputs": {"name": "aragora-unit-ports-supabase-backups"}}
+    up.check_data_stays({"resources": [volume]}, _settings(sqlite=1, supabase=SUPABASE))
+    up.check_data_stays({"resources": [volume]}, _settings(sqlite=1), hosted=True)
+    with pytest.raises(ConflictError, match=r"aragora-persist:supabaseDbUrl: .*aragora-unit-ports-supabase-backups"):
+        up.check_data_stays({"resources": [volume]}, _settings(sqlite=1))
+
+
 def test_a_database_that_does_not_run_refuses_nothing() -> None:
     """The first `up` of a stack makes it; one that was stopped is started."""
     files = StackFiles("unit-ports", root=up.ROOT, state=state_dir())
@@ -224,12 +235,12 @@ def test_a_port_that_only_root_may_take_is_not_called_in_use() -> None:
 
 
 def _settings(*, supabase: SupabaseSettings | None = None, **ports: int) -> StackSettings:
+    declared = yaml.safe_load((up.ROOT / "Pulumi.yaml").read_text())["config"]
     return StackSettings(
         stack="unit-ports",
         base_image="none",
         services=tuple(ServiceSettings(name=name, port=port, databases=()) for name, port in ports.items()),
         supabase=supabase,
         memory_mb=64,
-        backup_interval_s=5,
-        backup_retention_days=1,
+        backups=read_backup_settings({key: one["default"] for key, one in declared.items()}),
     )
