@@ -1,6 +1,11 @@
-"""Backups: ``snapshot`` and ``verify`` make and check a copy, ``catalog`` records it, ``restore`` brings it back.
+"""Backups, from the copy of a live database to the proof that it can be restored.
 
-``take`` is the whole of one backup, ``sidecar`` the loop around it; ``inventory`` and ``retention`` decide what there
-is and what may go; ``intent`` makes a restore survive a kill. Names are imported from these modules, so that opening a
-database does not load them all.
+- ``take`` is the whole of one: ``snapshot`` copies, ``verify`` reads it back, ``archive`` packs, ``keeping`` records it
+  in the ``catalog``. ``inventory`` says what there is, ``retention`` what may go, ``rebuild`` mends a lost catalog.
+- ``restore`` and ``restore_set`` bring back; ``intent`` makes that survive a kill; ``recover`` needs no backup.
+- ``drill`` proves that the newest ones can be restored; ``health`` and ``metrics`` tell how old that proof is;
+  ``sidecar`` does all of this by its ``schedule``.
+- ``offsite`` has them elsewhere, ``litestream`` every transaction, ``supabase`` the cloud half.
+
+Names are imported from these modules, so that opening a database does not load them all.
 """

@@ -191,11 +191,13 @@ def test_a_flipped_bit_is_loud(settings: Settings, caplog: pytest.LogCaptureFixt
 
 
 def test_a_restart_goes_on_where_the_catalog_says(settings: Settings, tmp_path: Path) -> None:
-    """Killed and started anew, it takes no backup and drills nothing before their time."""
+    """Stopped, at once when nothing runs, and started anew, it takes and drills nothing before its time."""
     make_database(settings, "tokens")
     with process(tmp_path / "log", HOUR) as first:
         wait_until(lambda: healthy(settings) and "backup_check_failed" in metrics(settings), "its first work")
-        first.kill()
+        first.terminate()
+        assert first.wait(PATIENCE_S) == 0
+    assert (tmp_path / "log").read_text().endswith("stopped\n")
     (settings.backup_dir / METRICS_FILE).unlink()
     before = Catalog(settings.backup_dir).path.read_bytes()
     with running(settings, every_s=HOUR):
@@ -253,16 +255,6 @@ def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(
         writer.execute("COMMIT")
     assert take_inventory(settings).backups == ()
     assert {path.name for path in settings.backup_dir.iterdir()} <= {LOCK_FILE, METRICS_FILE}
-
-
-def test_the_command_stops_at_once_when_nothing_runs(settings: Settings, tmp_path: Path) -> None:
-    """SIGTERM between two rounds ends it with exit code 0."""
-    make_database(settings, "tokens")
-    with process(tmp_path / "log", HOUR) as sidecar:
-        wait_until(lambda: "backup_check_failed" in metrics(settings), "its first work")
-        sidecar.terminate()
-        assert sidecar.wait(PATIENCE_S) == 0
-    assert (tmp_path / "log").read_text().endswith("stopped\n")
 
 
 def test_what_is_taken_goes_off_site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
