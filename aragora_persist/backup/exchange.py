@@ -86,7 +86,11 @@ def write_into(source: Path, target: Path, replaced: Path, *, timeout_s: float) 
 
             # At least two steps: in a single one the target would be committed when the first is over.
             at_once = max(1, min(_PAGES_AT_ONCE, pages // 2))
-            origin.backup(live, pages=at_once, progress=_watch(target, timeout_s, keep_replaced), sleep=_RETRY_S)
+            try:
+                origin.backup(live, pages=at_once, progress=_watch(target, timeout_s, keep_replaced), sleep=_RETRY_S)
+            except sqlite3.Error:  # a full disk, perhaps: nothing was replaced, and the copy only takes room
+                replaced.unlink(missing_ok=True)
+                raise
             with suppress(sqlite3.OperationalError):  # only tidier: the restored rows are on the disk already
                 if not under_litestream(live):
                     live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -211,13 +211,14 @@ def _complete(parts: list[_Part], timeout_s: float) -> dict[Path, Path | None]:
     for part in parts:
         try:
             kept[part.target] = complete(part.target, timeout_s=timeout_s)
-        except PersistError as error:
+        except BaseException as error:
             done = ", ".join(one.entry.database for one in parts if one.target in kept) or "none"
             left = ", ".join(one.entry.database for one in parts if one.target not in kept)
-            error.hint = (
-                f"restored so far: {done}; still to come: {left}, when they are opened next, or by the same command "
-                f"once more; {error.hint}"
-            )
+            told = f"restored so far: {done}; still to come: {left}, when they are opened next, or by the same command"
+            if isinstance(error, PersistError):
+                error.hint = f"{told}; {error.hint}"
+            else:
+                error.add_note(told)
             raise
     return kept
 

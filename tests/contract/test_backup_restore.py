@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +36,7 @@ from aragora_persist.storage.user_store import UserStore
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 # A service with our engine: four threads that share commits, each of which says a row when it is written. The rest
@@ -232,14 +235,56 @@ def test_a_file_that_sqlite_cannot_open_is_moved_aside(settings: Settings) -> No
     assert not is_being_restored(live(settings))
 
 
-def test_damage_inside_the_file_does_not_survive_the_restore(settings: Settings) -> None:
-    """A live file with a broken page opens; afterwards every page is the backup's."""
-    first = emails(live(settings))
-    with live(settings).open("r+b") as file:
+def with_a_broken_page(path: Path) -> None:
+    """Overwrite a page in the middle."""
+    with path.open("r+b") as file:
         file.seek(4096 * 3)
         file.write(b"\xff" * 4096)
-    assert restore("users", settings).equal
+
+
+def cut_off(path: Path) -> None:
+    """Leave the first half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def with_another_s_log(path: Path) -> None:
+    """Leave a log beside it that belongs to another state, as the documented `cp` does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE users SET email = email || 'x' WHERE id > 100")
+        log = path.with_name(f"{path.name}-wal").read_bytes()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM users WHERE id < 300")
+        connection.execute("VACUUM")
+    path.with_name(f"{path.name}-wal").write_bytes(log)
+
+
+@pytest.mark.parametrize("spoil", [with_a_broken_page, cut_off, with_another_s_log, break_header, Path.unlink])
+def test_no_damage_survives_the_restore(settings: Settings, spoil: Callable[[Path], None]) -> None:
+    """Whatever is wrong with the live file: afterwards every page is the backup's, and what was there is kept."""
+    first = emails(live(settings))
+    spoil(live(settings))
+    size = live(settings).stat().st_size if live(settings).exists() else None
+    result = restore("users", settings)
+    assert result.equal
     assert emails(live(settings)) == first
+    assert (result.replaced.stat().st_size if result.replaced else None) == size
+
+
+def test_a_full_disk_changes_nothing_and_leaves_nothing(settings: Settings) -> None:
+    """Where the log cannot grow, the error says so; the copy that was to be kept does not take the last room."""
+    with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
+        connection.execute("DELETE FROM users WHERE id > 1")
+        connection.execute("VACUUM")
+    rows = emails(live(settings))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (24_000, before[1]))
+    try:
+        with pytest.raises(StorageError):
+            restore("users", settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert emails(live(settings)) == rows
+    assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
 
 
 def test_another_page_size_is_replaced_in_place_and_only_without_holders(settings: Settings) -> None:
