@@ -277,7 +277,7 @@ def test_a_full_disk_changes_nothing_and_leaves_nothing(settings: Settings) -> N
         connection.execute("VACUUM")
     rows = emails(live(settings))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (24_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (34_000, before[1]))
     try:
         with pytest.raises(StorageError):
             restore("users", settings)
