@@ -22,10 +22,11 @@ __all__ = ("copy_into", "open_read_only", "run_backup", "snapshot")
 _RETRY_S = 0.05
 
 
-def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
+def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
     """Copy the database ``source`` to the new file ``target``, which is whole and on the disk when this returns.
 
-    A killed call leaves a hidden ``.partial`` file (``files.clean_partials``) and no ``target``.
+    Returns the method's name, as ``copy_into`` does. A killed call leaves a hidden ``.partial`` file
+    (``files.clean_partials``) and no ``target``.
 
     Raises:
         NotFoundError: there is no source.
@@ -38,10 +39,11 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> None:
     try:
         make_directory(target.parent)
         with partial(target) as copy:
-            copy_into(source, copy.path, timeout_s=timeout_s)
+            method = copy_into(source, copy.path, timeout_s=timeout_s)
             copy.publish(target, operation="snapshot")
     except OSError as error:
         raise StorageError("snapshot", target, f"cannot be written: {error.strerror}") from error
+    return method
 
 
 def run_backup(

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Copies a database for a rehearsal, again and again, while processes write, checkpoint and reopen it.
+"""Copies a database for a rehearsal and for a backup in turn, while processes write, checkpoint and reopen it.
 
     scripts/chaos/scratch_copy.py [--folder DIR] [--copies 250] [--writers 3] [--unprotected]
 
-In a folder on XFS or btrfs the copies are clones, elsewhere SQLite makes them; the answer says how many of each. Exits
+In a folder on XFS or btrfs the copies are clones, elsewhere they are made in pieces; the answer says which. Exits
 1 when a copy is not sound, lacks what was committed before it began, or has half of a transaction (each moves something
-from one row to another, so that the sum stays). ``--unprotected`` copies the file and its log as any program would:
+from one row to another, so that the sum stays). ``--unprotected`` copies in the same way, but without the read lock:
 that run must fail, or the rig proves nothing.
 """
 
@@ -15,16 +15,20 @@ import argparse
 import json
 import multiprocessing
 import random
-import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
-from contextlib import closing, contextmanager
+from collections import Counter
+from contextlib import ExitStack, closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.migrations.rehearsal import scratch_copy
+from aragora_persist.storage.sqlite import copier
 from aragora_persist.storage.sqlite.readonly import open_readonly
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
 ROWS = 1000
+METHODS: Counter[str] = Counter()
+"""How often each was used, of the copies that tell."""
 
 
 def fill(path: Path) -> None:
@@ -63,13 +69,24 @@ def write(path: Path, number: int, stop: Event) -> None:
 
 
 @contextmanager
-def plain_copy(path: Path) -> Iterator[Path]:
-    """Copy file and log without a lock."""
+def kept_copy(path: Path) -> Iterator[Path]:
+    """Copy as a backup does."""
     with tempfile.TemporaryDirectory() as folder:
-        copy, log = Path(folder, path.name), Path(f"{path}-wal")
-        shutil.copyfile(path, copy)
-        if log.exists():
-            shutil.copyfile(log, copy.with_name(log.name))
+        copy = Path(folder, path.name)
+        METHODS[snapshot(path, copy)] += 1
+        yield copy
+
+
+@contextmanager
+def unlocked_copy(path: Path) -> Iterator[Path]:
+    """Have the program that copies do the same, and tell it that there is a lock."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        copy = Path(folder, path.name)
+        files = [stack.enter_context(Path(f"{copy}{ending}").open("wb")) for ending in ("", "-wal")]
+        descriptors = [file.fileno() for file in files]
+        command = [sys.executable, copier.__file__, "held", str(path), f"{path}-wal", *map(str, descriptors)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, pass_fds=descriptors)
+        METHODS[done.stdout.strip()] += 1
         yield copy
 
 
@@ -103,7 +120,8 @@ def main() -> int:
     parser.add_argument("--unprotected", action="store_true")
     arguments = parser.parse_args()
     wrong: list[str] = []
-    clones, seconds, context = 0, [], multiprocessing.get_context("spawn")
+    seconds, context = [], multiprocessing.get_context("spawn")
+    ways = cycle([unlocked_copy] if arguments.unprotected else [scratch_copy, kept_copy])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         tempfile.tempdir = folder
         path, stop = Path(folder, "live.db"), context.Event()
@@ -115,15 +133,14 @@ def main() -> int:
             pass
         for _ in range(arguments.copies):
             least, start = moves(path), perf_counter()
-            with (plain_copy if arguments.unprotected else scratch_copy)(path) as copy:
+            with next(ways)(path) as copy:
                 seconds.append(perf_counter() - start)
-                clones += Path(f"{copy}-wal").exists()
                 wrong += filter(None, [examined(copy, least)])
         stop.set()
         for writer in writers:
             writer.join()
         transactions = moves(path)
-    report = {"copies": len(seconds), "clones": clones, "transactions": transactions, "wrong": len(wrong)}
+    report = {"copies": len(seconds), "methods": METHODS, "transactions": transactions, "wrong": len(wrong)}
     median_ms = round(1000 * sorted(seconds)[len(seconds) // 2], 1)
     print(json.dumps({**report, "first_wrong": wrong[:3], "median_ms": median_ms}, indent=2))
     return int(bool(wrong))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +18,13 @@ import pytest
 from aragora_persist.backup.files import clean_partials
 from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
+from aragora_persist.storage.sqlite.copier import FILE_COPY, REFLINK, copy_files
+from aragora_persist.storage.sqlite.copying import BACKUP_API
+from tests.waiting import is_running, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+    from types import FrameType
 
 # Writes pairs of rows, one transaction each, and says when it has begun.
 WRITER = """
@@ -36,10 +42,23 @@ while True:
 """
 
 
-def make_database(path: Path, rows: int = 10) -> None:
-    """Make a WAL database with ``rows`` rows, closed cleanly."""
+# Takes a snapshot and says how that ended.
+SNAPSHOT = """
+import sys
+from pathlib import Path
+from aragora_persist.backup.snapshot import snapshot
+from aragora_persist.errors import PersistError
+try:
+    print(snapshot(Path(sys.argv[1]), Path(sys.argv[2]), timeout_s=0))
+except PersistError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def make_database(path: Path, rows: int = 10, mode: str = "WAL") -> None:
+    """Make a database with ``rows`` rows, closed cleanly."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute("CREATE TABLE pairs (number INTEGER, side TEXT, filling BLOB)")
         connection.executemany("INSERT INTO pairs VALUES (?, 'left', NULL)", ((number,) for number in range(rows)))
 
@@ -62,39 +81,42 @@ def test_it_holds_what_was_committed_and_still_lies_in_the_wal(tmp_path: Path) -
         writer.execute("ROLLBACK")
     assert [row[0] for row in rows_of(target)] == list(range(11))
     assert [path.name for path in target.parent.iterdir()] == ["copy.db"]
+    assert target.read_bytes()[18:20] == b"\x01\x01"  # rollback mode: no medium is too read-only for it
+    assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_finishes_while_another_process_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_it_finishes_while_another_process_writes(tmp_path: Path, mode: str) -> None:
     """Under a writer that never pauses, each copy finishes and holds only whole transactions.
 
     The database is too large to be copied between two commits: page by page, this would not end.
     """
     source = tmp_path / "live.db"
-    make_database(source, rows=0)
+    make_database(source, rows=0, mode=mode)
     with closing(sqlite3.connect(source)) as connection, connection:
-        connection.executemany("INSERT INTO pairs VALUES (0, 'both', zeroblob(2000))", [()] * 10_000)
+        connection.executemany("INSERT INTO pairs VALUES (0, 'both', zeroblob(2000))", [()] * 5_000)
     with subprocess.Popen([sys.executable, "-c", WRITER, str(source)], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"writing\n"
         try:
-            for number in range(5):
-                snapshot(source, tmp_path / f"copy{number}.db")
+            for number in range(3):
+                assert snapshot(source, tmp_path / f"copy{number}.db") in {REFLINK, FILE_COPY}
         finally:
             writer.kill()
-    counts = [len(rows_of(tmp_path / f"copy{number}.db")) for number in range(5)]
+    counts = [len(rows_of(tmp_path / f"copy{number}.db")) for number in range(3)]
     assert counts == sorted(counts)
-    assert counts[0] >= 10_010
+    assert counts[0] >= 5_010
     assert all(count % 2 == 0 for count in counts)
 
 
-def test_it_leaves_nothing_beside_the_source_but_what_sqlite_keeps(tmp_path: Path) -> None:
-    """Beside a cleanly closed source there are at most SQLite's own two files afterwards, its bytes the same."""
+def test_it_leaves_nothing_beside_the_source(tmp_path: Path) -> None:
+    """Beside a cleanly closed source nothing appears, and its bytes stay the same."""
     (tmp_path / "data").mkdir()
     source = tmp_path / "data" / "live.db"
     make_database(source)
     before = source.read_bytes()
     snapshot(source, tmp_path / "copy.db")
-    assert {path.name for path in source.parent.iterdir()} <= {"live.db", "live.db-wal", "live.db-shm"}
+    assert list(source.parent.iterdir()) == [source]
     assert source.read_bytes() == before
 
 
@@ -128,13 +150,14 @@ def test_it_never_overwrites(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_locked_source_is_refused_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_locked_source_is_refused_in_time(tmp_path: Path, mode: str) -> None:
     """A source that another connection holds exclusively is a BusyError within the timeout, and nothing is left."""
     source, target = tmp_path / "live.db", tmp_path / "backups" / "copy.db"
-    make_database(source)
+    make_database(source, mode=mode)
     with closing(sqlite3.connect(source, isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode = EXCLUSIVE")
-        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(BusyError):
             snapshot(source, target, timeout_s=0.2)
         holder.execute("ROLLBACK")
@@ -154,6 +177,152 @@ def test_a_source_that_is_no_database_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"live\.db"):
         snapshot(tmp_path / "live.db", tmp_path / "copy.db")
     assert [path.name for path in tmp_path.iterdir()] == ["live.db"]
+
+
+def test_what_a_killed_writer_left_is_whole(tmp_path: Path) -> None:
+    """Its log counts, also where it was killed while it wrote to the memory that all processes share."""
+    source = tmp_path / "live.db"
+    make_database(source)
+    with closing(sqlite3.connect(source, isolation_level=None)) as other:
+        other.execute("INSERT INTO pairs VALUES (10, 'left', NULL)")
+        # By another process: to close the file would drop this one's locks on it.
+        forget = "open(__import__('sys').argv[1], 'r+b').write(bytes(136))"
+        subprocess.run([sys.executable, "-c", forget, f"{source}-shm"], check=True)
+        snapshot(source, tmp_path / "one.db")
+    killed = (
+        "import os, sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "connection.execute(\"INSERT INTO pairs VALUES (11, 'left', NULL)\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(source)], check=False)
+    snapshot(source, tmp_path / "two.db")
+    assert [len(rows_of(tmp_path / name)) for name in ("one.db", "two.db")] == [11, 12]
+
+
+def test_a_log_that_is_begun_anew_meanwhile_is_copied_again(tmp_path: Path) -> None:
+    """Half of the old log would take pages back to what they once were; a reader that needs none does not keep it."""
+    source, copy = tmp_path / "live.db", tmp_path / "copy.db"
+    make_database(source, rows=0)
+    begun: list[int] = []
+    with ExitStack() as stack:
+        writer = stack.enter_context(closing(sqlite3.connect(source, isolation_level=None)))
+        for pragma in ("wal_autocheckpoint = 0", "synchronous = OFF"):
+            writer.execute(f"PRAGMA {pragma}")
+        writer.execute(
+            "INSERT INTO pairs WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
+            " SELECT i, 'old', zeroblob(3000) FROM n"
+        )
+        for side in ("old", "new"):
+            for number in range(1, 201):
+                writer.execute("UPDATE pairs SET side = ? WHERE number = ?", (side, number))
+        writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        reader = stack.enter_context(closing(sqlite3.connect(source, isolation_level=None)))
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM pairs LIMIT 1").fetchone()
+        paths = (str(source), f"{source}-wal", "/dev/shm", "/dev/shm")  # noqa: S108 - another file system: no clones
+
+        def begin_anew(frame: FrameType, what: str, argument: object) -> None:
+            if what == "c_call" and argument is os.pwrite and frame.f_locals.get("source") == files[1] and not begun:
+                begun.append(1)
+                writer.execute("UPDATE pairs SET side = 'newest'")
+
+        files = [os.open(path, os.O_RDONLY) for path in paths[:2]]
+        files += [os.open(path, os.O_TMPFILE | os.O_RDWR) for path in paths[2:]]
+        for descriptor in files:
+            stack.callback(os.close, descriptor)
+        sys.setprofile(begin_anew)
+        try:
+            assert copy_files(files[0], files[1], (files[2], files[3])) == FILE_COPY
+        finally:
+            sys.setprofile(None)
+        for path, descriptor in ((copy, files[2]), (tmp_path / "copy.db-wal", files[3])):
+            path.write_bytes(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT DISTINCT side FROM pairs").fetchall() == [("newest",)]
+    assert begun
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+@pytest.mark.parametrize("live", [True, False])
+def test_where_no_process_can_be_started_sqlite_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, *, live: bool
+) -> None:
+    """Who has given up rights may not run the interpreter that runs it, and gets a backup all the same."""
+    source = tmp_path / "live.db"
+    make_database(source, mode=mode)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with closing(sqlite3.connect(source, isolation_level=None)) as writer:
+        if live:
+            writer.execute("INSERT INTO pairs VALUES (10, 'left', NULL)")
+        assert snapshot(source, tmp_path / "backups" / "copy.db") == BACKUP_API
+    assert len(rows_of(tmp_path / "backups" / "copy.db")) == 10 + live
+    assert [path.name for path in (tmp_path / "backups").iterdir()] == ["copy.db"]
+
+
+@contextmanager
+def held_up(folder: Path) -> Iterator[tuple[Path, subprocess.Popen[str], int]]:
+    """Yield a source, a process that copies it, and the id of the one that it started, which waits until the end."""
+    source = folder / "live.db"
+    make_database(source, mode="DELETE")
+    os.mkfifo(f"{source}-journal")  # nobody writes to it: to open it waits
+    command = [sys.executable, "-c", SNAPSHOT, str(source), str(folder / "backups" / "copy.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        try:
+            wait_until(lambda: "copier" in "".join(map(program_of, children.read_text().split())), "what copies")
+            yield source, parent, int(children.read_text())
+        finally:
+            parent.kill()
+
+
+def program_of(pid: str) -> str:
+    """Return what a process runs, or nothing where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_a_killed_copying_process_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """The error says what happened; nothing has the backup's name."""
+    with held_up(tmp_path) as (source, parent, child):
+        os.kill(child, signal.SIGKILL)
+        told, _ = parent.communicate(timeout=30)
+    assert told.startswith("StorageError copy database")
+    assert str(source) in told
+    assert "signal 9" in told
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_after_a_killed_parent_the_copying_process_ends_and_all_remains_can_go(tmp_path: Path) -> None:
+    """The files are those that a killed backup leaves, and none appears once they are removed."""
+    with held_up(tmp_path) as (source, parent, child):
+        parent.kill()
+        parent.wait()
+        assert [path.suffix for path in clean_partials(tmp_path / "backups")] == [".partial"]
+        with Path(f"{source}-journal").open("wb"):
+            wait_until(lambda: not is_running(child), "the end of the process that copied")
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_a_source_that_is_deleted_meanwhile_is_no_backup(tmp_path: Path) -> None:
+    """What was copied of it may be half of a move to elsewhere: it is not kept."""
+    with held_up(tmp_path) as (source, parent, _child):
+        source.unlink()
+        with Path(f"{source}-journal").open("wb"):
+            told, _ = parent.communicate(timeout=30)
+    assert told.startswith("NotFoundError copy database")
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_it_is_full(tmp_path: Path) -> None:
+    """Nothing is left, and the error says how much is free and how much it takes."""
+    source, target = tmp_path / "live.db", tmp_path / "backups" / "copy.db"
+    make_database(source)
+    os.truncate(source, 2**42)  # without taking any room
+    with pytest.raises(StorageError, match=r"free, and the copy may take 4\.\d TiB") as refused:
+        snapshot(source, target)
+    assert refused.value.target == str(target.parent)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:

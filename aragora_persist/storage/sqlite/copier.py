@@ -4,9 +4,10 @@
 
 A program of its own, of the standard library alone: a process that closes a database file which it also has open in
 SQLite loses SQLite's locks on it (POSIX drops all of a process's locks on a file at the first close). It writes to the
-two descriptors; there need be no log. ``LOCK`` is ``held`` where a reader has one for this copy, else ``take``. Prints
-the method, or the number of the system's error. It makes no names and ends when its parent does: what a killed run
-leaves is what its parent made. Leaves out: the reader, and what the log means (``copying``).
+two descriptors; there need be no log. ``LOCK`` is ``held`` where a reader has one for this copy, else for how many
+seconds to wait for one. Prints the method, or the number of the system's error. It makes no names and ends when its
+parent does: what a killed run leaves is what its parent made. Leaves out: the reader, and what the log means
+(``copying``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 
 TYPE_CHECKING = False  # `typing` would take longer to import than all of the others
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ LOCKED = 2
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _SHARED_BYTES = (510, 0x40000002)  # how many and where: SQLite's lock of readers (sqlite.org/lockingv3.html)
+_RETRY_S = 0.001
 _LOG_HEADER_BYTES = 32
 _PIECE_BYTES = 2**19
 _PIECES_ON_THE_WAY = 4
@@ -133,15 +136,27 @@ def main(lock: str, database: str, log: str, *targets: str) -> int:
     try:
         # It stays open to the end: to close it would drop the lock.
         opened = os.open(database, os.O_RDONLY)
-        if lock == "take":
-            fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB, *_SHARED_BYTES)
+        if lock != "held" and not _lock(opened, float(lock)):
+            return LOCKED
         print(copy_files(opened, _opened_log(log), (first, second)))  # noqa: T201 - the answer
-    except BlockingIOError:
-        return LOCKED
     except OSError as error:
         print(error.errno)  # noqa: T201 - as above
         return 1
     return 0
+
+
+def _lock(database: int, timeout_s: float) -> bool:
+    """Take SQLite's lock of readers, which goes with this process; say whether it was had in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.lockf(database, fcntl.LOCK_SH | fcntl.LOCK_NB, *_SHARED_BYTES)
+        except BlockingIOError:
+            if time.monotonic() >= deadline or os.getppid() != _PARENT:
+                return False
+            time.sleep(_RETRY_S)  # often: whoever writes without a pause leaves only moments
+        else:
+            return True
 
 
 def _opened_log(path: str) -> int | None:

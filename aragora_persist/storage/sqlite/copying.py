@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.errors import BusyError, DamagedError, NotFoundError, StorageError
+from aragora_persist.errors import BusyError, DamagedError, NotFoundError, PersistError, StorageError
 from aragora_persist.storage.sqlite import copier
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
@@ -42,6 +42,7 @@ BACKUP_API = "sqlite-backup-api"
 """The method where no process can be started: who has given up rights may not run the interpreter that runs it."""
 
 _OPERATION = "copy database"
+_BUSY_HINT = "end the transaction that holds it, or raise DB_TIMEOUT"
 _ATTEMPTS = 5
 _RETRY_S = 0.02
 # Nobody else has the copy; a torn one is thrown away, and a whole one is flushed by whoever keeps it.
@@ -77,16 +78,16 @@ def copy_into(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
         before, method = _place(source), None
         try:
             method = _copy(source, target, before, timeout_s)
-        except DamagedError:
-            if _place(source) == before:
+        except (DamagedError, StorageError):
+            if _place(source) == before:  # else it is an error of what is there no more
                 raise
         if method is not None and _place(source) == before:
             refuse_restore(source)
             return method
         attempts += 1
         if time.monotonic() >= deadline and attempts >= _ATTEMPTS:
-            problem = f"was locked or exchanged by others for {timeout_s:g} s"
-            raise BusyError(_OPERATION, source, problem, hint="end what holds it, or raise DB_TIMEOUT")
+            problem = f"was opened, closed or exchanged by others again and again for {timeout_s:g} s"
+            raise BusyError(_OPERATION, source, problem, hint="try again, or raise DB_TIMEOUT")
         time.sleep(_RETRY_S)
 
 
@@ -102,12 +103,12 @@ def _place(source: Path) -> _Place:
 
 
 def _copy(source: Path, target: Path, place: _Place, timeout_s: float) -> str | None:
-    """Copy once; None where the files went, or a lock was in the way."""
+    """Copy once; None where files went meanwhile."""
     live = place.wal and place.shm
     try:
         with _read_lock(source, timeout_s) if live else nullcontext() as reader:
             log = "-wal" if place.wal else "-journal"
-            method = _copy_files(source, target, log, lock="held" if live else "take")
+            method = _copy_files(source, target, log, lock="held" if live else str(timeout_s))
             if method == BACKUP_API:
                 _copy_pages(source, target, reader, timeout_s)
     except DRIVER_ERRORS as error:
@@ -172,7 +173,7 @@ def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | Non
                 copy.truncate(0)  # before the room is measured
     except OSError as error:
         raise StorageError(_OPERATION, target, f"cannot be copied to: {error.strerror or error}") from error
-    if done.returncode == copier.LOCKED or done.stdout.strip() == str(errno.ENOENT):
+    if done.stdout.strip() == str(errno.ENOENT):
         return None
     raise _failure(source, target, log, done)
 
@@ -186,8 +187,10 @@ def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None, t
         (reader or stack.enter_context(_reading(source, "", timeout_s))).backup(copy)
 
 
-def _failure(source: Path, target: Path, log: str, done: subprocess.CompletedProcess[str]) -> StorageError:
+def _failure(source: Path, target: Path, log: str, done: subprocess.CompletedProcess[str]) -> PersistError:
     """Return the error that says how the program that copies ended."""
+    if done.returncode == copier.LOCKED:
+        return BusyError(_OPERATION, source, "is locked by another connection", hint=_BUSY_HINT)
     if done.returncode < 0:
         problem = f"the process that copied it was ended by signal {-done.returncode}"
         return StorageError(_OPERATION, source, problem, hint="look for what ends processes, a lack of memory for one")
