@@ -14,12 +14,10 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 _LOGGER = logging.getLogger("aragora_persist.backup")
+_PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
 _UNWIND_S = 3.0
 """How long an interrupted job may take to remove what it was making."""
 _DEATH_S = 5.0
@@ -37,7 +35,10 @@ class Jobs:
     """Runs commands, of several threads at once, and can end all of them."""
 
     def __init__(self, nomic_dir: Path) -> None:
-        self._command = (sys.executable, "-m", "aragora_persist", "--nomic-dir", str(nomic_dir))
+        # This very package, wherever the sidecar was started and whatever lies there.
+        self._command = (sys.executable, "-P", "-m", "aragora_persist", "--nomic-dir", str(nomic_dir))
+        self._environ = os.environ.copy()
+        self._environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE_HOME, self._environ.get("PYTHONPATH"))))
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = threading.Event()
@@ -49,6 +50,7 @@ class Jobs:
                 return None
             job = subprocess.Popen(
                 (*self._command, *arguments),
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -35,7 +35,8 @@ class Timer:
     def is_due(self, done_at: datetime | None, pause_s: float, now: Clocks) -> bool:
         """Say whether ``pause_s`` have passed since ``done_at``; None was never done, and is due.
 
-        What is dated in the future when it is first seen has no known age, and is due.
+        What is dated in the future has no known age: it is due when it is first seen, and when it is dated so far ahead
+        that it cannot be a clock that was put right a little.
         """
         if done_at is None:
             return True
@@ -43,7 +44,7 @@ class Timer:
         if done_at != self._done_at:
             self._done_at = done_at
             self._seen_at_s = now.monotonic_s - (age_s if age_s >= 0 else pause_s)
-        return age_s >= pause_s or now.monotonic_s - self._seen_at_s >= pause_s
+        return abs(age_s) >= pause_s or now.monotonic_s - self._seen_at_s >= pause_s
 
 
 class Rounds:

@@ -99,7 +99,7 @@ class Sidecar:
         try:
             self._do_what_is_due()
         except (OSError, PersistError) as error:
-            # The catalog cannot be read, or metrics not be written. Both may pass, and backups must go on.
+            # The catalog cannot be read, or the metrics not be written. Both may pass.
             _LOGGER.error("%s", redact(str(error)))  # noqa: TRY400 - the error says all
             self._stopping.wait(_RETRY_S)
 

@@ -132,6 +132,19 @@ def test_a_backup_from_the_future_is_no_reason_to_wait() -> None:
     assert loop.look(machine.work(HOUR - 1)) == set()
 
 
+def test_a_clock_that_is_put_right_is_told_from_one_that_was_years_ahead() -> None:
+    """Health does not know the age of what is dated far in the future: one is taken at once. A minute is no reason."""
+    machine = Machine()
+    loop = Loop(machine, "users")
+    loop.look()
+    loop.look(machine.work(1))
+    machine.sleep(-60)
+    assert loop.look() == set()
+    machine.sleep(-10 * 8760 * HOUR)
+    assert loop.look() == {"users"}
+    assert loop.look(machine.work(HOUR - 1)) == set()
+
+
 @given(st.lists(st.tuples(st.floats(1, 2 * HOUR), st.floats(-1e9, 1e9)), max_size=20))
 def test_whatever_the_clock_says_the_interval_is_kept(steps: list[tuple[float, float]]) -> None:
     """The wall clock set between all looks: never an interval awake without a backup, never two for one jump."""
