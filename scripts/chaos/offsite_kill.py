@@ -147,7 +147,7 @@ class Rig:
     def _where(self, before: Mapping[str, object]) -> str:
         """Say how far the killed process came, from what it left."""
         state = Catalog(self._settings.backup_dir).read()
-        waiting = next(shipping.unshipped(state), None)
+        waiting = next(shipping.unshipped(state, self._settings), None)
         if waiting is None:
             return ALL_SHIPPED
         known = Objects(self._settings).listing(waiting.database)

@@ -102,6 +102,21 @@ def test_the_lag_is_the_age_of_the_oldest_that_is_not_there(folder_machine: Mach
     assert oldest_unshipped_age_s(state, folder_machine.settings(ARAGORA_OFFSITE_URL=""), now) is None
 
 
+def test_another_off_site_gets_everything_that_is_here(machine: Machine, tmp_path: Path) -> None:
+    """What was shipped to the old one is not there; and where nothing can be, all of it waits."""
+    entries = [machine.back_up(), machine.back_up("elo")]
+    ship_all(machine)
+    (tmp_path / "other").mkdir()
+    settings = machine.settings(ARAGORA_OFFSITE_URL=f"{(tmp_path / 'other').as_uri()}/")
+    state = Catalog(settings.backup_dir).read()
+    for unusual in (settings, machine.settings(ARAGORA_OFFSITE_URL="ftp://nowhere")):
+        assert oldest_unshipped_age_s(state, unusual, entries[0].created_at) == 0
+    assert [outcome.entry for outcome in ship(settings)] == entries
+    assert list(ship(settings)) == []
+    assert remote_entries(settings) == tuple(entries)
+    assert oldest_unshipped_age_s(Catalog(settings.backup_dir).read(), settings, times.utc_now()) is None
+
+
 def test_an_upload_goes_on_where_it_stopped(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that are there are compared and not made again, whatever size their maker chose for them."""
     entry = machine.back_up()

@@ -15,8 +15,16 @@ from aragora_persist import times
 from aragora_persist.backup.catalog import BackupEntry, Catalog, Shipment
 from aragora_persist.backup.inventory import FileState, file_state
 from aragora_persist.backup.offsite.layout import line_name, part_name, parts_folder
+from aragora_persist.backup.offsite.location import location
 from aragora_persist.backup.offsite.objects import Objects
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, PersistError, StorageError
+from aragora_persist.errors import (
+    BusyError,
+    ConflictError,
+    DamagedError,
+    InvalidValueError,
+    PersistError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +51,7 @@ class Outcome:
 
 
 def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
-    """Ship each verified backup that is not recorded as shipped, the oldest first, and yield what came of it.
+    """Ship each verified backup that is not recorded as shipped there, the oldest first, and yield what came of it.
 
     Ends when there is none left, when ``stop`` says so (asked between requests; one that is under way takes at most two
     minutes), or after an outcome that concerns them all, such as a server that cannot be reached. Without anything to
@@ -61,7 +69,7 @@ def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Ite
     objects: Objects | None = None
     while not stop():
         # Read anew each time: retention may have removed the next one while this one was on its way.
-        entry = next((one for one in unshipped(catalog.read()) if one.id not in tried), None)
+        entry = next((one for one in unshipped(catalog.read(), settings) if one.id not in tried), None)
         if entry is None:
             return
         tried.add(entry.id)
@@ -84,15 +92,22 @@ def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Ite
             yield Outcome(entry)
 
 
-def unshipped(state: CatalogState) -> Iterator[BackupEntry]:
-    """Yield the backups that are not recorded as shipped, in the order in which they were made."""
-    return (entry for entry in state.backups if entry.id not in state.shipments)
+def unshipped(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
+    """Yield the backups that are not recorded as shipped to where off-site now is, in the order of their making."""
+    try:
+        place = str(location(settings))
+    except InvalidValueError:  # who ships is told; who only looks is told that nothing is there
+        place = ""
+    for entry in state.backups:
+        shipment = state.shipments.get(entry.id)
+        if shipment is None or shipment.url != f"{place}/{line_name(entry)}":
+            yield entry
 
 
 def oldest_unshipped_age_s(state: CatalogState, settings: Settings, now: datetime) -> float | None:
     """Return how old the oldest backup is that is not off-site yet; None where all are, or no off-site is set."""
-    ages = [(now - entry.created_at).total_seconds() for entry in unshipped(state)] if settings.offsite_url else []
-    return max(ages, default=None)
+    waiting = unshipped(state, settings) if settings.offsite_url else ()
+    return max(((now - entry.created_at).total_seconds() for entry in waiting), default=None)
 
 
 def _ship_one(entry: BackupEntry, path: Path, objects: Objects, stop: Callable[[], bool]) -> bool:
