@@ -257,7 +257,7 @@ def test_what_is_wrong_with_a_copy_is_told_before_anything_is_touched(
     folder = tmp_path / "copies"
     folder.mkdir()
     copy = folder / "copy.db"
-    by_sqlite3(settings, copy)
+    by_cp(settings, copy)
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     spoil(copy)
