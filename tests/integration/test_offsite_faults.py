@@ -288,6 +288,7 @@ def test_the_secret_is_in_no_text(s3_machine: Machine, s3_server: S3Server, tmp_
         assert done.returncode == 1
         texts.append(done.stdout + done.stderr)
     assert "403 SignatureDoesNotMatch" in texts[0]
+    assert "StringToSign" not in texts[0]  # what servers answer to a wrong signature, with all that was signed
     texts += [repr(objects.Objects(s3_machine.settings()).__dict__), str(s3_machine.settings())]
     assert [text for text in texts if SECRET_ACCESS_KEY in text or wrong in text] == []
     assert ACCESS_KEY_ID in texts[-1]
