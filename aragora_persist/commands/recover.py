@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
         )
     else:
         _print(report)
-        print(f"Put it in place: {command}")
+        print(f"Put it in place: {command}", flush=True)
     if not report.whole:
         print("aragora-persist: recover: not everything came back, or not for certain: see the report", file=sys.stderr)
     return 0 if report.whole else 1
