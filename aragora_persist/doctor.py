@@ -18,6 +18,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aragora_persist.backup.archive import check
+from aragora_persist.backup.encryption import RECIPIENTS_VARIABLE, fingerprints, readable_by
 from aragora_persist.cloud.connection import CloudConnection
 from aragora_persist.cloud.models import MODELS
 from aragora_persist.cloud.problems import tell_alike
@@ -72,7 +74,7 @@ def examine(nomic_dir: str | None = None) -> list[Finding]:
     findings += [_environment(settings), *_folder(settings), *_space(settings, status)]
     for database in status.databases:
         findings += _database(database)
-    return [*findings, *_backups(settings, status), *_supabase(settings, status), *_sync(status)]
+    return [*findings, *_backups(settings, status), *_keys(settings), *_supabase(settings, status), *_sync(status)]
 
 
 def _sqlite() -> Finding:
@@ -186,6 +188,20 @@ def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
         yield Finding("backups", Level.WARNING, detail, "aragora-persist backups --ship")
     if not late and not status.catalog_problem:
         yield Finding("backups", Level.OK, f"every database that exists has a young one in {status.backup_dir}")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Look at what backups are encrypted with, before one is needed."""
+    keys, identity_file = settings.backup_recipients, settings.backup_identity_file
+    try:
+        check(compression=settings.backup_compression, recipients=keys)
+        readable = readable_by(identity_file) if identity_file else ()
+    except PersistError as error:
+        yield Finding("backups", Level.PROBLEM, f"{error.target}: {error.problem}", error.hint)
+        return
+    if keys and identity_file and not {*readable} & {*fingerprints(keys)}:
+        detail = f"none of the identities in {identity_file} reads what is encrypted to {RECIPIENTS_VARIABLE}"
+        yield Finding("backups", Level.WARNING, detail, "add the public key of one of them, or name another file")
 
 
 def _supabase(settings: Settings, status: Status) -> Iterator[Finding]:

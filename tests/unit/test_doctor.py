@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist import doctor
+from aragora_persist.backup.encryption import IDENTITY_VARIABLE, RECIPIENTS_VARIABLE
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.cloud.delivery import note_problem, set_aside
@@ -22,6 +23,7 @@ from aragora_persist.migrations import runner
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.connecting import has_wal_reset_bug
+from tests.age_identities import make_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +135,31 @@ def test_missing_and_late_backups_are_warnings(home: Path, monkeypatch: pytest.M
 
     assert [(one.level, one.way_out) for one in missing] == [(Level.WARNING, "aragora-persist backup --db elo")]
     assert [one.way_out for one in late] == ["aragora-persist backup --db elo", "aragora-persist backup --db users"]
+
+
+def test_keys_of_backups_are_looked_at(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipient that is none, an identity file that is missing, and one that belongs to other keys."""
+    mine, other = make_identity(tmp_path / "mine"), make_identity(tmp_path / "other")
+    said = []
+    for recipients, file in (
+        (mine, "mine"),
+        (f"{other} {mine}", "mine"),
+        (other, "mine"),
+        ("age1", "mine"),
+        (mine, "x"),
+    ):
+        monkeypatch.setenv("ARAGORA_BACKUP_RECIPIENTS", recipients)
+        monkeypatch.setenv(IDENTITY_VARIABLE, str(tmp_path / file))
+        found = [one for one in findings(home, "backups") if one.level is not Level.OK]
+        said.append([(one.level, one.detail.partition(": ")[0]) for one in found])
+        assert all(one.way_out for one in found)
+    stranger = f"none of the identities in {tmp_path / 'mine'} reads what is encrypted to {RECIPIENTS_VARIABLE}"
+    assert said == [
+        [],
+        [(Level.WARNING, stranger)],
+        [(Level.PROBLEM, RECIPIENTS_VARIABLE)],
+        [(Level.PROBLEM, IDENTITY_VARIABLE)],
+    ]
 
 
 def test_full_disk_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
