@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from aragora_persist.cli import build_parser
@@ -53,4 +54,11 @@ def test_commands_in_the_other_pages_can_be_given() -> None:
     commands = re.findall(r"(?:^|[ `])aragora-persist ([a-z][^`#\n]*)", text, re.MULTILINE)
 
     assert len(commands) > 15
-    assert [build_parser().parse_args(shlex.split(command)) for command in commands]
+    assert [build_parser().parse_args(_words(command)) for command in commands]
+
+
+def _words(command: str) -> list[str]:
+    """Return a command's words up to a pipe."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|")
+    lexer.whitespace_split = True
+    return list(takewhile(lambda word: word != "|", lexer))
