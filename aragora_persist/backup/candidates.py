@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import scratch_folder
@@ -29,7 +30,6 @@ from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from aragora_persist.backup.origins import Origin
     from aragora_persist.migrations.plan import Applied
@@ -121,7 +121,7 @@ def _migrated(origin: Origin, database: str) -> Iterator[Candidate]:
     from aragora_persist.migrations.rehearsal import blaming  # noqa: PLC0415 - as above
     from aragora_persist.migrations.standing import Expected  # noqa: PLC0415 - as above
 
-    expected = Expected(origin.path, database, None)
+    expected = Expected(Path(origin.name), database, None)
     with scratch_folder("aragora-migrated-") as scratch:
         copy = scratch / f"{database}.db"
         shutil.copyfile(origin.path, copy)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -120,12 +120,15 @@ def withdraw(database: Path) -> None:
 
 def withdraw_pending(folder: Path) -> None:
     """Take back the notes that do not count yet, with the files that they name; the caller holds the folder's lock."""
-    for note in folder.glob("*.restoring") if (folder / _PENDING).exists() else ():
+    if not (folder / _PENDING).exists():
+        return
+    for note in folder.glob("*.restoring"):
         database = note.with_name(note.name.removesuffix(".restoring"))
-        if (intent := _read(database)).pending:
-            database.with_name(intent.staged).unlink(missing_ok=True)
-            withdraw(database)
-    (folder / _PENDING).unlink(missing_ok=True)
+        with suppress(DamagedError):  # what cannot be read is none of these, and is told to whoever opens its database
+            if (intent := _read(database)).pending:
+                database.with_name(intent.staged).unlink(missing_ok=True)
+                withdraw(database)
+    (folder / _PENDING).unlink()
 
 
 def complete(database: Path, *, timeout_s: float) -> Path | None:

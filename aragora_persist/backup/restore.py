@@ -113,7 +113,11 @@ def restore(
             made_candidate(origin, database, live=live if to is None else None, migrate=migrate)
         )
         with writing_to(target.parent):
-            way, replaced, equal = (_to_new_file if to else _to_live)(candidate, settings, target)
+            if to is None:
+                way, replaced, equal = _to_live(candidate, target, settings.db_timeout_s)
+            else:
+                _to_new_file(candidate, target)
+                way, replaced, equal = Way.NEW_FILE, None, True
     return RestoreResult(
         database=database,
         source=origin.name,
@@ -152,16 +156,14 @@ def refuse_taken(target: Path) -> None:
         raise ConflictError(_OPERATION, found, "exists and is not overwritten", hint="name another file")
 
 
-def _to_new_file(candidate: Candidate, _settings: Settings, target: Path) -> tuple[Way, Path | None, bool]:
+def _to_new_file(candidate: Candidate, target: Path) -> None:
     refuse_without_room(target.parent, candidate.known.size_bytes)
     with partial(target) as copy:
         candidate.write_to(copy.path)
         copy.publish(target, operation=_OPERATION)
-    return Way.NEW_FILE, None, True
 
 
-def _to_live(candidate: Candidate, settings: Settings, target: Path) -> tuple[Way, Path | None, bool]:
-    timeout_s = settings.db_timeout_s
+def _to_live(candidate: Candidate, target: Path, timeout_s: float) -> tuple[Way, Path | None, bool]:
     with locked(target.parent, timeout_s=timeout_s, operation=_OPERATION):
         settle(target, timeout_s)
         replaced = replaced_name(target)
@@ -181,12 +183,18 @@ def settle(target: Path, timeout_s: float) -> None:
     One that was under way is completed; one that no longer can be is superseded by the caller's.
     """
     clean_partials(target.parent)
-    try:
-        withdraw_pending(target.parent)
-        if is_being_restored(target):
+    withdraw_pending(target.parent)
+    if is_being_restored(target):
+        try:
             complete(target, timeout_s=timeout_s)
-    except DamagedError:
-        withdraw(target)
+        except DamagedError:
+            withdraw(target)
+    staged_name(target).unlink(missing_ok=True)  # of a run that was killed before it wrote its note
+
+
+def staged_name(target: Path) -> Path:
+    """Return the name under which what takes the target's place waits beside it."""
+    return beside(target, ".restored")
 
 
 def replaced_name(target: Path) -> Path:
@@ -211,8 +219,7 @@ def is_equal(candidate: Candidate, target: Path, timeout_s: float) -> bool:
 def _in_place(candidate: Candidate, target: Path, replaced: Path, timeout_s: float) -> Path | None:
     """Put a copy in the place of the files; return where those are now."""
     refuse_without_room(target.parent, candidate.known.size_bytes)
-    staged = beside(target, ".restored")
-    staged.unlink(missing_ok=True)  # of a run that was killed before it declared its intent
+    staged = staged_name(target)
     with partial(staged) as copy:
         candidate.write_to(copy.path)
         own_like(copy.path, target)

@@ -23,7 +23,7 @@ from aragora_persist.backup.exchange import (
     room_to_write_into,
     takes_pages_of,
 )
-from aragora_persist.backup.files import beside, locked, partial
+from aragora_persist.backup.files import locked, partial
 from aragora_persist.backup.intent import Intent, complete, declare_together, new_mark, put_mark, withdraw_pending
 from aragora_persist.backup.origins import opened_entry
 from aragora_persist.backup.restore import (
@@ -33,6 +33,7 @@ from aragora_persist.backup.restore import (
     refuse_taken,
     replaced_name,
     settle,
+    staged_name,
     writing_to,
 )
 from aragora_persist.backup.sets import BackupSet, choose_set
@@ -135,7 +136,7 @@ def _prepared(
         opened_entry(entry, settings) as origin,
         made_candidate(origin, entry.database, live=target if live else None, migrate=migrate) as candidate,
     ):
-        copy = stack.enter_context(partial(beside(target, ".restored") if live else target))
+        copy = stack.enter_context(partial(staged_name(target) if live else target))
         candidate.write_to(copy.path)
     return _Part(entry=entry, candidate=candidate, copy=copy, target=target)
 
@@ -189,8 +190,7 @@ def _declare(parts: list[_Part], ways: dict[Path, Way], folder: Path) -> None:
     intents = []
     try:
         for part in parts:
-            place = beside(part.target, ".restored")
-            place.unlink(missing_ok=True)  # of a run that was killed before it declared its intent
+            place = staged_name(part.target)
             mark = new_mark() if ways[part.target] is Way.INTO else 0
             if mark:
                 put_mark(part.copy.path, mark)
@@ -202,7 +202,7 @@ def _declare(parts: list[_Part], ways: dict[Path, Way], folder: Path) -> None:
         withdraw_pending(folder)
         for part in parts:
             if not is_being_restored(part.target):  # a note that stands counts, and will be completed
-                beside(part.target, ".restored").unlink(missing_ok=True)
+                staged_name(part.target).unlink(missing_ok=True)
         raise
 
 
