@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import resource
 import stat
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +33,7 @@ from aragora_persist.errors import (
     DamagedError,
     NotFoundError,
     PersistError,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -301,6 +303,20 @@ def test_a_fetch_removes_what_one_of_another_backup_left(machine: Machine) -> No
         fetch(entry, machine.home / entry.file, machine.settings())
     assert not left.exists()
     assert running.exists()
+
+
+def test_a_fetch_that_cannot_be_written_leaves_nothing(machine: Machine) -> None:
+    """What does not fit must not fill the disk."""
+    entry = machine.back_up()
+    ship_all(machine)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (machine.part_bytes + 1, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            fetch(entry, machine.home / entry.file, machine.settings())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in machine.home.iterdir() if entry.file in path.name] == []
 
 
 def test_a_fetch_replaces_nothing(machine: Machine) -> None:

@@ -82,6 +82,9 @@ def _growing(entry: BackupEntry, target: Path, folder: Path) -> Iterator[Partial
         _remove_others(path, entry.database)
         try:
             yield Partial(path, descriptor)
+        except OSError:
+            os.ftruncate(descriptor, 0)  # what does not fit on the disk must not keep it full
+            raise
         finally:
             if not os.fstat(descriptor).st_size:
                 path.unlink(missing_ok=True)
