@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _LEAST_FREE_BYTES = 64 * 2**20
 _LARGEST_WAL_BYTES = 64 * 2**20
-_LATE_INTERVALS = 2
 _ANSWER_S = 5.0
 _SINGLE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
 _NO_ROW = "00000000-0000-0000-0000-000000000000"
@@ -166,7 +165,7 @@ def _database(database: DatabaseStatus) -> Iterator[Finding]:
 def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
     if status.catalog_problem:
         yield Finding("backups", Level.PROBLEM, status.catalog_problem, "aragora-persist backups --check")
-    limit_s = _LATE_INTERVALS * settings.backup_interval_s
+    limit_s = settings.backup_objective_s
     late = False
     for one in status.databases:
         if not one.present:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist import doctor
+from aragora_persist.backup.drill import drill
 from aragora_persist.backup.encryption import IDENTITY_VARIABLE, RECIPIENTS_VARIABLE
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
@@ -130,11 +131,29 @@ def test_missing_and_late_backups_are_warnings(home: Path, monkeypatch: pytest.M
     """A database without a young backup is named with the command that takes one."""
     runner.migrate(home / "aragora_elo.db", "elo", settings=Settings.from_env(nomic_dir=home))
     missing = findings(home, "backups")
-    monkeypatch.setattr(doctor, "_LATE_INTERVALS", 0)
+    monkeypatch.setenv("ARAGORA_BACKUP_OBJECTIVE_SECONDS", "0")
     late = findings(home, "backups")
 
     assert [(one.level, one.way_out) for one in missing] == [(Level.WARNING, "aragora-persist backup --db elo")]
     assert [one.way_out for one in late] == ["aragora-persist backup --db elo", "aragora-persist backup --db users"]
+
+
+def test_a_failed_drill_is_a_problem_and_what_waits_for_off_site_a_warning(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with what is wrong, and with the command that looks again."""
+    (backup,) = (home / "backups").glob("*.db")
+    backup.write_bytes(backup.read_bytes()[:-1] + b"!")
+    settings = Settings.from_env(nomic_dir=home)
+    assert [one.ok for one in drill(settings)] == [False]
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", home.as_uri())
+    monkeypatch.setenv("ARAGORA_BACKUP_OBJECTIVE_SECONDS", "0.000001")
+    found = {one.way_out: (one.level, one.detail) for one in findings(home, "backups")}
+
+    level, detail = found["aragora-persist drill --db users"]
+    assert level is Level.PROBLEM
+    assert detail.startswith("the last drill of users failed: ")
+    assert found["aragora-persist backups --ship"][0] is Level.WARNING
 
 
 def test_keys_of_backups_are_looked_at(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
