@@ -23,6 +23,7 @@ from aragora_persist.errors import (
 )
 from aragora_persist.migrations import ledger
 from aragora_persist.migrations.folder import latest_version
+from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.version import VERSION
@@ -53,7 +54,9 @@ class Candidate:
             DamagedError: the copy is not the same.
 
         """
+        report("copying it")
         shutil.copyfile(self.path, path)
+        report("reading the copy")
         if verify(path) != self.known:
             raise DamagedError(_OPERATION, self.path, "changed while it was copied", hint="repeat")
 
@@ -131,7 +134,7 @@ def _migrated(origin: Origin, database: str) -> Iterator[Candidate]:
                     for pragma in ("journal_mode = WAL", "synchronous = OFF", "foreign_keys = ON"):
                         connection.execute(f"PRAGMA {pragma}")
                     expected.pending(connection)
-                    done = apply_pending(connection, expected.migrations, origin.name, lambda: None)
+                    done = apply_pending(connection, expected.migrations, origin.name, lambda: None, report)
                     connection.execute("PRAGMA journal_mode = DELETE")
             except DRIVER_ERRORS as error:
                 raise translate(error, _OPERATION, origin.name) from error

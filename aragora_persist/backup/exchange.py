@@ -17,6 +17,7 @@ from aragora_persist.backup.files import SIDE_FILES, beside, partial
 from aragora_persist.backup.holders import are_held
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import BusyError, DamagedError, StorageError
+from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.checkpointer import under_litestream
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import sync_folder
@@ -107,7 +108,7 @@ def _watch(locked: Path, timeout_s: float, after_first_step: Callable[[], None])
     deadline = time.monotonic() + timeout_s
     is_first = True
 
-    def check(status: int, _remaining: int, _total: int) -> None:
+    def check(status: int, remaining: int, total: int) -> None:
         nonlocal deadline, is_first
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             if time.monotonic() >= deadline:
@@ -117,6 +118,7 @@ def _watch(locked: Path, timeout_s: float, after_first_step: Callable[[], None])
         if is_first:
             is_first = False
             after_first_step()
+        report(f"{100 * (total - remaining) // max(total, 1)} % written")
         deadline = time.monotonic() + timeout_s
 
     return check

@@ -8,7 +8,6 @@ that closes a file which it also has open in SQLite loses SQLite's locks on it. 
 from __future__ import annotations
 
 import fcntl
-import subprocess
 import sys
 
 # Ending, first byte and number of bytes of SQLite's locks: in the database those of rollback mode and the one that
@@ -18,6 +17,8 @@ _LOCKS = (("", 0x40000000, 512), ("-shm", 120, 9))
 
 def are_held(database: object) -> bool:
     """Say whether a connection, of whatever process, has the database's files open."""
+    import subprocess  # noqa: PLC0415 - the program itself starts none, and few who import this ever ask
+
     command = [sys.executable, "-I", "-S", __file__, str(database)]
     return subprocess.run(command, check=False, capture_output=True).returncode == 1
 

@@ -17,6 +17,7 @@ from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import Verification
 from aragora_persist.errors import NotFoundError
+from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.files import resolve
 from aragora_persist.times import to_text
 
@@ -53,6 +54,7 @@ def opened_origin(
         with opened_entry(entry, settings) as origin:
             yield origin
     elif file is not None:
+        report(f"examining {file}")
         with opened_file(file, database, settings) as (path, found, notes):
             yield Origin(name=str(file), path=path, known=found, notes=notes)
     elif at is not None and settings.litestream_url and not _is_of_a_backup(database, at, settings):
@@ -75,6 +77,7 @@ def _entry_of(file: Path, database: str, settings: Settings) -> BackupEntry | No
 @contextmanager
 def opened_entry(entry: BackupEntry, settings: Settings) -> Iterator[Origin]:
     """Open a backup of the catalog; every byte was compared with its entry."""
+    report(f"comparing {entry.id} with its entry")
     with opened_backup(entry, settings) as path:
         # Its bytes are those that were verified when it was taken, and so are its rows.
         known = Verification(size_bytes=entry.plain_size_bytes, sha256=entry.plain_sha256, content=entry.content)

@@ -29,6 +29,7 @@ from aragora_persist.backup.origins import opened_origin
 from aragora_persist.backup.verify import read_content
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
+from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_being_restored, resolve, restore_note
 
@@ -209,6 +210,7 @@ def has_room(candidate: Candidate, target: Path) -> bool:
 
 def is_equal(candidate: Candidate, target: Path, timeout_s: float) -> bool:
     """Read the live database, and say whether it holds what was restored."""
+    report("reading it back")
     try:
         with closing(connect(target, timeout_s)) as live:
             return read_content(live, target) == candidate.known.content

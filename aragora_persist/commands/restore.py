@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.names import SUPABASE
-from aragora_persist.commands.console import print_json, read_settings
+from aragora_persist.commands.console import Progress, print_json, read_settings
+from aragora_persist.migrations.progress import step
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -31,15 +32,16 @@ def run(arguments: Namespace) -> int:
 def _restore(arguments: Namespace, settings: Settings) -> int:
     from aragora_persist.backup.restore import restore  # noqa: PLC0415 - not before the arguments are understood
 
-    result = restore(
-        arguments.database,
-        settings,
-        backup_id=arguments.backup,
-        at=arguments.at,
-        file=Path(arguments.file) if arguments.file else None,
-        to=Path(arguments.to) if arguments.to else None,
-        migrate=arguments.migrate,
-    )
+    with Progress() as progress, step(progress.tell, f"restoring {arguments.database}"):
+        result = restore(
+            arguments.database,
+            settings,
+            backup_id=arguments.backup,
+            at=arguments.at,
+            file=Path(arguments.file) if arguments.file else None,
+            to=Path(arguments.to) if arguments.to else None,
+            migrate=arguments.migrate,
+        )
     if arguments.json:
         print_json(_document(result))
     else:
@@ -64,13 +66,14 @@ def _save_dump(arguments: Namespace, settings: Settings) -> int:
 def _restore_all(arguments: Namespace, settings: Settings) -> int:
     from aragora_persist.backup.restore_set import restore_all  # noqa: PLC0415 - as above
 
-    done = restore_all(
-        settings,
-        at=arguments.at,
-        run=arguments.backup,
-        to=Path(arguments.to) if arguments.to else None,
-        migrate=arguments.migrate,
-    )
+    with Progress() as progress, step(progress.tell, "restoring all"):
+        done = restore_all(
+            settings,
+            at=arguments.at,
+            run=arguments.backup,
+            to=Path(arguments.to) if arguments.to else None,
+            migrate=arguments.migrate,
+        )
     taken_at = times.to_text(done.chosen.moment)
     if arguments.json:
         documents = [_document(result) for result in done.results]
