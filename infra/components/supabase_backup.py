@@ -26,6 +26,8 @@ SUPABASE_BACKUP = "supabase_backup"
 
 _URL_FILE = "supabase_db_url"
 _PART = "backup"
+_READY_S = 1800
+"""Healthy is when the first backup was taken and proved, and a hosted database may be large and far away."""
 
 
 class SupabaseBackup(pulumi.ComponentResource):
@@ -64,7 +66,7 @@ class SupabaseBackup(pulumi.ComponentResource):
         container = docker.Container(
             name,
             **arguments,
-            **always_running(ready_s=180),
+            **always_running(ready_s=_READY_S),
             command=["backup", "--every", "--db", SUPABASE],
             envs=[
                 f"SUPABASE_DB_URL_FILE={MOUNT}/{_URL_FILE}",
