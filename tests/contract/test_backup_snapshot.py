@@ -185,17 +185,37 @@ def test_what_a_killed_writer_left_is_whole(tmp_path: Path) -> None:
     make_database(source)
     with closing(sqlite3.connect(source, isolation_level=None)) as other:
         other.execute("INSERT INTO pairs VALUES (10, 'left', NULL)")
-        # By another process: to close the file would drop this one's locks on it.
+        # By other processes: to close the file would drop this one's locks on it, and its memory is as it should be.
         forget = "open(__import__('sys').argv[1], 'r+b').write(bytes(136))"
         subprocess.run([sys.executable, "-c", forget, f"{source}-shm"], check=True)
-        snapshot(source, tmp_path / "one.db")
+        command = [sys.executable, "-c", SNAPSHOT, str(source), str(tmp_path / "one.db")]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     killed = (
         "import os, sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
         "connection.execute(\"INSERT INTO pairs VALUES (11, 'left', NULL)\"); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(source)], check=False)
     snapshot(source, tmp_path / "two.db")
+    assert told.strip() in {REFLINK, FILE_COPY}
     assert [len(rows_of(tmp_path / name)) for name in ("one.db", "two.db")] == [11, 12]
+
+
+def test_a_source_that_someone_opens_meanwhile_is_copied_with_its_log(tmp_path: Path) -> None:
+    """It was a file that nobody had open when it was looked at; what is then written to it is in a log."""
+    source = tmp_path / "live.db"
+    make_database(source)
+    with closing(sqlite3.connect(source, isolation_level=None)) as writer:
+
+        def write(frame: FrameType, what: str, _argument: object) -> None:
+            if what == "call" and frame.f_code.co_name == "_copy_files" and not writer.total_changes:
+                writer.execute("INSERT INTO pairs VALUES (10, 'left', NULL)")
+
+        sys.setprofile(write)
+        try:
+            snapshot(source, tmp_path / "copy.db")
+        finally:
+            sys.setprofile(None)
+    assert len(rows_of(tmp_path / "copy.db")) == 11
 
 
 def test_a_log_that_is_begun_anew_meanwhile_is_copied_again(tmp_path: Path) -> None:
@@ -268,18 +288,18 @@ def held_up(folder: Path) -> Iterator[tuple[Path, subprocess.Popen[str], int]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
         try:
-            wait_until(lambda: "copier" in "".join(map(program_of, children.read_text().split())), "what copies")
+            wait_until(lambda: any(has_open(pid, source) for pid in children.read_text().split()), "what copies")
             yield source, parent, int(children.read_text())
         finally:
             parent.kill()
 
 
-def program_of(pid: str) -> str:
-    """Return what a process runs, or nothing where it has just ended."""
+def has_open(pid: str, path: Path) -> bool:
+    """Tell whether a process has a file open; one that has just ended has none."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return any(descriptor.samefile(path) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        return ""
+        return False
 
 
 def test_a_killed_copying_process_is_told_and_leaves_nothing(tmp_path: Path) -> None:
