@@ -39,6 +39,7 @@ SCRATCH = "aragora-drill-"
 
 _OPERATION = "drill"
 _TAKE_ANOTHER = "take another one: aragora-persist backup"
+_LIVE_TOO = "the live database holds the same rows: look there"
 _NOTHING = "none"
 
 
@@ -166,10 +167,10 @@ def _read(store: StoreName, entry: BackupEntry, settings: Settings) -> None:
         with closing(open_engine(None, entry.database, settings=settings)) as database:
             getattr(cls(database, settings=settings), store.read)(**_argument_of(store, database))
     except PersistError as error:
-        raise DamagedError(_OPERATION, entry.id, f"{what} fails on it: {error.problem}", hint=_TAKE_ANOTHER) from error
+        raise DamagedError(_OPERATION, entry.id, f"{what} fails on it: {error.problem}", hint=_LIVE_TOO) from error
     except Exception as error:  # its text may hold a row's values
         problem = f"{what} fails on it: {type(error).__name__}"
-        raise DamagedError(_OPERATION, entry.id, problem, hint=_TAKE_ANOTHER) from error
+        raise DamagedError(_OPERATION, entry.id, problem, hint=_LIVE_TOO) from error
 
 
 def _argument_of(store: StoreName, database: Backend) -> dict[str, object]:

@@ -59,9 +59,10 @@ def look_at_health(settings: Settings, databases: Collection[str] | None = None)
 
     A database that has no file is not among them: nothing can be said of what is not there yet.
     """
-    names = [name for name in (*present_databases(settings), SUPABASE) if databases is None or name in databases]
-    if databases is None:
-        names.remove(SUPABASE)  # only who is told to looks after it: it has no file by which it would show
+    names = list(present_databases(settings))
+    if databases is not None:
+        # The cloud half is looked after by who is told to: it has no file by which it would show.
+        names = [name for name in (*names, SUPABASE) if name in databases]
     catalog = Catalog(settings.backup_dir)
     backups = _newest_backups(catalog, names)
     drills, good = _last_drills(catalog, names)
