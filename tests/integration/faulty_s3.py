@@ -33,13 +33,14 @@ _REFUSALS = {
 
 
 class FaultyS3:
-    """Listens inside of ``with``; ``requests`` are the methods, paths and ranges that came."""
+    """Listens inside of ``with``; ``requests`` are the methods, paths and ranges that came, and ``headers`` theirs."""
 
     def __init__(self, url: str, faults: Iterable[str] = (), *, always: str = "") -> None:
         self.behind = urlsplit(url).netloc
         self.faults = deque(faults)
         self.always = always
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.released = threading.Event()
         self._lock = threading.Lock()
         faulty = self
@@ -69,10 +70,11 @@ class FaultyS3:
         """Return how many requests of this method have come."""
         return sum(request.startswith(f"{method} ") for request in self.requests)
 
-    def next_fault(self, method: str, request: str) -> str:
+    def next_fault(self, method: str, request: str, headers: dict[str, str]) -> str:
         """Note a request, and return what shall happen to it."""
         with self._lock:
             self.requests.append(request)
+            self.headers.append(headers)
             if not self.faults:
                 return self.always
             awaited, _, fault = self.faults[0].partition(" ")
@@ -101,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Serve one request."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         request = f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip()
-        fault = self.owner.next_fault(self.command, request)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        fault = self.owner.next_fault(self.command, request, headers)
         self.close_connection = True  # one that is kept alive would keep the server from ending
         if fault in _REFUSALS:
             status, content = _REFUSALS[fault]

@@ -12,7 +12,16 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.offsite import fetch, look, objects, oldest_unshipped_age_s, remote_entries, ship
+from aragora_persist.backup.offsite import (
+    RemoteState,
+    check,
+    fetch,
+    look,
+    objects,
+    oldest_unshipped_age_s,
+    remote_entries,
+    ship,
+)
 from aragora_persist.backup.restore import restore
 from aragora_persist.errors import (
     AccessDeniedError,
@@ -171,6 +180,23 @@ def test_parts_that_are_there_are_not_sent_again(s3_machine: Machine, s3_server:
         assert [outcome.entry for outcome in ship(settings)] == [entry]
         parts = -(-entry.size_bytes // s3_machine.part_bytes)
         assert faulty.count("PUT") - before == parts - made + 1
+
+
+def test_nothing_is_asked_for_but_to_create_and_to_read(
+    s3_machine: Machine, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """A key with no other rights will do; each object is sent with its digest, on condition that there is none."""
+    entry = s3_machine.back_up()
+    with FaultyS3(s3_server.url, ["PUT lose"]) as faulty:
+        settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url)
+        assert [outcome.error for outcome in ship(settings)] == [None]
+        assert [one.state for one in check(settings, look(settings))] == [RemoteState.WHOLE]
+        fetch(entry, tmp_path / entry.file, settings)
+        assert {request.partition(" ")[0] for request in faulty.requests} == {"GET", "HEAD", "PUT"}
+        puts = [headers for headers in faulty.headers if "if-none-match" in headers]
+        assert len(puts) == faulty.count("PUT")
+        assert {headers["if-none-match"] for headers in puts} == {"*"}
+        assert all(headers["x-amz-checksum-sha256"] and len(headers["x-amz-content-sha256"]) == 64 for headers in puts)
 
 
 def test_a_server_that_says_it_kept_what_it_did_not_is_not_believed(s3_machine: Machine, s3_server: S3Server) -> None:
