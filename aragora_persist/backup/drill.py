@@ -70,9 +70,11 @@ def _source(settings: Settings, *, offsite: bool) -> Iterator[tuple[Settings, Ma
         yield replace(settings, offsite_url=""), {entry.database: entry for entry in state.backups}
         return
     from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
+    from aragora_persist.backup.offsite.shipping import unshipped  # noqa: PLC0415 - as above
 
     # What was shipped must be there: one that got lost since is not to be made up for by an older one.
-    shipped = (entry for entry in state.backups if entry.id in state.shipments)
+    waiting = {entry.id for entry in unshipped(state, settings)}
+    shipped = (entry for entry in state.backups if entry.id not in waiting)
     entries = sorted((*shipped, *remote_entries(settings)), key=lambda entry: entry.created_at)
     with scratch_folder(SCRATCH) as empty:
         yield replace(settings, backup_dir=empty), {entry.database: entry for entry in entries}
