@@ -157,7 +157,7 @@ class _Found:
             if record is None:
                 return False
             self._take_in(record)
-        except (KeyError, TypeError, InvalidValueError):
+        except (KeyError, TypeError, AttributeError, InvalidValueError):
             return False
         return True
 

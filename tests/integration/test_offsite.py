@@ -240,6 +240,7 @@ def test_only_what_is_whole_is_offered(machine: Machine) -> None:
         {"file": "../../users.db"},
         {"file": "users_20260101_000000.db/../../../x", "id": "users_20260101_000000"},
         {"file": "other.db"},
+        {"file": 5},
         {"file": "..", "id": "."},
         {"sha256": "../../../x"},
         {"sha256": 5},

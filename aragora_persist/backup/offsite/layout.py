@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.names import id_of, read_id
+from aragora_persist.backup.names import read_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,14 +42,13 @@ def line_name(entry: BackupEntry) -> str:
 def is_of(entry: BackupEntry, name: str) -> bool:
     """Say whether this is the entry whose line has this name, and one that can be believed.
 
-    Whoever can write off-site can write a line: its names become those of files here.
+    Whoever can write off-site can write a line: its names and its digest become names of files here.
     """
     read = read_id(str(entry.id))
     return (
         line_name(entry) == name
         and read is not None
         and read.database == entry.database
-        and id_of(str(entry.file)) == entry.id
         and _SHA256.fullmatch(str(entry.sha256)) is not None
         and type(entry.size_bytes) is int
     )
