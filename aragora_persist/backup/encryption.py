@@ -39,11 +39,11 @@ def fingerprints(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hashlib.sha256(key.encode()).hexdigest()[:16] for key in keys))
 
 
-def readable_by(identity_file: Path) -> tuple[str, ...]:
+def readable_by(identity_file: Path | None) -> tuple[str, ...]:
     """Return the fingerprints of the public keys that belong to the identities in the file.
 
     Raises:
-        InvalidValueError: the file cannot be used.
+        InvalidValueError: no identity file is set, or it cannot be used.
         UnsupportedError: the library is not installed.
 
     """

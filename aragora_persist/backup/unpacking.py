@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup import archive
+from aragora_persist.backup.encryption import readable_by
 from aragora_persist.backup.files import scratch_folder
 from aragora_persist.backup.inventory import FileState, file_state, newest_sound
-from aragora_persist.backup.names import is_packed
+from aragora_persist.backup.names import is_encrypted, is_packed
 from aragora_persist.errors import DamagedError, StorageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def opened_backup(entry: BackupEntry, settings: Settings) -> Iterator[Path]:
         StorageError: it cannot be read, or scratch space is too small for it.
 
     """
+    if is_encrypted(entry.file):
+        readable_by(settings.backup_identity_file)  # now: not after hours of fetching
     stored = settings.backup_dir / entry.file
     state = file_state(settings.backup_dir, entry, check=True)
     if state is FileState.INTACT and not is_packed(entry.file):

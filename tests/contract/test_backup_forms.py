@@ -192,6 +192,10 @@ def test_what_is_not_here_is_fetched_from_off_site(keyed: Settings, tmp_path: Pa
         with opened_backup(entry, settings) as plain:
             assert verify(plain).content == entry.content
     assert choose_backup("users", settings, at=entry.created_at, backup_id=None) == entry
+    blind = replace(settings, backup_identity_file=None)
+    if ".age" in form:
+        with pytest.raises(InvalidValueError, match="is not set"), opened_backup(entry, blind):
+            raise AssertionError("it was opened")
     with pytest.raises(NotFoundError, match="there is no backup none"):
         choose_backup("users", settings, backup_id="none")
 
