@@ -128,8 +128,8 @@ def children(page: bytes, usable: int, at: int) -> list[tuple[int, int]]:
     return [*found, (int.from_bytes(page[at + 8 : at + 12], "big"), LAST_ROWID)]
 
 
-def index_page(page: bytes, usable: int) -> tuple[int, list[int]]:
-    """Return how many entries a page of an index has, and the pages below it.
+def index_page(page: bytes, usable: int) -> tuple[list[Cell], list[int]]:
+    """Return the entries of a page of an index, whose rowid is the last value of their record, and the pages below.
 
     Raises:
         UnreadableError: it is not such a page whose every byte is accounted for.
@@ -137,18 +137,19 @@ def index_page(page: bytes, usable: int) -> tuple[int, list[int]]:
     """
     inner = page[0] == INDEX_INTERIOR
     header, ahead = (_INTERIOR_HEADER, 4) if inner else (_LEAF_HEADER, 0)
-    most, spans = (usable - 12) * 64 // 255 - 23, []
+    most = (usable - 12) * 64 // 255 - 23
+    cells, spans = [], []
     try:
         starts = _starts(page, 0, INDEX_INTERIOR if inner else INDEX_LEAF, header)
         for start in starts:
             size, at = varint(page, start + ahead)
-            local = size if 0 < size <= most else _local_size(size, usable, most) + 4
-            spans.append((start, max(_LEAST_CELL, at + local - start)))
+            cells.append(_cell(page, 0, size, at, most, usable))
+            spans.append((start, _size_on_page(cells[-1], start)))
         _check_layout(page, usable, 0, header + 2 * len(starts), spans)
     except _DAMAGE as error:
         raise UnreadableError from error
     below = [int.from_bytes(page[start : start + 4], "big") for start in starts] if inner else []
-    return len(starts), [*below, int.from_bytes(page[8:12], "big")] if inner else []
+    return cells, [*below, int.from_bytes(page[8:12], "big")] if inner else []
 
 
 def values(record: bytes, encoding: str) -> list[Value]:
@@ -214,9 +215,14 @@ def _starts(page: bytes, at: int, kind: int, header: int) -> tuple[int, ...]:
 def _leaf_cell(page: bytes, start: int, usable: int) -> Cell:
     size, at = varint(page, start)
     rowid, at = varint(page, at)
+    return _cell(page, rowid, size, at, usable - 35, usable)
+
+
+def _cell(page: bytes, rowid: int, size: int, at: int, most: int, usable: int) -> Cell:
+    """Return the cell whose record begins ``at``, of which the page has ``most`` bytes or fewer."""
     local, overflow = size, 0
-    if not 0 < size <= usable - 35:
-        local = _local_size(size, usable, usable - 35)
+    if not 0 < size <= most:
+        local = _local_size(size, usable, most)
         overflow = int.from_bytes(page[at + local : at + local + 4], "big")
     if at + local + (4 if overflow else 0) > usable or (local < size) != (overflow > 1):
         raise UnreadableError

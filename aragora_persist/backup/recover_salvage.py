@@ -6,6 +6,7 @@ what was deleted does not come back over what is there. Leaves out: files (``rec
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -176,6 +177,7 @@ class Salvage:
     def _take_loose(self) -> None:
         """Give the pages that nothing leads to their places."""
         self._forest.take_free_pages()
+        self._remember_live()
         for number in self._forest.loose():
             if not (sample := self._sample(number)) or self._is_own_of_sqlite(number, sample):
                 continue
@@ -191,14 +193,27 @@ class Salvage:
                 self._take_for(*fitting[0], number)
             else:
                 self._take_for_none(number, [each.table.name for each, _ in fitting])
-        if not self._forest.free_pages_known and (self._target.set_aside or any(each.found for each in self._tables)):
+        doubtful = any(each.found and not self._target.knows_live(each.table) for each in self._tables)
+        if not self._forest.free_pages_known and (self._target.set_aside or doubtful):
             self.notes.append("its list of free pages is damaged: rows that were deleted may be back")
             self._target.merge_aside()
+
+    def _remember_live(self) -> None:
+        """Have a whole index of each table with gaps tell which of the rows that will be found were deleted."""
+        for each in self._tables:
+            for root in self._indexes.get(each.table.name, ()) if each.tree.open_gaps else ():
+                if self._forest.entries(root) is not None:
+                    with suppress(UnreadableError):
+                        self._target.remember_live(each.table, self._forest.rowids(root))
+                        break
 
     def _take_for(self, each: _Salvaged, gap: Gap, number: int) -> None:
         tree = Tree(number)
         for leaf in self._forest.walk(tree, gap.first, gap.last):
-            added = self._target.add(each.table, self._rows(leaf, each.broken))
+            rows = list(self._rows(leaf, each.broken))
+            live = [row for row in rows if self._target.is_live(each.table, row)]
+            self.deleted += len(rows) - len(live)
+            added = self._target.add(each.table, live)
             each.rows += added
             each.found += added
         each.broken += tree.gaps

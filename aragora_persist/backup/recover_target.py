@@ -77,6 +77,7 @@ class Target:
         self.tables: dict[str, Table] = {}
         self.set_aside: Counter[str] = Counter()
         self.lost_and_found = LOST_AND_FOUND
+        self._live: dict[str, str] = {}
         self._fields = 0
         self._uncommitted = 0
         # A torn file is thrown away, a whole one is flushed before it gets its name: only refused rows are undone.
@@ -130,6 +131,23 @@ class Target:
             for first in range(0, len(same), _ROWS_AT_ONCE):
                 added += self._add(table, width, same[first : first + _ROWS_AT_ONCE])
         return added
+
+    def remember_live(self, table: Table, rowids: Iterable[int]) -> None:
+        """Remember which rows the table had; in a file, for there may be many."""
+        name = f"temp.{quoted(f'live {table.name}')}"
+        self.connection.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY)")
+        insert = f"INSERT OR IGNORE INTO {name} VALUES (?)"  # noqa: S608 - a quoted name
+        self.connection.executemany(insert, ((rowid,) for rowid in rowids))
+        self._live[table.name] = f"SELECT 1 FROM {name} WHERE id = ?"  # noqa: S608 - as above
+
+    def knows_live(self, table: Table) -> bool:
+        """Say whether it is remembered which rows the table had."""
+        return table.name in self._live
+
+    def is_live(self, table: Table, row: Row) -> bool:
+        """Say whether the table had the row, where that is remembered; else it may have had any."""
+        query = self._live.get(table.name)
+        return query is None or self.connection.execute(query, (row.rowid,)).fetchone() is not None
 
     def keep_aside(self, row: Row, table: str, reason: str) -> None:
         """Write a row to lost and found."""

@@ -21,6 +21,7 @@ from aragora_persist.backup.recover_format import (
     index_page,
     leaf_cells,
     surviving_cells,
+    values,
 )
 from aragora_persist.backup.recover_pages import is_of_table
 
@@ -79,7 +80,7 @@ class Forest:
         self.pages = pages
         self.free_pages_known = True
         self._state = bytearray(pages.count + 1)
-        self._scanned = False
+        self._free_taken = self._scanned = False
 
     def walk(self, tree: Tree, first: int = LEAST_ROWID, last: int = LAST_ROWID) -> Iterator[Leaf]:
         """Yield the leaves of a tree in order, and note its gaps; a page belongs to the first tree that has it."""
@@ -105,9 +106,12 @@ class Forest:
 
     def take_free_pages(self) -> None:
         """Mark the pages that SQLite had given up: what is still on them was deleted."""
+        if self._free_taken:
+            return
+        self._free_taken = True
         header = self.pages.header
         number, count = (int.from_bytes(header[at : at + 4], "big") for at in (32, 36))
-        if not self.pages.header_is_whole or (number and self._free_from(number) != count):
+        if not self.pages.header_is_whole or self._free_from(number) != count:
             self.free_pages_known = False
             # The lists of free pages are on free pages themselves: what is left of them is found by its form.
             for each in range(2, self.pages.count + 1):
@@ -141,19 +145,36 @@ class Forest:
 
     def entries(self, root: int) -> int | None:
         """Return how many entries an index has, so rows its table; None where a page of it cannot be read."""
-        found, seen, waiting = 0, 0, [root]
+        try:
+            return sum(len(cells) for _, cells in self._index(root))
+        except UnreadableError:
+            return None
+
+    def rowids(self, root: int) -> Iterator[int]:
+        """Yield the rowids of an index, those of all rows of its table.
+
+        Raises:
+            UnreadableError: a page or an entry of it cannot be read.
+
+        """
+        for page, cells in self._index(root):
+            for cell in cells:
+                rowid = values(self.pages.record(page, cell), self.pages.encoding)[-1]
+                if not isinstance(rowid, int):
+                    raise UnreadableError
+                yield rowid
+
+    def _index(self, root: int) -> Iterator[tuple[bytes, list[Cell]]]:
+        seen, waiting = 0, [root]
         while waiting:
             seen += 1
             number = waiting.pop()
             if not 1 < number <= self.pages.count or seen > self.pages.count:
-                return None
-            try:
-                entries, below = index_page(self.pages.read(number), self.pages.usable)
-            except UnreadableError:
-                return None
-            found += entries
+                raise UnreadableError
+            page = self.pages.read(number)
+            cells, below = index_page(page, self.pages.usable)
+            yield page, cells
             waiting += below
-        return found
 
     def take(self, number: int) -> None:
         """Claim a page."""
