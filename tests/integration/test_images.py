@@ -85,7 +85,7 @@ def test_a_service_migrates_serves_and_stops_cleanly(start: Start, volume: Calla
 
 
 def test_a_sidecar_s_backup_restores_to_the_same_rows(start: Start, volume: Callable[[], str]) -> None:
-    """What a service wrote is in the sidecar's backup; the sidecar is healthy only when there is one."""
+    """What a service wrote is in the sidecar's backup, which a drill has proved; without one nothing is healthy."""
     data, backups = volume(), volume()
     service = start("serve", volumes={data: "/data"})
     _wait_for(service, "aragora-persist", "serve", "--probe")
@@ -97,12 +97,12 @@ def test_a_sidecar_s_backup_restores_to_the_same_rows(start: Start, volume: Call
     environment = {"ARAGORA_BACKUP_DIR": "/backups"}
     mounted = {data: "/data", backups: "/backups"}
     sidecar = start("backup", "--every", "60", volumes=mounted, environment=environment)
-    _wait_for(sidecar, "aragora-persist", "backups", "--max-age", "60")
+    _wait_for(sidecar, "aragora-persist", "backups", "--health")
     _run(sidecar, "aragora-persist", "restore", "users", "--to", "/tmp/users.db")  # noqa: S108 - the container's own
     count = "import sqlite3; print(sqlite3.connect('/tmp/users.db').execute('SELECT email FROM users').fetchall())"
     assert _run(sidecar, "python3", "-c", count).strip() == "[('ann@b.org',), ('bob@b.org',)]"
     without = {data: "/data", volume(): "/backups"}
-    code, said = _finish(start("backups", "--max-age", "60", volumes=without, environment=environment))
+    code, said = _finish(start("backups", "--health", volumes=without, environment=environment))
     assert code == 1
     assert "no verified backup" in said
 
