@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -30,7 +31,8 @@ OWNER = "aragora_scratch"
 
 _PREFIX = "aragora-pg-"
 _OPERATION = "start scratch server"
-_LONGEST_SOCKET = 100
+_LONGEST_PLACE = 107 - len("/aragora-pg-xxxxxxxx/.s.PGSQL.5432")
+"""Of a socket's whole path a system takes 107 bytes; some take fewer, and then the server says so."""
 _CONFIGURATION = """
 listen_addresses = ''
 unix_socket_permissions = 0700
@@ -63,20 +65,31 @@ def scratch_server(programs: Programs) -> Iterator[Secret]:
     """Start an empty server and give the address of its one database, for its superuser.
 
     Raises:
+        UnsupportedError: no server can be started by this user.
+        StorageError: scratch space (TMPDIR) is too small, or no place for a server.
+
+    """
+    refuse_place()
+    with scratch_folder(_PREFIX) as folder, _guarded(folder, programs):
+        _start(folder, programs)
+        yield Secret(f"postgresql:///postgres?host={quote(str(folder), safe='')}&user={OWNER}")
+
+
+def refuse_place() -> None:
+    """Refuse what no server can be started by or in, before anything was done for it.
+
+    Raises:
         UnsupportedError: this user is root, as whom no server starts.
-        StorageError: scratch space (TMPDIR) is too small, or its path too long for a socket.
+        StorageError: the path of scratch space (TMPDIR) is too long for a socket.
 
     """
     if os.geteuid() == 0:
         problem = "cannot be started by root"
         raise UnsupportedError(_OPERATION, "PostgreSQL", problem, hint="run this as another user, as its image does")
-    with scratch_folder(_PREFIX) as folder:
-        if len(os.fsencode(folder)) > _LONGEST_SOCKET - len("/.s.PGSQL.5432"):
-            problem = "has too long a path for a socket"
-            raise StorageError(_OPERATION, folder, problem, hint="set TMPDIR to a folder with a shorter one")
-        with _guarded(folder, programs):
-            _start(folder, programs)
-            yield Secret(f"postgresql:///postgres?host={quote(str(folder), safe='')}&user={OWNER}")
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) > _LONGEST_PLACE:
+        problem = "has too long a path for a socket"
+        raise StorageError(_OPERATION, place, problem, hint="set TMPDIR to a folder with a shorter one")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from aragora_persist.backup.names import DUMP_FILE, SUPABASE
 from aragora_persist.backup.supabase.dumping import dump_into
 from aragora_persist.backup.supabase.programs import find_programs
 from aragora_persist.backup.supabase.restoring import check_equal, try_out
+from aragora_persist.backup.supabase.scratch import refuse_place
 from aragora_persist.backup.verify import Verification, file_sha256
 from aragora_persist.errors import InvalidValueError
 
@@ -36,6 +37,7 @@ def take(settings: Settings, *, run: str = "") -> BackupEntry:
 
     """
     db_url = configured(settings, "backup")
+    refuse_place()
     with making(SUPABASE, settings, run=run, kind=DUMP_FILE) as new:
         dumped = dump_into(new.path, db_url)
         tried = try_out(new.path, dumped.programs)
