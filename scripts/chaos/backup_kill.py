@@ -53,6 +53,7 @@ PLAIN = b"SQLite format 3"
 NOWHERE = "at its end"
 REBUILD_EVERY = 4
 WARM_UP_ROUNDS = 3
+MOST_BACKUPS = 8
 PROGRESS_EVERY = 100
 ROWS = 1_500
 ROW_BYTES = 400
@@ -119,6 +120,7 @@ def backups(settings: Settings, kills: int, chance: random.Random) -> dict[str, 
             killed(work, form, after_s=chance.uniform(0, 1.2 * typical_s[work]))
         landed[where_it_stopped(settings, known)] += 1
         bad += [f"kill {number} ({work.__name__}): {problem}" for problem in judge(settings, mending=work is mend)]
+        thin_out(settings)
         if (number + 1) % PROGRESS_EVERY == 0:
             print(f"{number + 1} kills, {len(bad)} bad", file=sys.stderr)
     back_up(settings)
@@ -154,6 +156,14 @@ def damage(settings: Settings) -> None:
     path = Catalog(settings.backup_dir).path
     first, _, rest = path.read_bytes().partition(b"\n")
     path.write_bytes(first[:-9] + b"X" + first[-8:] + b"\n" + rest + b'{"kind": "bac')
+
+
+def thin_out(settings: Settings) -> None:
+    """Remove old backups when killed rounds have left many: each of them is read again after each kill."""
+    for aside in settings.backup_dir.glob("catalog.replaced_*"):
+        aside.unlink()
+    if len(Catalog(settings.backup_dir).read().backups) > MOST_BACKUPS:
+        apply_retention(settings, now=times.utc_now() + timedelta(days=8))
 
 
 def in_some_form(settings: Settings, chance: random.Random) -> Settings:
