@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.intent import Intent, declare_together, new_mark, put_mark
+from aragora_persist.backup.intent import Intent, declare, declare_together, new_mark, put_mark
 from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.restore_set import restore_all
@@ -32,7 +33,6 @@ from aragora_persist.migrations.folder import folder_of
 from aragora_persist.migrations.runner import migrate
 from aragora_persist.settings import Compression, Settings
 from aragora_persist.storage.schema import get_wal_connection
-from aragora_persist.storage.sqlite.files import is_being_restored, restore_note
 from tests.age_identities import make_identity
 
 if TYPE_CHECKING:
@@ -184,48 +184,79 @@ def test_databases_in_several_folders_are_not_restored_together(settings: Settin
     assert notes(tmp_path / "elsewhere.db") == ["first"]
 
 
-def declared(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, counts: bool) -> None:
-    """Stop a restore of all right after its notes were written, before or after they count."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: object, **__: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr("aragora_persist.backup.restore_set.complete", kill)
-        with pytest.raises(Killed):
-            restore_all(settings)
-    if not counts:
-        (settings.nomic_dir / ".restoring-all").touch()
-        for name in NAMES:
-            note = restore_note(live(settings, name))
-            note.write_text(json.dumps({**json.loads(note.read_text()), "pending": ".restoring-all"}))
-    assert all(is_being_restored(live(settings, name)) for name in NAMES)
+def declared(settings: Settings, *, counts: bool) -> None:
+    """Leave what a restore of all leaves that is killed behind its last note, before or after the notes count."""
+    intents = []
+    for name in NAMES:
+        staged, mark = settings.nomic_dir / f"aragora_{name}.db.restored", new_mark()
+        shutil.copyfile(next(settings.backup_dir.glob(f"{name}_*.db")), staged)
+        put_mark(staged, mark)
+        intents.append((live(settings, name), Intent(staged.name, f"aragora_{name}.replaced.db", mark)))
+    if counts:
+        declare_together(settings.nomic_dir, intents)
+        return
+    (settings.nomic_dir / ".restoring-all").touch()
+    for database, intent in intents:
+        declare(database, replace(intent, pending=".restoring-all"))
 
 
-def test_notes_that_count_are_completed_by_whoever_opens(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_that_count_are_completed_by_whoever_opens(settings: Settings) -> None:
     """Also into a database that somebody holds; what was written after it was restored is not taken back."""
     with closing(sqlite3.connect(live(settings, "elo"), isolation_level=None)) as held:
         held.execute("SELECT * FROM notes").fetchall()
-        declared(settings, monkeypatch, counts=True)
+        declared(settings, counts=True)
         assert notes(live(settings, "elo")) == ["first"]
         held.execute("INSERT INTO notes (text) VALUES ('after')")
     assert all_notes(settings) == [["first", "after"], ["first"], ["first"]]
     assert not any(name.endswith((".restoring", ".restored", "-all")) for name in listing(settings))
 
 
-def test_notes_that_do_not_count_yet_are_taken_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_that_do_not_count_yet_are_taken_back(settings: Settings) -> None:
     """All of them by the first who opens one of the databases, or restores one."""
     before = listing(settings)
-    declared(settings, monkeypatch, counts=False)
+    declared(settings, counts=False)
     assert notes(live(settings, "users")) == ["first", "later"]
     assert listing(settings) == before
     assert all_notes(settings) == OLD
-    declared(settings, monkeypatch, counts=False)
+    declared(settings, counts=False)
     restore("tokens", settings)
     assert all_notes(settings) == [*OLD[:2], ["first"]]
+
+
+def test_a_transaction_holds_up_its_own_database_alone(settings: Settings) -> None:
+    """The others are completed; when it has ended, this one is too, by whoever opens it."""
+    declared(settings, counts=True)
+    with closing(sqlite3.connect(live(settings, "tokens"), isolation_level=None)) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BusyError):
+            restore_all(settings)
+        busy.execute("ROLLBACK")
+        assert notes(live(settings, "elo")) == ["first"]
+        assert busy.execute("SELECT text FROM notes").fetchall() == [("first",), ("later",)]
+    assert all_notes(settings) == NEW
+
+
+def test_a_fault_behind_the_first_exchange_says_what_is_done_and_what_is_not(settings: Settings) -> None:
+    """The disk is full when the log of the second database grows; with room again, the same command completes it."""
+    for text in ("x" * 40_000, "y"):
+        add(settings, "users", text)
+    back_up(settings)
+    with closing(get_wal_connection(live(settings, "users"))) as connection:
+        connection.execute("DELETE FROM notes WHERE text LIKE 'xxx%'")
+        connection.commit()
+        connection.execute("VACUUM")
+    size = next(path.stat().st_size for path in settings.backup_dir.glob("users_*.db") if path.stat().st_size > 40_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1, before[1]))  # a log is larger than what is in it
+    try:
+        with pytest.raises(StorageError) as raised:
+            restore_all(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.hint.startswith("restored so far: elo; still to come: users, tokens")
+    restore_all(settings)
+    assert [len(rows) for rows in all_notes(settings)] == [2, 4, 2]
+    assert not any(name.endswith((".restoring", ".restored")) for name in listing(settings))
 
 
 def test_a_database_that_was_restored_is_not_restored_over(settings: Settings) -> None:
