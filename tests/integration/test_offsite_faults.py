@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -231,10 +232,13 @@ def test_a_fetch_that_failed_goes_on_with_what_is_missing(
         with pytest.raises(UnreachableError):
             fetch(entry, target, s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url))
         assert [path.name for path in tmp_path.glob("*users*")] == [f".{entry.file}.{entry.sha256[:8]}.fetched"]
+        # A process that is killed stops in the middle of a part, too.
+        os.truncate(tmp_path / f".{entry.file}.{entry.sha256[:8]}.fetched", 2 * s3_machine.part_bytes - 1000)
         faulty.always = ""
         faulty.requests.clear()
         fetch(entry, target, s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url))
-        assert faulty.count("GET") == 1 + -(-entry.size_bytes // s3_machine.part_bytes) - 2
+        assert faulty.count("GET") == 1 + -(-entry.size_bytes // s3_machine.part_bytes) - 1
+        assert faulty.requests[1].endswith(f" bytes={s3_machine.part_bytes - 1000}-{s3_machine.part_bytes - 1}")
     assert [path.name for path in tmp_path.glob("*users*")] == [target.name]
     assert target.read_bytes() == (s3_machine.settings().backup_dir / entry.file).read_bytes()
 
