@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from aragora_persist.backup.archive import unpack
 from aragora_persist.backup.files import beside, scratch_folder
 from aragora_persist.backup.names import is_packed
-from aragora_persist.backup.snapshot import copy_into, open_read_only
+from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, DamagedError, NotFoundError, PersistError, StorageError
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.files import is_there, resolve
 from aragora_persist.wording import size_text
 

@@ -6,20 +6,14 @@ Leaves out: how it is copied (``storage.sqlite.copying``), and whether the copy 
 from __future__ import annotations
 
 import sqlite3
-import time
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import make_directory, partial
-from aragora_persist.errors import BusyError, StorageError
+from aragora_persist.errors import StorageError
 from aragora_persist.storage.sqlite.copying import copy_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-__all__ = ("copy_into", "open_read_only", "run_backup", "snapshot")
-
-_RETRY_S = 0.05
 
 
 def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
@@ -44,42 +38,6 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
     except OSError as error:
         raise StorageError("snapshot", target, f"cannot be written: {error.strerror}") from error
     return method
-
-
-def run_backup(
-    source: sqlite3.Connection,
-    target: sqlite3.Connection,
-    *,
-    locked: Path,
-    timeout_s: float,
-    pages: int = -1,
-    after_first_step: Callable[[], None] | None = None,
-) -> None:
-    """Run SQLite's backup API, giving up after ``timeout_s`` without progress: by itself it would retry for ever.
-
-    ``locked`` is the file that others may hold, for the error. After the first step the target is locked for writing,
-    so that ``after_first_step`` sees the last state before this one.
-
-    Raises:
-        BusyError: another connection held a lock that whole time.
-
-    """
-    deadline = time.monotonic() + timeout_s
-    first = after_first_step
-
-    def check(status: int, _remaining: int, _total: int) -> None:
-        nonlocal deadline, first
-        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            if time.monotonic() >= deadline:
-                problem = f"another connection has held a lock on it for {timeout_s:g} s"
-                raise BusyError("copy database", locked, problem, hint="end its transaction, or raise DB_TIMEOUT")
-            return
-        if first is not None:
-            action, first = first, None
-            action()
-        deadline = time.monotonic() + timeout_s
-
-    source.backup(target, pages=pages, progress=check, sleep=_RETRY_S)
 
 
 def open_read_only(path: Path, *, parameters: str = "mode=ro", timeout_s: float = 0.0) -> sqlite3.Connection:

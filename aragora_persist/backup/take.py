@@ -19,10 +19,10 @@ from aragora_persist.backup.inventory import FileState, file_state, present_data
 from aragora_persist.backup.keeping import OPERATION, making
 from aragora_persist.backup.names import SUPABASE
 from aragora_persist.backup.retention import Decision, Policy, decide
-from aragora_persist.backup.snapshot import copy_into
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import NotFoundError, PersistError, StorageError
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.files import resolve, sync_folder
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ class SnapshotBefore:
         """
         # Only where there is something to migrate: opening a database that is up to date needs none of this.
         from aragora_persist.backup.files import clean_partials, make_directory, partial  # noqa: PLC0415 - see above
-        from aragora_persist.backup.snapshot import copy_into  # noqa: PLC0415 - as above
+        from aragora_persist.storage.sqlite.copying import copy_into  # noqa: PLC0415 - as above
 
         mark = sha256(os.fsencode(self._source)).hexdigest()[:12]  # others may share the folder
         target = self._folder / f"{self._database}_{mark}_{_ENDING}"

@@ -18,11 +18,11 @@ from aragora_persist import times
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.inventory import FileState, choose_backup, take_inventory
 from aragora_persist.backup.lines import to_line
-from aragora_persist.backup.snapshot import copy_into
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError
 from aragora_persist.settings import Settings
+from aragora_persist.storage.sqlite.copying import copy_into
 from tests.contract.backup_folders import execute, flip, make_database, names_in
 from tests.waiting import PATIENCE_S
 
