@@ -342,3 +342,11 @@ def test_a_setting_that_cannot_work_is_told_before_anything_is_tried(
         list(ship(s3_machine.settings(**{variable: value})))
     assert refused.value.target == target
     assert s3_machine.names() == []
+
+
+def test_without_the_library_it_is_said_how_to_get_it(folder_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backups themselves need none of it."""
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    folder_machine.back_up()
+    with pytest.raises(UnsupportedError, match=r"pip install 'aragora-persist\[backup\]'"):
+        list(ship(folder_machine.settings()))
