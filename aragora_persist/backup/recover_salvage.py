@@ -29,7 +29,6 @@ _SEQUENCES = "sqlite_sequence"
 _SAMPLE = 20
 _OWN_FIELDS = (2, 3)
 """How many fields the rows of sqlite_sequence and sqlite_stat1 have, which begin with a table's name."""
-_NOT_READ = ("WITHOUT ROWID", "VIRTUAL")
 
 
 @dataclass(slots=True)
@@ -159,10 +158,10 @@ class Salvage:
 
     def _problem_of(self, thing: Thing) -> str:
         """Make a table; return '' or why it has no rows in the new file."""
-        if kind := next((kind for kind in _NOT_READ if kind in thing.sql.upper()), ""):
-            return f"it is {kind}, which is not read"
+        if thing.sql.split(maxsplit=2)[1].upper() == "VIRTUAL":
+            return "it is virtual, and was not made again"
         if not (problem := self._target.make(thing)):
-            return ""
+            return "it is WITHOUT ROWID: its rows are not read" if self._target.is_index(thing.name) else ""
         ours = (one for one in self._known.things(len(self._known.migrations)) if one.name == thing.name)
         if (known := next(ours, None)) and not self._target.make(known):
             self.notes.append(f"table {thing.name} is as this release has it: its own definition is damaged")
@@ -262,6 +261,9 @@ class Salvage:
             return
         connection = self._target.connection
         rows = ledger.read(connection)
+        if rows and not any(self._known.is_of(row) for row in rows):
+            self.notes.append("its ledger of migrations is another database's")
+            return
         if not table.tree.gaps and not table.broken and self._known.accepts(rows):
             return
         version = self._known.version_of_schema(connection)

@@ -108,6 +108,11 @@ class Target:
             self.tables[thing.name] = self._described(thing.name, counts="AUTOINCREMENT" in thing.sql.upper())
         return ""
 
+    def is_index(self, table: str) -> bool:
+        """Say whether a table is stored as an index (WITHOUT ROWID)."""
+        query = "SELECT wr FROM pragma_table_list(?) WHERE schema = 'main'"
+        return bool(self.connection.execute(query, (table,)).fetchone()[0])
+
     def takes(self, table: Table, rows: Sequence[Row]) -> bool:
         """Say whether the table's rules take these rows; nothing is written."""
         if not all(table.fits(row) for row in rows):

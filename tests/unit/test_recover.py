@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 PAGE = 512
 SCHEMA = """
-CREATE TABLE people (id TEXT PRIMARY KEY, name TEXT NOT NULL, age INTEGER, score REAL NOT NULL, note TEXT);
+CREATE TABLE people (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, age INTEGER, score REAL NOT NULL, note TEXT DEFAULT 'virtual WITHOUT ROWID'
+);
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('seen', 'done')), body BLOB, story TEXT
 );
@@ -354,6 +356,21 @@ def test_rows_that_their_table_refuses_are_kept_aside(tmp_path: Path) -> None:
     assert not report.whole
 
 
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    """Tables that are stored in other ways: not a word of them is lost in silence."""
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("CREATE TABLE by_name (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
+        connection.execute("INSERT INTO by_name VALUES ('a')")
+        connection.commit()
+    report = recover(source, target, None)
+
+    assert "WITHOUT ROWID" in table(report, "by_name").problem
+    assert "virtual" in table(report, "words").problem
+    assert not report.whole
+
+
 def test_what_is_only_in_the_log_comes_along(sample: Sample, tmp_path: Path) -> None:
     """The committed state of file and log is salvaged; of a log that is damaged, what comes before the damage."""
     live, copy = tmp_path / "live.db", tmp_path / "copy.db"
@@ -458,6 +475,14 @@ def test_the_schema_of_the_release_takes_the_place_of_a_lost_one(
     assert runner.status(tmp_path / "new.db", "outbox").state == "current"
     with closing(sqlite3.connect(tmp_path / "new.db")) as connection:
         assert [row.version for row in ledger.read(connection)] == [*range(1, latest_version("outbox") + 1)]
+
+
+def test_a_database_of_another_name_is_told(outbox: Path, tmp_path: Path) -> None:
+    """Its rows come back, its ledger stays as it is."""
+    report = recover(outbox, tmp_path / "new.db", "elo")
+
+    assert report.notes == ("its ledger of migrations is another database's",)
+    assert rows_of(tmp_path / "new.db") == rows_of(outbox)
 
 
 def test_the_verb_says_what_is_missing_and_what_to_do_next(
