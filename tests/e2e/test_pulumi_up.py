@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from pulumi import automation
+from pyrage import x25519
 
 from aragora_persist.databases import DATABASES
 from infra.build_context import IGNORE_FILE, sent_files
@@ -63,7 +64,9 @@ def test_a_stack_from_up_to_delete_data(
 
 def _up(stack: RunningStack) -> str:
     """Bring the stack up as an operator does; return the release of the library."""
-    said = succeeds(stack.script("up", *stack.ports(), "--config", f"backupIntervalSeconds={_EVERY_S}"))
+    settings = (f"backupIntervalSeconds={_EVERY_S}", f"backupRecipients=[{_add_identity(stack)}]")
+    arguments = [argument for setting in settings for argument in ("--config", setting)]
+    said = succeeds(stack.script("up", *stack.ports(), *arguments))
     assert f"http://127.0.0.1:{stack.port}/" in said
     assert f"supabase: http://127.0.0.1:{stack.supabase_port}" in said
     assert f"database on port {stack.db_port}" in said
@@ -77,6 +80,15 @@ def _up(stack: RunningStack) -> str:
         assert b"aragora" in page.read().lower()
     stack.run("sqlite", "python3", "-c", records.MAKE_USER)
     return _release(stack)
+
+
+def _add_identity(stack: RunningStack) -> str:
+    """Write the identity that reads encrypted backups into the stack's secrets, by hand; return its public key."""
+    with stack.files.locked():
+        stack.files.write({})
+    identity = x25519.Identity.generate()
+    stack.files.secrets.write_text(json.dumps({**stack.files.secret_config(), "backupIdentity": str(identity)}))
+    return str(identity.to_public())
 
 
 def _release(stack: RunningStack) -> str:
@@ -114,6 +126,9 @@ def _compare_newest_backup(stack: RunningStack) -> None:
         stack.run("sqlite/backup", "aragora-persist", "restore", name, "--to", scratch)
         rows = stack.run("sqlite/backup", "python3", "-c", records.COMPARE, f"/data/aragora_{name}.db", scratch)
         assert int(rows) > 1
+    kept = {name for name in stack.run("sqlite/backup", "ls", "/backups").split() if ".db" in name}
+    assert kept
+    assert {name for name in kept if not name.endswith(".db.zst.age")} == set()
 
 
 def _newest_backups(stack: RunningStack) -> dict[str, str]:
