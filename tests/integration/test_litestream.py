@@ -216,6 +216,21 @@ def test_a_restore_under_litestream_is_shipped_like_any_write(
     assert jtis_at(settings, again, tmp_path / "then.db") == {"old", "after", "again"}
 
 
+def test_what_litestream_keeps_beside_the_database_may_be_damaged(
+    engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands still at that for ever; the sidecar says so, and has it begin anew."""
+    monkeypatch.setattr(sidecar, "_FAILING_S", 0.2)
+    with shipping(settings, "tokens") as whole:
+        ship(engine, settings, "a")
+        kept = settings.nomic_dir / ".aragora_tokens.db-litestream/ltx/0"
+        max(kept.iterdir()).write_bytes(b"LTX1")
+        last = ship(engine, settings, "b")
+    assert whole == [True]
+    assert jtis_at(settings, last, tmp_path / "then.db") == {"a", "b"}
+    assert verify(tmp_path / "then.db").content == take_backup("tokens", settings).content
+
+
 def test_a_file_that_takes_the_place_of_the_shipped_one_is_shipped_whole(settings: Settings, tmp_path: Path) -> None:
     """Litestream would go on with the old file's pages and the new one's log."""
     path = settings.nomic_dir / "aragora_tokens.db"

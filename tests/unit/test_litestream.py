@@ -79,6 +79,7 @@ def test_the_configuration_holds_no_secret_and_the_environment_nothing_else(tmp_
         "endpoint": "https://s3.example.com",
         "force-path-style": True,
         "sync-interval": "1s",
+        "auto-recover": True,
     }
     assert told["snapshot"]["retention"] == "72h"
     others = {"AWS_CA_BUNDLE": "x", "AWS_SESSION_TOKEN": "x", "LITESTREAM_CONFIG": "x", "SUPABASE_KEY": "x"}

@@ -113,4 +113,5 @@ def _replica(database: str, settings: Settings) -> dict[str, object]:
         where = {"type": "s3", "bucket": place.name, "path": path, "region": place.region}
         if settings.offsite_endpoint:
             where |= {"endpoint": place.endpoint, "force-path-style": True}
-    return {**where, "sync-interval": f"{SHIPS_EVERY_S}s"}
+    # Where a file of its own is lost before it was shipped, it begins anew with a full copy instead of standing still.
+    return {**where, "sync-interval": f"{SHIPS_EVERY_S}s", "auto-recover": True}

@@ -39,6 +39,8 @@ _OPERATION = "replicate"
 _LOCK = ".litestream-lock"
 _LOOK_S = 0.5
 _FAILING_S = 15.0
+_OWN_FILES = "ltx file"
+"""What stands in Litestream's words when a file of its own beside the database is lost or damaged."""
 _LONGEST_PAUSE_S = 30.0
 _STOP_S = 30.0
 
@@ -132,16 +134,18 @@ class _Sidecar:
         """Look at a running Litestream until it has ended; None when another one is to be started."""
         while child.poll() is None:
             if stop.wait(_LOOK_S):
+                self._look()
                 return self._stop(child)
             if replaced := self._replaced():
                 _LOGGER.warning("%s: another file is in its place; a full copy of it follows", ", ".join(replaced))
                 return None  # killed: what it would ship now is a mixture of both
             self._look()
-            now = times.utc_now()
-            if any(record.problem and record.behind_s(now) > _FAILING_S for record in self._records.values()):
-                problems = (f"{name}: {record.problem}" for name, record in self._records.items() if record.problem)
-                _LOGGER.error("Litestream is started anew: %s", "; ".join(problems))
+            if failing := self._failing():
+                problems = "; ".join(f"{name}: {problem}" for name, problem in failing.items())
+                _LOGGER.error("Litestream is started anew: %s", problems)
                 self._stop(child)
+                for name in [name for name, problem in failing.items() if _OWN_FILES in problem]:
+                    self._reset(name)
                 return None
         _LOGGER.error("Litestream has ended with exit code %d, and is started anew", child.returncode)
         return None
@@ -153,13 +157,23 @@ class _Sidecar:
             whole = child.wait(_STOP_S) == 0
         except subprocess.TimeoutExpired:
             whole = False
-        if whole:
+        if whole and not any(record.problem for record in self._records.values()):
             for name, shipping in self._shipping.items():
                 self._note(name, shipping.ended(times.utc_now()))
             self._tell()
-        else:
-            _LOGGER.error("Litestream has not shipped the rest; it does when it runs again")
-        return whole
+            return True
+        _LOGGER.error("Litestream has not shipped the rest; it does when it runs again")
+        return False
+
+    def _failing(self) -> dict[str, str]:
+        """Return what has kept Litestream from a database for some time: a new start may help."""
+        now = times.utc_now()
+        return {n: one.problem for n, one in self._records.items() if one.problem and one.behind_s(now) > _FAILING_S}
+
+    def _reset(self, name: str) -> None:
+        """Have Litestream forget what it keeps beside a database; it takes up what it has shipped, or begins anew."""
+        command = [self._program, "reset", str(self._paths[name])]
+        subprocess.run(command, check=False, env=child_environment(self._settings), timeout=_STOP_S)
 
     def _look(self) -> None:
         answers, now = ask(self._socket), times.utc_now()
