@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from aragora_persist import times
 from aragora_persist.backup.catalog import BackupEntry
 from aragora_persist.backup.offsite.layout import LINE_ENDING, is_of, parts, parts_folder
 from aragora_persist.backup.offsite.objects import Objects
@@ -104,4 +105,4 @@ def _is_whole(entry: BackupEntry, objects: Objects) -> bool:
 
 
 def _order(one: Remote) -> tuple[bool, str, str]:
-    return one.entry is not None, one.entry.created_at.isoformat() if one.entry else "", one.name
+    return one.entry is not None, times.to_text(one.entry.created_at) if one.entry else "", one.name
