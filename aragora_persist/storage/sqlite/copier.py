@@ -92,13 +92,17 @@ def _reserve(target: int, size: int) -> None:
     if state.f_bavail * state.f_frsize < size:
         raise OSError(errno.ENOSPC, "no room")
     if size and sys.platform == "linux":
-        # Blocks that are there already need no work of the journal, which every commit of others would wait for.
-        os.posix_fallocate(target, 0, size)
+        try:
+            # Blocks that are there already need no work of the journal, which every commit of others would wait for.
+            os.posix_fallocate(target, 0, size)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise  # else the file system knows no such thing, and can be written to all the same
 
 
 def _flusher(target: int) -> Callable[[int, int], None]:
     """Return what begins to bring a piece to the disk, and waits for the first of those that are on their way."""
-    sync = _sync_file_range()
+    sync = _sync_file_range(target)
     going: list[tuple[int, int]] = []
 
     def flush(offset: int, count: int) -> None:
@@ -113,8 +117,8 @@ def _flusher(target: int) -> Callable[[int, int], None]:
     return flush
 
 
-def _sync_file_range() -> Callable[[int, int, int, int], None] | None:
-    """Return the system's call of this name, or None where it has none."""
+def _sync_file_range(target: int) -> Callable[[int, int, int, int], None] | None:
+    """Return the system's call of this name, or None where it has none, or does not let us."""
     try:
         import ctypes  # noqa: PLC0415 - a small file needs it not
 
@@ -122,6 +126,8 @@ def _sync_file_range() -> Callable[[int, int, int, int], None] | None:
     except (ImportError, OSError, AttributeError):
         return None
     call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    if call(target, 0, 0, 0) != 0:
+        return None
 
     def sync(descriptor: int, offset: int, count: int, how: int) -> None:
         if call(descriptor, offset, count, how) != 0:
