@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
+from aragora_persist.backup.handmade import opened_file
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.take import take_backup
+from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main
 from aragora_persist.errors import (
     ConflictError,
@@ -267,6 +272,38 @@ def test_what_is_wrong_with_a_copy_is_told_before_anything_is_touched(
     assert raised.value.target == str(copy)
     assert raised.value.hint
     assert (listing(folder), listing(settings.nomic_dir)) == before
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one sound copy in rollback mode, to be spoiled again and again."""
+    folder = tmp_path_factory.mktemp("copies")
+    open_engine(folder / "sound.db", "tokens", settings=Settings.from_env({})).close()
+    with closing(sqlite3.connect(folder / "sound.db")) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    return folder
+
+
+@given(length=st.integers(0, 24576), places=st.lists(st.integers(0, 24575), max_size=4), log=st.binary(max_size=64))
+@settings_of_hypothesis(max_examples=25)
+def test_whatever_a_file_holds_it_is_taken_whole_or_refused(
+    copies: Path, length: int, places: list[int], log: bytes
+) -> None:
+    """Cut off anywhere, with bytes changed anywhere and any log beside it: no error but one with a way out."""
+    data = bytearray((copies / "sound.db").read_bytes())
+    for place in places:
+        data[place % len(data)] ^= 0xFF
+    spoilt = copies / "spoilt.db"
+    spoilt.write_bytes(data[: length or None])
+    Path(f"{spoilt}-wal").write_bytes(log)
+    before, refused = listing(copies), None
+    try:
+        with opened_file(spoilt, "tokens", Settings.from_env({})) as (copy, found, _):
+            assert verify(copy) == found
+    except PersistError as error:
+        refused = error
+    assert refused is None or (refused.target, refused.hint != "") == (str(spoilt), True)
+    assert listing(copies) == before
 
 
 def test_the_live_database_is_no_copy_of_itself(settings: Settings, tmp_path: Path) -> None:
