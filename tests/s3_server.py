@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from infra.toolchain import environment, pins
+from infra.toolchain.process import LIBC, PR_SET_PDEATHSIG
 from tests.ports import free_ports
 from tests.waiting import wait_until
 
@@ -29,6 +32,12 @@ def program() -> str:
     found = shutil.which(pins.VERSITYGW.name, path=os.pathsep.join((str(environment.bin_dir()), os.environ["PATH"])))
     assert found, "there is no S3 server: scripts/bootstrap --tests gets one"
     return found
+
+
+def _end_with_parent() -> None:
+    """Have Linux end the server with a run of the tests that is killed."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class S3Server:
@@ -56,6 +65,7 @@ class S3Server:
             env={"PATH": os.environ["PATH"], **keys},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it takes no lock that a thread could hold
         )
         wait_until(self._listens, "the S3 server")
 
