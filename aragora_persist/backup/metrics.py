@@ -5,6 +5,7 @@ Pure. Leaves out: how they are written down (``exposition``).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aragora_persist.exposition import Family
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from aragora_persist.backup.catalog import BackupEntry, Drill
     from aragora_persist.backup.report import BackupReport
 
+METRICS_FILE = "backup.prom"
+"""In the backup folder: what Prometheus' textfile collector reads, rewritten after each piece of a sidecar's work."""
+
+_WORK = re.compile(r"(# (HELP|TYPE) )?aragora_persist_(\w+_failures_total|backup_check_failed)\b")
 _BACKUP: tuple[tuple[str, str, Callable[[BackupEntry], float]], ...] = (
     (
         "timestamp_seconds",
@@ -61,3 +66,8 @@ def work_families(
     if damaged is not None:
         help_ = "1 when the last look at every backup and the catalog found something damaged or missing."
         yield Family("backup_check_failed", "gauge", help_, [({}, damaged)])
+
+
+def work_of(text: str) -> str:
+    """Return of a sidecar's file what nobody else knows (``work_families``); the rest is in the catalog for all."""
+    return "".join(line for line in text.splitlines(keepends=True) if _WORK.match(line))

@@ -20,7 +20,7 @@ from aragora_persist.backup.alone import alone
 from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.jobs import Jobs
-from aragora_persist.backup.metrics import backup_families, work_families
+from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_families
 from aragora_persist.backup.report import take_report
 from aragora_persist.backup.schedule import Clocks, Drills, Rounds
 from aragora_persist.backup.shipper import Shipper
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.health import Health
     from aragora_persist.settings import Settings
-
-METRICS_FILE = "backup.prom"
-"""In the backup folder: what Prometheus' textfile collector reads, rewritten after each piece of work."""
 
 _LOGGER = logging.getLogger("aragora_persist.backup")
 _LOOK_S = 1.0

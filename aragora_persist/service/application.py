@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup.metrics import METRICS_FILE, work_of
 from aragora_persist.backup.report import take_report
 from aragora_persist.exposition import CONTENT_TYPE
 from aragora_persist.service import courier, metrics, page
@@ -135,7 +136,13 @@ class Service:
         return Response(HTTPStatus.OK, "application/json", json.dumps(self.state().to_json(), indent=2) + "\n")
 
     def _metrics(self) -> Response:
-        return Response(HTTPStatus.OK, CONTENT_TYPE, metrics.metrics_text(self.state()))
+        return Response(HTTPStatus.OK, CONTENT_TYPE, metrics.metrics_text(self.state()) + self._sidecar_metrics())
+
+    def _sidecar_metrics(self) -> str:
+        try:
+            return work_of((self._settings.backup_dir / METRICS_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # no sidecar has written there
+            return ""
 
     def _readiness(self) -> Response:
         if problems := self.state().problems:

@@ -25,7 +25,8 @@ from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import clean_partials
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import take_inventory
-from aragora_persist.backup.sidecar import METRICS_FILE, Sidecar
+from aragora_persist.backup.metrics import METRICS_FILE
+from aragora_persist.backup.sidecar import Sidecar
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_families
+from aragora_persist.backup.report import BackupReport
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import PersistError
+from aragora_persist.exposition import exposition
 from aragora_persist.migrations import runner
 from aragora_persist.service.probe import probe
 from aragora_persist.settings import Settings
@@ -151,18 +154,26 @@ def test_lock_of_another_process_passes(tmp_path: Path) -> None:
 
 
 def test_backups_of_a_sidecar_are_shown(tmp_path: Path) -> None:
-    """The page tells the age of backups in a folder that the service itself never writes to."""
+    """The age of backups in a folder that the service itself never writes to, and what the sidecar counted there."""
     home, backups = tmp_path / "data", tmp_path / "backups"
     environment = {"NOMIC_DIR": str(home), "ARAGORA_BACKUP_DIR": str(backups)}
     runner.migrate(home / "aragora_tokens.db", "tokens", settings=Settings.from_env(environment))
     entry = take_backup("tokens", Settings.from_env(environment))
+    of_sidecar = exposition(
+        (*backup_families(BackupReport(newest={"tokens": entry})), *work_families({}, {}, 7, damaged=True))
+    )
+    (backups / METRICS_FILE).write_text(of_sidecar)
     before = sorted(backups.iterdir())
     with serving(home, "--db", "tokens", "--backups", str(backups)) as (_, port):
         wait_ready(port)
         page = get(port, "/")[2]
         [database] = json.loads(get(port, "/status.json")[2])["databases"]
+        metrics = get(port, "/metrics")[2]
 
     assert database["newest_backup"]["id"] == entry.id
+    assert metrics.count("# TYPE aragora_persist_backup_newest_timestamp_seconds ") == 1
+    assert "\naragora_persist_backup_offsite_failures_total 7\n" in metrics
+    assert metrics.endswith("\naragora_persist_backup_check_failed 1\n")
     assert re.search(r"\d+ seconds? ago<small>" + entry.id, page)
     assert sorted(backups.iterdir()) == before
 

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from aragora_persist.backup.catalog import BackupEntry, Drill
+from aragora_persist.backup.metrics import backup_families, work_families, work_of
 from aragora_persist.backup.report import BackupReport
 from aragora_persist.backup.verify import Content
+from aragora_persist.exposition import exposition
 from aragora_persist.service import page as page_module
 from aragora_persist.service.metrics import metrics_text
 from aragora_persist.service.page import page
@@ -271,6 +273,15 @@ def test_metrics_leave_out_what_is_unknown_and_escape_labels() -> None:
     assert not re.search("backup|drill", text)
     assert "aragora_persist_ready 0" in text.splitlines()
     assert r'aragora_persist_database_present{database="a\"b\\c\nd"} 1' in text.splitlines()
+
+
+def test_what_only_a_sidecar_knows_is_told_from_what_the_service_shows_itself() -> None:
+    """All of the sidecar's own counts, and nothing that would stand there twice."""
+    work = exposition(work_families({"users": 1}, {"users": 0}, 2, damaged=False))
+    known = exposition(backup_families(STATE.status.backups))
+
+    assert work_of(known + work) == work
+    assert work.count("# TYPE") == 4
 
 
 def test_json_adds_readiness_to_the_status() -> None:
