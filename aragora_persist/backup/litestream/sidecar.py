@@ -101,6 +101,7 @@ class _Sidecar:
         self._socket = scratch / "socket"
         self._told = scratch / "litestream.yml"
         self._scratch = scratch
+        self._tells = True
         before = read_record(settings.backup_dir)
         known = before.databases if before else {}
         self._records = {name: known.get(name, DatabaseRecord()) for name in paths}
@@ -216,7 +217,15 @@ class _Sidecar:
         return True
 
     def _tell(self) -> None:
-        write_record(self._settings.backup_dir, Record(written_at=times.utc_now(), databases=self._records))
+        """Write the record; where that fails, who reads it sees that it is old, and shipping goes on."""
+        try:
+            write_record(self._settings.backup_dir, Record(written_at=times.utc_now(), databases=self._records))
+        except OSError as error:
+            if self._tells:
+                _LOGGER.error("%s: cannot be written: %s", self._settings.backup_dir, error.strerror)  # noqa: TRY400 - no traceback helps
+            self._tells = False
+        else:
+            self._tells = True
 
 
 def file_identity(path: Path) -> str:
