@@ -14,7 +14,7 @@ from aragora_persist.backup.files import beside, scratch_folder
 from aragora_persist.backup.names import is_packed
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.backup.verify import verify
-from aragora_persist.databases import find_database
+from aragora_persist.databases import DATABASES
 from aragora_persist.errors import ConflictError, DamagedError, NotFoundError, PersistError, StorageError
 from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.files import is_there, resolve
@@ -41,11 +41,7 @@ _FORMS = (
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "give it a name that ends in .zst, or unpack it with zstd -d"),
     (b"age-encryption.org/", "is encrypted with age", "give it a name that ends in .age, or .zst.age if it is both"),
     (b"PGDMP", "is a dump of PostgreSQL", "it belongs to Supabase, not to SQLite"),
-    (
-        b"PRAGMA foreign_keys=OFF;",
-        "is SQL text (.dump), not a database",
-        "sqlite3 NEW < it, then restore NEW",
-    ),
+    (b"PRAGMA foreign_keys=OFF;", "is SQL text (.dump), not a database", "sqlite3 NEW < it, then restore NEW"),
 )
 """How files begin that are taken for databases, what they are, and the way out."""
 
@@ -54,9 +50,11 @@ _FORMS = (
 def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple[Path, Verification, tuple[str, ...]]]:
     """Give a private copy of what ``file`` holds, what was found in it, and what there is to know of it.
 
+    ``file`` must not be one that this process has open in SQLite.
+
     Raises:
         NotFoundError: there is no such file.
-        ConflictError: it is the live database.
+        ConflictError: it is a live database.
         DamagedError: it is no database, empty, cut off, torn or damaged; the hint names the way out.
         MigrationError: it is another database, or not one of this package.
         SchemaTooNewError: this release does not know its schema.
@@ -66,8 +64,8 @@ def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple
     place = resolve(file)
     if not is_there(place):
         raise NotFoundError(_OPERATION, file, "is not there", hint="aragora-persist backups lists those of the catalog")
-    if place == resolve(find_database(database).path(settings.nomic_dir)):
-        raise ConflictError(_OPERATION, file, "is the live database itself", hint="name the copy to restore")
+    if place in {resolve(known.path(settings.nomic_dir)) for known in DATABASES}:
+        raise ConflictError(_OPERATION, file, "is a live database, not a copy of one", hint="name the copy to restore")
     with scratch_folder("aragora-handmade-") as scratch:
         copy = scratch / f"{database}.db"
         try:
