@@ -8,11 +8,14 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import FILE_NAME, Catalog, Drill, Shipment
@@ -27,9 +30,6 @@ from aragora_persist.errors import BusyError, StorageError
 from aragora_persist.settings import Compression, Settings
 from tests.age_identities import make_identity
 from tests.contract.backup_folders import flip, make_database, names_in
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -263,6 +263,55 @@ def test_what_is_off_site_vouches_for_a_file(settings: Settings, tmp_path: Path)
     unreachable = rebuild(replace(settings, offsite_url="s3://none/there"))
     assert unreachable.kept == entries[1:]
     assert unreachable.offsite_problem
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Return settings of a folder with compressed backups of two databases, one of them made under a wrong clock."""
+    environ = {"NOMIC_DIR": str(tmp_path_factory.mktemp("many")), "ARAGORA_BACKUP_COMPRESSION": "zstd"}
+    settings = Settings.from_env(environ)
+    for name in ("users", "elo"):
+        make_database(settings, name)
+    for days in (-1, 3000, 0):
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr(times, "utc_now", lambda days=days: datetime.now(UTC) + timedelta(days=days))
+            for name in ("users", "elo"):
+                take_backup(name, settings)
+    return settings
+
+
+@hypothesis.given(
+    lines=st.sets(st.integers(0, 5)),
+    damaged=st.sets(st.integers(0, 5)),
+    missing=st.sets(st.integers(0, 5)),
+    lost=st.booleans(),
+)
+@hypothesis.settings(max_examples=30)
+def test_whatever_was_spoilt_what_is_listed_is_sound(
+    many: Settings, *, lines: set[int], damaged: set[int], missing: set[int], lost: bool
+) -> None:
+    """All sound files and no others, in the order that is known of them; and a second rebuild changes nothing."""
+    with tempfile.TemporaryDirectory() as copy:
+        settings = replace(many, backup_dir=Path(copy, "backups"))
+        shutil.copytree(many.backup_dir, settings.backup_dir)
+        catalog = Catalog(settings.backup_dir)
+        entries = catalog.read().backups
+        written = catalog.path.read_bytes().splitlines(keepends=True)
+        catalog.path.write_bytes(b"".join(line[number in lines :] for number, line in enumerate(written)))
+        if lost:
+            catalog.path.unlink()
+        for number in damaged:
+            flip(settings.backup_dir / entries[number].file)
+        for number in missing:
+            (settings.backup_dir / entries[number].file).unlink()
+        result = rebuild(settings)
+        listed = take_inventory(settings, check=True)
+        sound = {entry.id for number, entry in enumerate(entries) if number not in damaged | missing}
+        assert {entry.id for entry in listed.intact()} == {one.entry.id for one in listed.backups} == sound
+        assert {refused.file for refused in result.refused} == {entries[number].file for number in damaged - missing}
+        left = [] if lost else [entry for number, entry in enumerate(entries) if number not in lines]
+        assert [entry for entry in listed.intact() if entry in left] == [entry for entry in left if entry.id in sound]
+        assert (rebuild(settings).replaced, catalog.read().damaged_lines) == (None, ())
 
 
 def shell(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
