@@ -77,7 +77,7 @@ def _notes(inventory: Inventory) -> Iterator[str]:
     """Say what is no backup and no mistake either, but takes space or will change."""
     for name in inventory.uncatalogued:
         way_out = f"; {_REBUILD} lists it if it is sound" if read_id(id_of(name)) else ""
-        yield f"{name} is not in the catalog: it is neither restored nor ever removed{way_out}"
+        yield f"{name} is not in the catalog: it is restored only by its name, and never removed{way_out}"
     if inventory.torn:
         yield "the catalog's last line is incomplete, as a crash leaves it; the next backup removes it"
 
