@@ -42,6 +42,7 @@ BACKUP_API = "sqlite-backup-api"
 """The method where no process can be started: who has given up rights may not run the interpreter that runs it."""
 
 _OPERATION = "copy database"
+_ENDINGS = ("", "-wal", "-journal")
 _BUSY_HINT = "end the transaction that holds it, or raise DB_TIMEOUT"
 _ATTEMPTS = 5
 _RETRY_S = 0.02
@@ -113,7 +114,7 @@ def _copy(source: Path, target: Path, place: _Place, timeout_s: float) -> str | 
                 _copy_pages(source, target, reader, timeout_s)
     except DRIVER_ERRORS as error:
         if is_full(error):
-            raise _no_room(target.parent, source.stat().st_size) from error
+            raise _no_room(source, target) from error
         if _place(source) != place:  # the last one who had it open has closed it since we looked
             return None
         raise translate(error, _OPERATION, source) from error
@@ -169,13 +170,11 @@ def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | Non
                 return BACKUP_API
             if done.returncode == 0:
                 return done.stdout.strip()
-            for copy in copies:
-                copy.truncate(0)  # before the room is measured
     except OSError as error:
         raise StorageError(_OPERATION, target, f"cannot be copied to: {error.strerror or error}") from error
     if done.stdout.strip() == str(errno.ENOENT):
         return None
-    raise _failure(source, target, log, done)
+    raise _failure(source, target, done)
 
 
 def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None, timeout_s: float) -> None:
@@ -187,7 +186,7 @@ def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None, t
         (reader or stack.enter_context(_reading(source, "", timeout_s))).backup(copy)
 
 
-def _failure(source: Path, target: Path, log: str, done: subprocess.CompletedProcess[str]) -> PersistError:
+def _failure(source: Path, target: Path, done: subprocess.CompletedProcess[str]) -> PersistError:
     """Return the error that says how the program that copies ended."""
     if done.returncode == copier.LOCKED:
         return BusyError(_OPERATION, source, "is locked by another connection", hint=_BUSY_HINT)
@@ -199,15 +198,20 @@ def _failure(source: Path, target: Path, log: str, done: subprocess.CompletedPro
     except ValueError:
         return StorageError(_OPERATION, source, f"the process that copies failed: {done.stderr.strip()[-500:]}")
     if code in _NO_ROOM:
-        needed = sum(path.stat().st_size for path in (source, Path(f"{source}{log}")) if path.exists())
-        return _no_room(target.parent, needed)
+        return _no_room(source, target)
     return StorageError(_OPERATION, source, f"cannot be copied to {target}: {os.strerror(code)}")
 
 
-def _no_room(folder: Path, needed_bytes: int) -> StorageError:
-    free = size_text(shutil.disk_usage(folder).free)
-    problem = f"has {free} free, and the copy may take {size_text(needed_bytes)}"
-    return StorageError(_OPERATION, folder, problem, hint="free some space on this file system")
+def _no_room(source: Path, target: Path) -> StorageError:
+    """Return the error for a copy that did not fit; what there is of it is given up, to tell how much is free."""
+    for ending in _ENDINGS:
+        if (copy := Path(f"{target}{ending}")).exists():
+            os.truncate(copy, 0)
+    logs = (Path(f"{source}{ending}") for ending in _ENDINGS[1:])
+    # A log is copied, and then its pages are brought into the file.
+    needed = source.stat().st_size + 2 * sum(log.stat().st_size for log in logs if log.exists())
+    problem = f"has {size_text(shutil.disk_usage(target.parent).free)} free, and the copy may take {size_text(needed)}"
+    return StorageError(_OPERATION, target.parent, problem, hint="free some space on this file system")
 
 
 def _fold(source: Path, target: Path) -> None:
@@ -220,7 +224,7 @@ def _fold(source: Path, target: Path) -> None:
             copy.execute("PRAGMA journal_mode=DELETE").fetchone()
     except DRIVER_ERRORS as error:
         if is_full(error):
-            raise _no_room(target.parent, source.stat().st_size) from error
+            raise _no_room(source, target) from error
         raise translate(error, _OPERATION, source) from error
-    for ending in ("wal", "journal"):
-        Path(f"{target}-{ending}").unlink(missing_ok=True)
+    for ending in _ENDINGS[1:]:
+        Path(f"{target}{ending}").unlink(missing_ok=True)
