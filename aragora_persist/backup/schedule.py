@@ -1,4 +1,4 @@
-"""When a backup, a drill or a shipment is due. Pure: both clocks are handed in.
+"""When a backup or a drill is due. Pure: both clocks are handed in.
 
 The wall clock goes on while a machine sleeps, but anyone may set it; the monotonic one is nobody's to set, and stands
 still meanwhile. So work is due when either says that its interval is over, and is due once, however many intervals
