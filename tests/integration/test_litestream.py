@@ -139,7 +139,9 @@ def test_every_moment_is_restored_and_backups_beside_it_cost_no_new_copy(
     assert not (tmp_path / "never.db").exists()
 
 
-def test_the_record_tells_of_what_is_shipped(engine: Engine, settings: Settings) -> None:
+def test_the_record_tells_of_what_is_shipped(
+    engine: Engine, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     """For who has no key: the newest shipped transaction, and that nothing waits; without it, shipping goes on."""
     with shipping(settings, "tokens"):
         before = ship(engine, settings, "a") - timedelta(seconds=PATIENCE_S)
@@ -156,6 +158,7 @@ def test_the_record_tells_of_what_is_shipped(engine: Engine, settings: Settings)
         with pytest.raises(BusyError, match="another Litestream"):
             sidecar.run(impatient, threading.Event(), ["tokens"])
         lost = settings.backup_dir.rename(settings.nomic_dir / "lost")
+        wait_until(lambda: "cannot be written" in caplog.text, "the sidecar to miss it")
         ship(engine, settings, "b")
         lost.rename(settings.backup_dir)
     record = read_record(settings.backup_dir)
