@@ -14,7 +14,7 @@ import json
 import secrets
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.exchange import move_into_place, refuse_holders, write_into
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _OPERATION = "restore"
 _HINT = "restore it again: aragora-persist restore"
-_PENDING = ".restoring-all"
+_PENDING = ".restoring-"
+"""How the files begin whose removal makes a set's notes count; each set has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,11 @@ def declare(database: Path, intent: Intent) -> None:
 
 def declare_together(folder: Path, intents: Iterable[tuple[Path, Intent]]) -> None:
     """Write the notes of several databases of one folder so that they all count, or none; else as ``declare``."""
-    pending = folder / _PENDING
-    intents = [(database, Intent(one.staged, one.replaced, one.mark, _PENDING)) for database, one in intents]
+    pending = folder / f"{_PENDING}{secrets.token_hex(8)}"
     pending.touch(mode=0o600)
     sync_folder(folder)
     for database, intent in intents:
-        declare(database, intent)
+        declare(database, replace(intent, pending=pending.name))
     pending.unlink()
     sync_folder(folder)
 
@@ -120,15 +120,15 @@ def withdraw(database: Path) -> None:
 
 def withdraw_pending(folder: Path) -> None:
     """Take back the notes that do not count yet, with the files that they name; the caller holds the folder's lock."""
-    if not (folder / _PENDING).exists():
-        return
-    for note in folder.glob("*.restoring"):
+    pending = {path.name: path for path in folder.glob(f"{_PENDING}*")}
+    for note in folder.glob("*.restoring") if pending else ():
         database = note.with_name(note.name.removesuffix(".restoring"))
         with suppress(DamagedError):  # what cannot be read is none of these, and is told to whoever opens its database
-            if (intent := _read(database)).pending:
+            if (intent := _read(database)).pending in pending:
                 database.with_name(intent.staged).unlink(missing_ok=True)
                 withdraw(database)
-    (folder / _PENDING).unlink()
+    for path in pending.values():
+        path.unlink()
 
 
 def complete(database: Path, *, timeout_s: float) -> Path | None:

@@ -47,6 +47,7 @@ ROWS, NEWER = 600, 40
 OTHER_PAGES = 8192
 HELD = "elo"
 SCENES = {"into": ("elo",), "in place": ("users",), "set": ("elo", "memory", "tokens", "users")}
+LEFT = ("*.restoring", "*.restored", "*.partial", ".restoring-*")
 SHOWN = 5
 
 
@@ -222,8 +223,8 @@ def trial(
         problems += [f"{scene}: again: {name}" for name in names if state(place(settings, name)) != "new"]
     except (sqlite3.Error, PersistError) as error:
         return [*problems, f"{scene}: {error}", "failed"]
-    endings = (".restoring", ".restored", ".partial", ".restoring-all")
-    problems += [f"{scene}: left {path.name}" for path in settings.nomic_dir.iterdir() if path.name.endswith(endings)]
+    left = {path for ending in LEFT for path in settings.nomic_dir.glob(ending)}
+    problems += [f"{scene}: left {path.name}" for path in left]
     return [*problems, next(iter(states.values()))]
 
 

@@ -223,6 +223,18 @@ def test_notes_that_do_not_count_yet_are_taken_back(settings: Settings) -> None:
     assert all_notes(settings) == [*OLD[:2], ["first"]]
 
 
+def test_a_set_that_does_not_count_takes_nothing_back_of_one_that_does(settings: Settings) -> None:
+    """Of the first, one database is still to come when the second is cut off before it counts."""
+    declared(settings, counts=True)
+    assert [notes(live(settings, name)) for name in ("elo", "users")] == NEW[:2]
+    add(settings, "elo", "between")
+    staged = settings.nomic_dir / "aragora_elo.db.restored"
+    shutil.copyfile(next(settings.backup_dir.glob("elo_*.db")), staged)
+    (settings.nomic_dir / ".restoring-second").touch()
+    declare(live(settings, "elo"), Intent(staged.name, "aragora_elo.replaced.db", pending=".restoring-second"))
+    assert all_notes(settings) == [["first", "between"], ["first"], ["first"]]
+
+
 def test_a_transaction_holds_up_its_own_database_alone(settings: Settings) -> None:
     """The others are completed; when it has ended, this one is too, by whoever opens it."""
     declared(settings, counts=True)
