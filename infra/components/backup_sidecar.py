@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from infra.components.sqlite_service import SqliteService
     from infra.settings import ServiceSettings, StackSettings
 
+_PROVED_S = 600
+"""How long it may take until every database has been backed up and drilled for the first time."""
+
 
 class BackupSidecar(pulumi.ComponentResource):
     """A running sidecar of ``service``; healthy while every database has a young backup, and a young proof of one."""
@@ -48,7 +51,7 @@ class BackupSidecar(pulumi.ComponentResource):
         container = docker.Container(
             name,
             **arguments,
-            **always_running(ready_s=180),
+            **always_running(ready_s=_PROVED_S),
             **means.reached(ships=told.offsite.in_a_bucket),
             command=["backup", "--every", *options],
             envs=[
@@ -65,7 +68,7 @@ class BackupSidecar(pulumi.ComponentResource):
                 *means.folder(),
                 *([] if secrets is None else [secrets.mount]),
             ],
-            healthcheck=healthcheck("aragora-persist", "backups", "--health", *options),
+            healthcheck=healthcheck("aragora-persist", "backups", "--health", *options, start_s=_PROVED_S),
             # After the service's first start, which migrates: there is something to back up.
             opts=replaced_whole(self, service),
         )

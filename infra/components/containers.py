@@ -95,14 +95,14 @@ def always_running(*, ready_s: int, stop_s: int = 30) -> AlwaysRunning:
     }
 
 
-def healthcheck(*command: str) -> docker.ContainerHealthcheckArgs:
-    """Return a health check that runs ``command`` in the container."""
+def healthcheck(*command: str, start_s: int = 60) -> docker.ContainerHealthcheckArgs:
+    """Return a health check that runs ``command`` in the container; its failures count after ``start_s``."""
     return docker.ContainerHealthcheckArgs(
         tests=["CMD", *command],
         interval=f"{CHECK_INTERVAL_S}s",
         timeout="5s",
         retries=3,
-        start_period="1m0s",
+        start_period=f"{start_s // 60}m{start_s % 60}s",
     )
 
 

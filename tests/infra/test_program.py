@@ -300,6 +300,8 @@ def test_a_sidecar_is_told_the_rules_and_has_room_to_prove_what_it_took() -> Non
     inputs = _inputs(request)
     assert inputs["command"] == ["backup", "--every", *(word for each in DATABASES for word in ("--db", each.name))]
     assert inputs["healthcheck"]["tests"][:4] == ["CMD", "aragora-persist", "backups", "--health"]
+    # So long may the first backups and drills of large databases take.
+    assert (inputs["healthcheck"]["startPeriod"], inputs["waitTimeout"]) == ("10m0s", 600)
     assert (inputs["networkMode"], inputs.get("networksAdvanced")) == ("none", None)
     assert _mounts(request) == {
         "/data": "aragora-dev-sqlite-data",
