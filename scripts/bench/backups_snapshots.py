@@ -81,7 +81,9 @@ def programs(litestream: str | None) -> dict[str, Callable[[Path, Path], list[st
         "cp": lambda source, target: ["cp", str(source), str(target)]
     }
     if shutil.which("sqlite3"):
-        found["sqlite3 .backup"] = lambda source, target: ["sqlite3", str(source), f".backup '{target}'"]
+        found["sqlite3 .backup"] = lambda source, target: [
+            *("sqlite3", "-cmd", ".timeout 30000", str(source), f".backup '{target}'")
+        ]
     if litestream:
         found["litestream"] = lambda source, target: [
             *(litestream, "replicate", "-once", "-force-snapshot", str(source), f"file://{target}.replica")
@@ -100,8 +102,8 @@ def run(way: str, source: Path, target: Path, *, litestream: str | None, limit_s
         least = reader.execute(_COUNT).fetchone()[0]
     start, method = time.perf_counter(), ""
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=limit_s, env=environ)
-        end, finished = time.perf_counter(), True
+        done = subprocess.run(command, check=way in OURS, capture_output=True, text=True, timeout=limit_s, env=environ)
+        end, finished = time.perf_counter(), done.returncode == 0
         if way in OURS:
             start, end, method = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
