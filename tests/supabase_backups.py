@@ -118,17 +118,18 @@ class Project:
         return self.box.persist(*arguments, env={**self.env, **env})
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the backups that are listed; none may be damaged."""
-        listed: list[dict[str, Any]] = self.persist("backups", "--check", "--json").document["backups"]
-        return listed
+        """Return the backups of the catalog, and see that nothing else there looks like one."""
+        lines = self.box.run("sh", "-c", f"cat {BACKUPS}/catalog.jsonl || true", env={}).out.splitlines()
+        entries = [record for line in lines if (record := json.loads(line))["kind"] == "backup"]
+        files = self.box.run("ls", BACKUPS, env={}).out.split()
+        assert set(files) == {*(entry["file"] for entry in entries), *(["catalog.jsonl"] if entries else [])}
+        return entries
 
     def backed_up(self, **env: str) -> dict[str, Any]:
         """Take a backup; return the line of the catalog."""
         said = self.persist("backup", "--db", "supabase", **env)
         assert (said.code, said.out) == (0, "Backed up: supabase\n"), said.err
-        lines = self.box.run("cat", f"{BACKUPS}/catalog.jsonl", env={}).out.splitlines()
-        entry: dict[str, Any] = json.loads(lines[-1])
-        return entry
+        return self.entries()[-1]
 
     def sql(self, database: Database | None = None) -> list[str]:
         """Return all statements that make a database what it is, its rows included."""

@@ -100,10 +100,10 @@ def test_a_backup_holds_everything_and_brings_it_back(
 
 
 def _check_a_flipped_bit_is_found(project: Project, entry: dict[str, Any], keys: dict[str, str]) -> None:
-    """By the check, by a drill, and by a restore, which then leaves the project alone."""
+    """By a drill, and by a restore, which then leaves the project alone."""
     flip = "import sys, mmap; f = open(sys.argv[1], 'r+b'); mmap.mmap(f.fileno(), 0)[-99] ^= 4"
     assert project.box.run("python3", "-c", flip, f"{BACKUPS}/{entry['file']}", env={}).code == 0
-    for command in (["backups", "--check"], ["drill", "--db", "supabase"], ["supabase", "restore", "--replace"]):
+    for command in (["drill", "--db", "supabase"], ["supabase", "restore", "--replace"]):
         said = project.persist(*command, **keys)
         assert (said.code, "is damaged" in said.err or "is damaged" in said.out) == (1, True), said
     assert project.database.rows("select count(*) from pg_namespace where nspname like '%replaced%'") == [(0,)]
@@ -176,7 +176,6 @@ def test_what_cannot_be_backed_up_is_told_and_not_listed(project: Project) -> No
     url = "postgresql://postgres:not-the-one@127.0.0.1"
     for env, told in (
         ({"SUPABASE_DB_URL": f"{url}/postgres"}, "password authentication failed"),
-        ({"SUPABASE_DB_URL": f"{url}:1/postgres"}, "Connection refused"),
         ({"SUPABASE_DB_URL": f"{url}:6543/postgres"}, "session pooler"),
         ({"SUPABASE_DB_URL": f"{url}/postgres?sslmode=require"}, "SSL"),
         ({"SUPABASE_DB_URL": ""}, "SUPABASE_DB_URL: is not set"),

@@ -46,7 +46,7 @@ _FORMS: Mapping[str, str] = {
     "xmlbinary": "base64",
     # Hidden rows are an error, not fewer rows.
     "row_security": "off",
-    # A large table takes its time, and meanwhile the transaction of the snapshot has nothing to do.
+    # While pg_dump goes on, the transaction of the snapshot has nothing to do.
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": str(LOCK_WAIT_MS),
@@ -81,6 +81,7 @@ def snapshot(connection: Connection) -> Iterator[str]:
     Until its end no table is altered or dropped. They are locked before the snapshot is taken: one that is rewritten
     in between would look empty. After an error the connection is to be closed.
     """
+    connection.execute("set statement_timeout = 0")  # a role may have one, and a large table takes its time
     tables = _tables(connection)
     connection.execute("begin transaction isolation level repeatable read, read only")
     connection.execute(f"set local lock_timeout = {LOCK_WAIT_MS}")

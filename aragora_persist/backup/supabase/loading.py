@@ -134,7 +134,9 @@ def load(dump: Path, expected: Content, db_url: Secret, *, major: int, replace: 
         except DRIVER_ERRORS as error:
             if connection.broken:
                 raise  # whoever connected tells
-            raise translate(error, _OPERATION, place) from None
+            told = translate(error, _OPERATION, place)
+            hint = told.hint or "nothing was changed: make what is missing there (a role, an extension), then repeat"
+            raise type(told)(_OPERATION, place, told.problem, hint=hint) from None
     return place, aside
 
 
