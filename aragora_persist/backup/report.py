@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.catalog import Catalog, CatalogState
 from aragora_persist.backup.inventory import FileState, file_state
 from aragora_persist.errors import PersistError
 from aragora_persist.wording import count_text
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry, CatalogState, Drill
+    from aragora_persist.backup.catalog import BackupEntry, Drill
     from aragora_persist.settings import Settings
 
 
@@ -38,16 +38,46 @@ class BackupReport:
     """What is wrong with the catalog, or ''."""
 
 
+class Reports:
+    """Reports of one backup folder, for who takes them again and again: only a catalog that has changed is read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._catalog = Catalog(settings.backup_dir)
+        self._seen: tuple[int, ...] | None = None
+        self._state = CatalogState(backups=(), deleted=())
+
+    def take(self, now: datetime) -> BackupReport:
+        """Look at the catalog; what is wrong with it is part of the answer, not an error."""
+        try:
+            # What is written between this look and the read is read now, and once more.
+            seen = _mark(self._catalog.path)
+            if seen is None or seen != self._seen:
+                self._state = self._catalog.read()
+                self._seen = seen
+            return _report(self._state, self._settings, now)
+        except PersistError as error:
+            return BackupReport(problem=error.problem)
+
+
 def take_report(settings: Settings, now: datetime) -> BackupReport:
-    """Look at the catalog; what is wrong with it is part of the answer, not an error."""
+    """Look at the catalog once."""
+    return Reports(settings).take(now)
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written to, or None where there is none to look at."""
     try:
-        state = Catalog(settings.backup_dir).read()
-        newest = _newest(state, settings.backup_dir)
-    except PersistError as error:
-        return BackupReport(problem=error.problem)
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _report(state: CatalogState, settings: Settings, now: datetime) -> BackupReport:
     damaged = len(state.damaged_lines)
     return BackupReport(
-        newest=newest,
+        newest=_newest(state, settings.backup_dir),
         drills={drill.database: drill for drill in state.drills},  # in the order in which they were made
         good_drills={drill.database: drill for drill in state.drills if drill.ok},
         offsite_lag_s=_offsite_lag_s(state, settings, now),

@@ -21,7 +21,7 @@ from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.jobs import Jobs
 from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_families
-from aragora_persist.backup.report import take_report
+from aragora_persist.backup.report import Reports
 from aragora_persist.backup.schedule import Clocks, Drills, Rounds
 from aragora_persist.backup.shipper import Shipper
 from aragora_persist.errors import PersistError
@@ -59,6 +59,7 @@ class Sidecar:
         self._drills = Drills(settings.drill_interval_s, retry_s=_DRILL_RETRY_S)
         self._jobs = Jobs(settings.nomic_dir)
         self._shipper = Shipper(settings, self._jobs)
+        self._reports = Reports(settings)
         self._stopping = threading.Event()
         self._failures = Counter[str]()
         self._drill_failures = Counter[str]()
@@ -153,7 +154,7 @@ class Sidecar:
     def _write_metrics(self) -> None:
         settings = self._settings
         families = (
-            *backup_families(take_report(settings, times.utc_now())),
+            *backup_families(self._reports.take(times.utc_now())),
             *work_families(self._failures, self._drill_failures, self._shipper.failures, damaged=self._damaged),
         )
         make_directory(settings.backup_dir)

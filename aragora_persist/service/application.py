@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.metrics import METRICS_FILE, work_of
-from aragora_persist.backup.report import take_report
+from aragora_persist.backup.report import Reports
 from aragora_persist.exposition import CONTENT_TYPE
 from aragora_persist.service import courier, metrics, page
 from aragora_persist.service.encryption_key import check_encryption_key
@@ -41,7 +41,7 @@ _READY_SECONDS = 1.0
 _NOT_READY_SECONDS = 0.1
 """The same while not everything is ready, when somebody waits for the change."""
 _BACKUPS_SECONDS = 5.0
-"""For how long one look at the backups answers: with thousands of them it takes a tenth of a second."""
+"""For how long one look at the backups answers: with thousands of them, a catalog that changed takes some tenths."""
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +109,7 @@ class Service:
         self._lock = threading.Lock()
         self._state: ServiceState | None = None
         self._valid_until = 0.0
+        self._reports = Reports(settings)
         self._backups: BackupReport | None = None
         self._backups_valid_until = 0.0
 
@@ -160,7 +161,7 @@ class Service:
     def _look(self) -> ServiceState:
         problems = self._keeper.problems()
         if self._backups is None or time.monotonic() > self._backups_valid_until:
-            self._backups = take_report(self._settings, times.utc_now())
+            self._backups = self._reports.take(times.utc_now())
             self._backups_valid_until = time.monotonic() + _BACKUPS_SECONDS
         # Only what is open: a look at a file while it is being opened would get in the way of that.
         names = [name for name in self._databases if name not in problems]

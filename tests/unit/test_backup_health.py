@@ -10,6 +10,7 @@ import pytest
 
 from aragora_persist.backup.catalog import BackupEntry, Catalog, Drill
 from aragora_persist.backup.health import look_at_health
+from aragora_persist.backup.report import BackupReport, Reports
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.settings import Settings
@@ -121,6 +122,23 @@ def test_the_cloud_half_counts_for_who_asks_for_it(settings: Settings) -> None:
     (health,) = look_at_health(settings, ["supabase"])
     assert (health.database, health.backup) == ("supabase", None)
     assert "supabase" not in {one.database for one in look_at_health(settings)}
+
+
+def test_a_report_follows_the_catalog_and_the_files(settings: Settings) -> None:
+    """Whoever takes one after the other sees each change: a backup, a drill, a file that is gone, a damaged line."""
+    reports, now = Reports(settings), datetime.now(UTC)
+    assert reports.take(now) == BackupReport()
+    first = take_backup("tokens", settings)
+    assert reports.take(now).newest == {"tokens": first}
+    second = take_backup("tokens", settings)
+    drilled(settings, second, now, "is damaged")
+    seen = reports.take(now)
+    assert (seen.newest, seen.drills["tokens"].ok, seen.good_drills) == ({"tokens": second}, False, {})
+    (settings.backup_dir / second.file).unlink()
+    assert reports.take(now).newest == {"tokens": first}
+    with Catalog(settings.backup_dir).path.open("ab") as catalog:
+        catalog.write(b"damage\n")
+    assert reports.take(now).problem == "the catalog has 1 damaged line"
 
 
 def test_the_command_asks_both_and_the_short_one_the_age_alone(
