@@ -31,7 +31,8 @@ OWNER = "aragora_scratch"
 
 _PREFIX = "aragora-pg-"
 _OPERATION = "start scratch server"
-_LONGEST_PLACE = 107 - len("/aragora-pg-xxxxxxxx/.s.PGSQL.5432")
+_PORT = 5432
+_LONGEST_PLACE = 107 - len(f"/aragora-pg-xxxxxxxx/.s.PGSQL.{_PORT}")
 """Of a socket's whole path a system takes 107 bytes; some take fewer, and then the server says so."""
 _CONFIGURATION = """
 listen_addresses = ''
@@ -72,7 +73,9 @@ def scratch_server(programs: Programs) -> Iterator[Secret]:
     refuse_place()
     with scratch_folder(_PREFIX) as folder, _guarded(folder, programs):
         _start(folder, programs)
-        yield Secret(f"postgresql:///postgres?host={quote(str(folder), safe='')}&user={OWNER}")
+        # Whatever the user's own variables say of other servers.
+        place = f"host={quote(str(folder), safe='')}&hostaddr=&port={_PORT}&options="
+        yield Secret(f"postgresql:///postgres?{place}&user={OWNER}")
 
 
 def refuse_place() -> None:
