@@ -7,7 +7,6 @@ second way (``intent``).
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING
 from aragora_persist.backup.files import SIDE_FILES, beside, partial
 from aragora_persist.backup.holders import are_held
 from aragora_persist.backup.snapshot import open_read_only
-from aragora_persist.errors import BusyError, DamagedError, StorageError
+from aragora_persist.errors import BusyError, DamagedError
 from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.checkpointer import under_litestream
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import sync_folder
-from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,30 +216,6 @@ def is_unreadable(database: Path) -> bool:
     return False
 
 
-def room_to_write_into(size_bytes: int, target: Path) -> int:
-    """Return how much room ``write_into`` takes at most: the log, the copy that is kept, and the growth of the file."""
-    live = _size(target)
-    return size_bytes + live + _size(beside(target, "-wal")) + max(0, size_bytes - live)
-
-
-def free_bytes(folder: Path) -> int:
-    """Return how much room there is."""
-    return shutil.disk_usage(folder).free
-
-
-def refuse_without_room(folder: Path, needed: int) -> None:
-    """Raise if ``folder`` has less room than this.
-
-    Raises:
-        StorageError: it has.
-
-    """
-    if (free := free_bytes(folder)) < needed:
-        problem = f"has {size_text(free)} free, and this restore may take {size_text(needed)}"
-        hint = "free some space there (an old *.replaced_* file, perhaps); nothing was changed"
-        raise StorageError(_OPERATION, folder, problem, hint=hint)
-
-
 def own_like(path: Path, database: Path) -> None:
     """Give a file the rights of ``database``, or of its folder; a restore as root must not lock its services out."""
     if database.exists():
@@ -267,7 +241,3 @@ def _free_name(wanted: Path, endings: tuple[str, ...] | list[str]) -> Path:
             number += 1
 
     return next(name for name in names() if not any(beside(name, ending).exists() for ending in endings))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

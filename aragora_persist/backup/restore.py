@@ -14,18 +14,11 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.candidates import Candidate, made_candidate
-from aragora_persist.backup.exchange import (
-    connect,
-    free_bytes,
-    own_like,
-    refuse_without_room,
-    room_to_write_into,
-    takes_pages_of,
-    write_into,
-)
+from aragora_persist.backup.exchange import connect, own_like, takes_pages_of, write_into
 from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, locked, make_directory, partial
 from aragora_persist.backup.intent import Intent, complete, declare, withdraw, withdraw_pending
 from aragora_persist.backup.origins import opened_origin
+from aragora_persist.backup.room import free_bytes, refuse_without_room, room_to_write_into
 from aragora_persist.backup.verify import read_content
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
