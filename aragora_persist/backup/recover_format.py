@@ -275,11 +275,15 @@ def _serial_types(record: bytes) -> tuple[Sequence[int], int]:
     else:
         wide = []
         while at < begin:
-            kind, at = varint(record, at)
+            kind = record[at]
+            if kind < _ONE_BYTE:  # most are: a call for each would take longer than all the rest
+                at += 1
+            else:
+                kind, at = varint(record, at)
             wide.append(kind)
         if at != begin or min(wide) < 0:
             raise UnreadableError
-        length = sum(_LENGTHS[kind] if kind < _FIRST_LENGTH else (kind - _FIRST_LENGTH) >> 1 for kind in wide)
+        length = sum([_LENGTHS[kind] if kind < _FIRST_LENGTH else (kind - _FIRST_LENGTH) >> 1 for kind in wide])
         types = wide
     if begin + length != len(record):
         raise UnreadableError

@@ -81,8 +81,8 @@ class Salvage:
         things = self._find_things()
         self._make_tables(things)
         for each in self._tables:
-            for leaf in self._forest.walk(each.tree):
-                each.rows += self._target.add(each.table, self._rows(leaf, each.broken))
+            rows = (row for leaf in self._forest.walk(each.tree) for row in self._rows(leaf, each.broken))
+            each.rows += self._target.add(each.table, rows)
         for thing in things:
             if thing.name in self._problems:
                 self._keep_aside(thing.root, thing.name, "its table could not be made again")
@@ -285,7 +285,8 @@ class Salvage:
         lost_before = False
         for cell in leaf.cells:
             try:
-                row = Row(cell.rowid, values(self._pages.record(leaf.page, cell), self._pages.encoding), leaf.number)
+                found = values(self._pages.record(leaf.page, cell), self._pages.encoding)
+                row = Row(cell.rowid, found, leaf.number, cell.size)
             except UnreadableError:
                 if lost_before:
                     broken[-1].last = cell.rowid

@@ -15,7 +15,7 @@ from aragora_persist.storage.names import quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aragora_persist.backup.recover_format import Value
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOST_AND_FOUND = "lost_and_found"
 
 _ROWS_AT_ONCE = 500
+_BYTES_AT_ONCE = 2**20
 _ROWS_IN_A_TRANSACTION = 20_000
 _MOST_FIELDS = 1_900
 _STORED = {0, 3}
@@ -37,6 +38,8 @@ class Row(NamedTuple):
     rowid: int
     values: list[Value]
     page: int
+    size: int
+    """That of its record, in bytes."""
 
 
 class Column(NamedTuple):
@@ -60,6 +63,8 @@ class Table(NamedTuple):
     """Which column is the rowid; -1 for none. In its place a record holds NULL."""
     counts: bool
     """It gives no id a second time (AUTOINCREMENT)."""
+    computes: bool
+    """It has columns that SQLite computes."""
 
     def fits(self, row: Row) -> bool:
         """Say whether the table may have such a row, by its columns alone."""
@@ -132,9 +137,8 @@ class Target:
         """Write rows to their table, or to lost and found; return how many the table took."""
         added = 0
         for width, group in groupby(rows, key=lambda row: len(row.values)):
-            same = list(group)
-            for first in range(0, len(same), _ROWS_AT_ONCE):
-                added += self._add(table, width, same[first : first + _ROWS_AT_ONCE])
+            while same := _some(group):
+                added += self._add(table, width, same)
         return added
 
     def remember_live(self, table: Table, rowids: Iterable[int]) -> None:
@@ -224,9 +228,10 @@ class Target:
             for column, kind, required, default, hidden in rows
             if hidden in _STORED
         )
+        computes = not all(column.written for column in columns)
         taken = {column.name.lower() for column in columns}
         free = [each for each in ("rowid", "_rowid_", "oid") if each not in taken]
-        return Table(name, columns, free[0] if free else "", self._alias(name, columns), counts)
+        return Table(name, columns, free[0] if free else "", self._alias(name, columns), counts, computes)
 
     def _alias(self, name: str, columns: Sequence[Column]) -> int:
         """Return which column is the rowid: the only one of the primary key, an INTEGER, and without an index of it."""
@@ -281,13 +286,24 @@ class Target:
         return found is not None
 
 
+def _some(rows: Iterator[Row]) -> list[Row]:
+    """Return the next rows, as many as can be held at once."""
+    found, size = [], 0
+    for row in rows:
+        found.append(row)
+        size += row.size
+        if len(found) == _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            break
+    return found
+
+
 def _problem(table: Table, row: Row) -> str:
     """Return what is wrong with a row before SQLite is asked; '' for nothing."""
     if len(row.values) > len(table.columns):
         return "it has more values than the table has columns"
     if len(row.values) <= table.alias:
         return "it has too few values"
-    if any(type(value) is BadText for value in row.values):
+    if BadText in map(type, row.values):
         return "its text is not in the encoding of the database"
     if table.alias >= 0 and row.values[table.alias] is not None:
         return "it has a value where a row of the table has none"
@@ -320,6 +336,6 @@ def _parameters(table: Table, row: Row) -> list[Value]:
     found = row.values
     if table.alias >= 0:
         found = [*found[: table.alias], row.rowid, *found[table.alias + 1 :]]
-    if not all(column.written for column in table.columns):
+    if table.computes:
         found = [value for column, value in zip(table.columns, found, strict=False) if column.written]
     return found if table.alias >= 0 or not table.rowid else [row.rowid, *found]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import sqlite3
+import threading
 from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from aragora_persist.backup.recover import recover
 from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main
-from aragora_persist.errors import ConflictError, DamagedError, NotFoundError
+from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
 from aragora_persist.migrations import ledger, runner
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.storage.schema import get_wal_connection
@@ -435,6 +437,41 @@ def test_nothing_is_overwritten_or_left_behind(sample: Sample, tmp_path: Path) -
         recover(empty, tmp_path / "new.db", "users")
     assert taken.read_bytes() == b"mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "other.db-wal", "source.db", "taken.db"]
+
+
+def test_a_file_that_others_write_to_is_not_taken(sample: Sample, tmp_path: Path) -> None:
+    """Half of two states is worth less than an error that says so; nothing is left behind."""
+    source = tmp_path / "source.db"
+    source.write_bytes(sample.data)
+    done = threading.Event()
+
+    def touch() -> None:
+        while not done.wait(0.001):
+            source.touch()
+
+    writer = threading.Thread(target=touch)
+    writer.start()
+    try:
+        with pytest.raises(BusyError, match="changed while it was copied"):
+            recover(source, tmp_path / "new.db", None)
+    finally:
+        done.set()
+        writer.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["source.db"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(sample: Sample, tmp_path: Path) -> None:
+    """The limit on a file's size stands for it."""
+    source = tmp_path / "source.db"
+    source.write_bytes(sample.data)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(sample.data) // 2, hard))
+    try:
+        with pytest.raises(StorageError, match=r"cannot be copied: .*File too large"):
+            recover(source, tmp_path / "new.db", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["source.db"]
 
 
 @pytest.fixture
