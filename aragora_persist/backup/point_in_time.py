@@ -30,9 +30,9 @@ _OPERATION = "restore"
 def restore_moment(database: str, at: datetime, target: Path, settings: Settings) -> datetime:
     """Write ``database`` as it was at ``at`` to the new file ``target``, and return the moment that it is of.
 
-    That is the newest shipped transaction which is not younger: none after ``at`` is in the file, and all that were
-    committed by the moment returned are. A database that nobody wrote to since is of an earlier moment than was asked
-    for. The file is one file in rollback mode; whether it is sound is the caller's to look at.
+    That is when Litestream last looked at the database before ``at``, which it does every second: none after ``at`` is
+    in the file, and all that were committed before that look began. A database that nobody wrote to since is of an
+    earlier moment than was asked for. The file is one file in rollback mode; whether it is sound, the caller finds out.
 
     Raises:
         NotFoundError: nothing so early was shipped, or nothing at all.

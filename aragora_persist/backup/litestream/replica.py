@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aragora_persist.backup.litestream.configuration import seen_as_offsite
 from aragora_persist.backup.offsite.objects import Objects
@@ -40,13 +40,6 @@ class Shipped:
     last: int
 
 
-class Reader(Protocol):
-    """What is asked of the objects: ``offsite.objects.Objects``, or a local folder's files in its place."""
-
-    def read(self, name: str, start: int, end: int) -> bytes:
-        """Return the bytes of an object from ``start`` to ``end``."""
-
-
 class Replica:
     """What was shipped of one database, listed once."""
 
@@ -58,10 +51,9 @@ class Replica:
                 nothing.
 
         """
-        self._objects: Reader
-        self._objects = objects = Objects(seen_as_offsite(settings))
+        self._objects = Objects(seen_as_offsite(settings))
         try:
-            names: Iterable[str] = objects.listing(database)
+            names: Iterable[str] = self._objects.listing(database)
         except NotFoundError:
             names = ()
         # Of files that end alike, the one of the lowest level was there first, and says when.
