@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aragora_persist.backup.litestream import sidecar
 from aragora_persist.backup.litestream.configuration import configuration, environment, replica_place
 from aragora_persist.backup.litestream.questions import Answer, ask
 from aragora_persist.backup.litestream.record import (
@@ -156,6 +159,25 @@ def test_what_is_not_there_says_what_is(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DamagedError, match="not what Litestream writes"):
         restore_moment("users", NOW, target, settings)
     assert not target.exists()
+
+
+def test_a_sidecar_that_could_not_work_says_so_and_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder to ship to, where a disk may not be mounted; and a path that no socket can have."""
+    (tmp_path / "litestream").write_text("#!/bin/sh\n")
+    (tmp_path / "litestream").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = settings_of(tmp_path)
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(InvalidValueError, match="TMPDIR"):
+        sidecar.run(settings, threading.Event(), ["users"])
+    (tmp_path / "shipped").rmdir()
+    with pytest.raises(NotFoundError, match="no such folder"):
+        sidecar.run(settings, threading.Event(), ["users"])
+    assert not (tmp_path / "shipped").exists()
 
 
 def test_a_record_is_read_as_it_was_written_and_anything_else_is_none(tmp_path: Path) -> None:

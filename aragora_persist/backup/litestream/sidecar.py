@@ -24,7 +24,7 @@ from aragora_persist.backup.litestream.record import DatabaseRecord, Record, rea
 from aragora_persist.backup.litestream.shipping import Shipping
 from aragora_persist.backup.offsite.location import Folder
 from aragora_persist.databases import find_database
-from aragora_persist.errors import BusyError, NotFoundError, StorageError
+from aragora_persist.errors import BusyError, InvalidValueError, NotFoundError, StorageError
 from aragora_persist.storage.sqlite.files import resolve
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("aragora_persist.litestream")
 _OPERATION = "replicate"
 _LOCK = ".litestream-lock"
+_SOCKET = "socket"
+_LONGEST_SOCKET_PATH = 103
+"""In bytes, on the system that allows the least (unix(7))."""
 _LOOK_S = 0.5
 _FAILING_S = 15.0
 _OWN_FILES = "ltx file"
@@ -69,6 +72,8 @@ def run(settings: Settings, stop: threading.Event, databases: Sequence[str]) -> 
         make_directory(settings.nomic_dir)
         clean_partials(settings.backup_dir)
         with _locked(settings) as lock, scratch_folder("aragora-litestream-") as scratch:
+            if len(os.fsencode(scratch / _SOCKET)) > _LONGEST_SOCKET_PATH:
+                raise InvalidValueError(_OPERATION, "TMPDIR", "is too long a path", hint="set it to a shorter one")
             return _Sidecar(program, settings, paths, scratch, lock).run(stop)
     except OSError as error:
         raise StorageError(_OPERATION, error.filename or settings.backup_dir, error.strerror or str(error)) from error
@@ -98,7 +103,7 @@ class _Sidecar:
         self._lock = lock
         self._settings = settings
         self._paths = paths
-        self._socket = scratch / "socket"
+        self._socket = scratch / _SOCKET
         self._told = scratch / "litestream.yml"
         self._scratch = scratch
         self._tells = True
