@@ -6,6 +6,7 @@ goes (``restore``).
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 from contextlib import closing, contextmanager
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from aragora_persist.migrations.plan import Applied
 
 _OPERATION = "restore"
+_HEADER_BYTES = 100
+_COUNTED = ((18, 20), (24, 28), (40, 44), (92, 100))
+"""Where the header of a database says its mode, and counts its changes (the file format, section 1.3)."""
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,7 @@ class Candidate:
 
     path: Path
     known: Verification
+    header: bytes
     migrated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -59,6 +65,24 @@ class Candidate:
         report("comparing the copy")
         if file_sha256(path) != self.known.sha256:  # the same bytes have the same rows
             raise DamagedError(_OPERATION, self.path, "changed while it was copied", hint="repeat")
+
+    def has_the_pages_of(self, path: Path) -> bool:
+        """Say whether another database file, to which nobody writes, is the same but for what its header counts."""
+        if path.stat().st_size != self.known.size_bytes:
+            return False
+        with path.open("rb") as file:
+            header = bytearray(file.read(_HEADER_BYTES))
+            for first, last in _COUNTED:
+                header[first:last] = self.header[first:last]
+            digest = hashlib.sha256(header)
+            while data := file.read(_AT_ONCE):
+                digest.update(data)
+        return digest.hexdigest() == self.known.sha256
+
+
+def _header_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
 
 
 @contextmanager
@@ -83,7 +107,8 @@ def made_candidate(origin: Origin, database: str, *, live: Path | None, migrate:
     if live is not None:
         _refuse_going_back(origin, len(applied), live)
     known = origin.known or verify(origin.path)
-    yield Candidate(path=origin.path, known=known, notes=(*origin.notes, *_notes(known.content, database)))
+    notes = (*origin.notes, *_notes(known.content, database))
+    yield Candidate(path=origin.path, known=known, header=_header_of(origin.path), notes=notes)
 
 
 def _notes(content: Content, database: str) -> Iterator[str]:
@@ -140,4 +165,4 @@ def _migrated(origin: Origin, database: str) -> Iterator[Candidate]:
                 raise translate(error, _OPERATION, origin.name) from error
         known, names = verify(copy), tuple(migration.name for migration in done)
         notes = (*origin.notes, *_notes(known.content, database))
-        yield Candidate(path=copy, known=known, migrated=names, notes=notes)
+        yield Candidate(path=copy, known=known, header=_header_of(copy), migrated=names, notes=notes)

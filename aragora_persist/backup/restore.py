@@ -7,7 +7,7 @@ and whether it is sound (``origins``, ``handmade``), and several databases that 
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -21,8 +21,9 @@ from aragora_persist.backup.origins import opened_origin
 from aragora_persist.backup.room import free_bytes, refuse_without_room, room_to_write_into
 from aragora_persist.backup.verify import read_content
 from aragora_persist.databases import find_database
-from aragora_persist.errors import BusyError, ConflictError, DamagedError, StorageError
+from aragora_persist.errors import BusyError, ConflictError, DamagedError, PersistError, StorageError
 from aragora_persist.migrations.progress import report
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_being_restored, resolve, restore_note
 
@@ -202,8 +203,16 @@ def has_room(candidate: Candidate, target: Path) -> bool:
 
 
 def is_equal(candidate: Candidate, target: Path, timeout_s: float) -> bool:
-    """Read the live database, and say whether it holds what was restored."""
+    """Read the live database, and say whether it holds what was restored; the caller holds the lock of its folder.
+
+    Its pages are those that were restored, which is soon seen in a copy of it; where somebody has written since, or
+    there is no room for a copy, its rows are compared.
+    """
     report("reading it back")
+    with suppress(OSError, PersistError), partial(target) as copy:
+        copy_into(target, copy.path, timeout_s=timeout_s)
+        if candidate.has_the_pages_of(copy.path):
+            return True
     try:
         with closing(connect(target, timeout_s)) as live:
             return read_content(live, target) == candidate.known.content

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aragora_persist.backup.candidates import made_candidate
 from aragora_persist.backup.intent import Intent, declare, finish_interrupted_restore
 from aragora_persist.backup.inventory import take_inventory
+from aragora_persist.backup.origins import opened_origin
 from aragora_persist.backup.restore import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content, verify
@@ -30,6 +32,7 @@ from aragora_persist.errors import (
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.settings import Settings
 from aragora_persist.storage.schema import get_wal_connection
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.sqlite.files import is_being_restored
 from aragora_persist.storage.user_store import UserStore
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 # is free for an instant. Asked for it, it says whether its readers, which are open all the time, see the marker.
 SERVICE = """
 import sys, threading, time
+from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.engine import open_engine
 engine = open_engine(sys.argv[1], "tokens")
 say = threading.Lock()
@@ -538,3 +542,22 @@ def test_a_restored_file_equals_its_entry_in_every_table(settings: Settings, tmp
     restore("users", settings)
     with closing(get_wal_connection(live(settings))) as connection:
         assert read_content(connection, live(settings)) == entry.content
+
+
+def test_pages_are_compared_but_for_what_the_header_counts(settings: Settings, tmp_path: Path) -> None:
+    """A database that was restored differs from its backup in its counters and its mode alone; one bit more is seen."""
+    with (
+        opened_origin("users", settings, backup_id=None, at=None, file=None) as origin,
+        made_candidate(origin, "users", live=None, migrate=False) as candidate,
+    ):
+        restore("users", settings)
+        copy = tmp_path / "copy.db"
+        copy_into(live(settings), copy, timeout_s=5)
+        data = copy.read_bytes()
+        assert data != origin.path.read_bytes()
+        assert candidate.has_the_pages_of(copy)
+        for place in (20, 60, 101, 5000, len(data) - 1):
+            copy.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            assert not candidate.has_the_pages_of(copy)
+        copy.write_bytes(data + b"x")
+        assert not candidate.has_the_pages_of(copy)
