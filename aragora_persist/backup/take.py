@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.intent import finish_interrupted_restore
 from aragora_persist.backup.inventory import FileState, file_state, present_databases
 from aragora_persist.backup.keeping import OPERATION, making
 from aragora_persist.backup.names import SUPABASE
+from aragora_persist.backup.restore.intent import finish_interrupted_restore
 from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.recover import recover
+from aragora_persist.backup.recover.recovering import recover
 from aragora_persist.commands.console import Progress, print_json, print_table, read_settings
 from aragora_persist.databases import find_database
 from aragora_persist.storage.sqlite.files import resolve
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
-    from aragora_persist.backup.recover_report import Loss, Report, TableReport
+    from aragora_persist.backup.recover.report import Loss, Report, TableReport
 
 
 def run(arguments: Namespace) -> int:

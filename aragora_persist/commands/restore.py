@@ -13,7 +13,7 @@ from aragora_persist.migrations.progress import step
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from aragora_persist.backup.restore import RestoreResult
+    from aragora_persist.backup.restore.restoring import RestoreResult
     from aragora_persist.settings import Settings
 
 
@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _restore(arguments: Namespace, settings: Settings) -> int:
-    from aragora_persist.backup.restore import restore  # noqa: PLC0415 - not before the arguments are understood
+    from aragora_persist.backup.restore.restoring import restore  # noqa: PLC0415 - not before the arguments are understood
 
     with Progress() as progress, step(progress.tell, f"restoring {arguments.database}"):
         result = restore(
@@ -64,7 +64,7 @@ def _save_dump(arguments: Namespace, settings: Settings) -> int:
 
 
 def _restore_all(arguments: Namespace, settings: Settings) -> int:
-    from aragora_persist.backup.restore_set import restore_all  # noqa: PLC0415 - as above
+    from aragora_persist.backup.restore.restoring_sets import restore_all  # noqa: PLC0415 - as above
 
     with Progress() as progress, step(progress.tell, "restoring all"):
         done = restore_all(

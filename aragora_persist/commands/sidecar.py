@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.sidecar import Sidecar
+from aragora_persist.backup.sidecar.loop import Sidecar
 from aragora_persist.commands.console import read_settings
 from aragora_persist.service.stops import Stop
 

@@ -16,7 +16,7 @@ from backups_load import DATABASE
 
 from aragora_persist.backup import archive, offsite
 from aragora_persist.backup.inventory import FileState, take_inventory
-from aragora_persist.backup.restore import restore
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.settings import Settings

@@ -36,7 +36,7 @@ from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog, Drill, Shipment
 from aragora_persist.backup.inventory import FileState, take_inventory
 from aragora_persist.backup.rebuild import rebuild
-from aragora_persist.backup.restore import restore
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import apply_retention, take_all
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify

@@ -28,7 +28,7 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.restore import Way, restore
+from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content
 from aragora_persist.errors import PersistError

@@ -31,8 +31,8 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.restore import restore
-from aragora_persist.backup.restore_set import restore_all
+from aragora_persist.backup.restore.restoring import restore
+from aragora_persist.backup.restore.restoring_sets import restore_all
 from aragora_persist.backup.take import take_all
 from aragora_persist.errors import PersistError
 from aragora_persist.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.intent import Intent, declare
+from aragora_persist.backup.restore.intent import Intent, declare
 from aragora_persist.errors import DamagedError
 from aragora_persist.storage.sqlite.files import restore_note
 from aragora_persist.storage.user_store import UserStore

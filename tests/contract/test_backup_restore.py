@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.candidates import made_candidate
-from aragora_persist.backup.intent import Intent, declare, finish_interrupted_restore
 from aragora_persist.backup.inventory import take_inventory
-from aragora_persist.backup.origins import opened_origin
-from aragora_persist.backup.restore import Way, restore
+from aragora_persist.backup.restore.candidates import made_candidate
+from aragora_persist.backup.restore.intent import Intent, declare, finish_interrupted_restore
+from aragora_persist.backup.restore.origins import opened_origin
+from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.errors import (

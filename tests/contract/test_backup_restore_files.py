@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from aragora_persist.backup.handmade import opened_file
-from aragora_persist.backup.restore import Way, restore
+from aragora_persist.backup.restore.handmade import opened_file
+from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main

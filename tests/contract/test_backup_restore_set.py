@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.intent import Intent, declare, declare_together, new_mark, put_mark
 from aragora_persist.backup.offsite import ship
-from aragora_persist.backup.restore import Way, restore
-from aragora_persist.backup.restore_set import restore_all
+from aragora_persist.backup.restore.intent import Intent, declare, declare_together, new_mark, put_mark
+from aragora_persist.backup.restore.restoring import Way, restore
+from aragora_persist.backup.restore.restoring_sets import restore_all
 from aragora_persist.backup.take import take_all
 from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aragora_persist import times
-from aragora_persist.backup.alone import LOCK_FILE
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import clean_partials
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.backup.metrics import METRICS_FILE
-from aragora_persist.backup.sidecar import Sidecar
+from aragora_persist.backup.sidecar.alone import LOCK_FILE
+from aragora_persist.backup.sidecar.loop import Sidecar
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
@@ -244,7 +244,7 @@ def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, unwind_s: float
 ) -> None:
     """As a stop does when its time is over, also to what does not end by itself: the copy goes, no backup is listed."""
-    monkeypatch.setattr("aragora_persist.backup.jobs._UNWIND_S", unwind_s)
+    monkeypatch.setattr("aragora_persist.backup.sidecar.jobs._UNWIND_S", unwind_s)
     path = settings.nomic_dir / "aragora_tokens.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")

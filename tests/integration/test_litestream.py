@@ -21,7 +21,7 @@ from aragora_persist.backup.litestream import sidecar
 from aragora_persist.backup.litestream.configuration import configuration
 from aragora_persist.backup.litestream.record import read_record
 from aragora_persist.backup.point_in_time import newest_shipped, restore_moment
-from aragora_persist.backup.restore import restore
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import BusyError, NotFoundError

@@ -23,7 +23,7 @@ from aragora_persist.backup.offsite import (
     remote_entries,
     ship,
 )
-from aragora_persist.backup.restore import restore
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.errors import (
     AccessDeniedError,
     DamagedError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.restore import restore
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.errors import AccessDeniedError
 from tests.age_identities import make_identity
 

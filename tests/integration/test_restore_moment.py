@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.origins import LITESTREAM
 from aragora_persist.backup.point_in_time import newest_shipped
-from aragora_persist.backup.restore import Way, restore
+from aragora_persist.backup.restore.origins import LITESTREAM
+from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.errors import NotFoundError, UnsupportedError
 from aragora_persist.settings import Settings

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_persist.backup.catalog import Drill
-from aragora_persist.backup.schedule import Clocks, Drills, Rounds, Timer
+from aragora_persist.backup.sidecar.schedule import Clocks, Drills, Rounds, Timer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600.0

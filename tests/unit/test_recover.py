@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from aragora_persist.backup.recover import recover
+from aragora_persist.backup.recover.recovering import recover
 from aragora_persist.backup.verify import verify
 from aragora_persist.cli import main
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
@@ -28,7 +28,7 @@ from aragora_persist.storage.schema import get_wal_connection
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.backup.recover_report import Report, TableReport
+    from aragora_persist.backup.recover.report import Report, TableReport
 
 PAGE = 512
 SCHEMA = """

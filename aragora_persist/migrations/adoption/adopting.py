@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, locked, make_directory, partial
-from aragora_persist.backup.intent import finish_interrupted_restore
+from aragora_persist.backup.restore.intent import finish_interrupted_restore
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, InvalidValueError, NotFoundError, StorageError
 from aragora_persist.migrations import ledger

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.files import beside
-from aragora_persist.backup.intent import Intent, complete, declare, withdraw
+from aragora_persist.backup.restore.intent import Intent, complete, declare, withdraw
 from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.backup.verify import read_content, verify
 from aragora_persist.databases import find_database

@@ -69,7 +69,7 @@ def make_ready(path: Path) -> None:
     if os.name == "nt":
         raise UnsupportedError("open database", path, "Windows is not supported", hint="use Linux, macOS or WSL 2")
     if is_being_restored(path):
-        from aragora_persist.backup.intent import finish_interrupted_restore  # noqa: PLC0415 - rarely needed at all
+        from aragora_persist.backup.restore.intent import finish_interrupted_restore  # noqa: PLC0415 - rarely needed at all
 
         finish_interrupted_restore(path)
     try:
@@ -87,7 +87,7 @@ def make_ready(path: Path) -> None:
 
 
 def restore_note(path: Path) -> Path:
-    """Where the note about an unfinished restore of the database lies (``backup.intent`` writes it)."""
+    """Where the note about an unfinished restore of the database lies (``backup.restore.intent`` writes it)."""
     return path.with_name(f"{path.name}.restoring")
 
 

@@ -1,6 +1,6 @@
 """The schema of a damaged database: its own where it can be read, that of this release's migrations where it cannot.
 
-Leaves out: making the tables (``recover_target``).
+Leaves out: making the tables (``target``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aragora_persist.migrations.schema import read_schema
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aragora_persist.backup.recover_format import Value
+    from aragora_persist.backup.recover.format import Value
     from aragora_persist.migrations.plan import Applied, Migration
 
 SCHEMA_ROOT = 1

@@ -17,8 +17,8 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.exchange import move_into_place, refuse_holders, write_into
 from aragora_persist.backup.files import locked, partial
+from aragora_persist.backup.restore.exchange import move_into_place, refuse_holders, write_into
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import DamagedError, StorageError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate

@@ -12,13 +12,20 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.candidates import Candidate, made_candidate
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.exchange import connect, make_ready, own_like, refuse_holders, takes_pages_of
 from aragora_persist.backup.files import locked, partial
-from aragora_persist.backup.intent import Intent, complete, declare_together, new_mark, put_mark, withdraw_pending
-from aragora_persist.backup.origins import opened_entry
-from aragora_persist.backup.restore import (
+from aragora_persist.backup.restore.candidates import Candidate, made_candidate
+from aragora_persist.backup.restore.exchange import connect, make_ready, own_like, refuse_holders, takes_pages_of
+from aragora_persist.backup.restore.intent import (
+    Intent,
+    complete,
+    declare_together,
+    new_mark,
+    put_mark,
+    withdraw_pending,
+)
+from aragora_persist.backup.restore.origins import opened_entry
+from aragora_persist.backup.restore.restoring import (
     RestoreResult,
     Way,
     is_equal,
@@ -28,8 +35,8 @@ from aragora_persist.backup.restore import (
     staged_name,
     writing_to,
 )
-from aragora_persist.backup.room import refuse_without_room, room_to_write_into
-from aragora_persist.backup.sets import BackupSet, choose_set
+from aragora_persist.backup.restore.room import refuse_without_room, room_to_write_into
+from aragora_persist.backup.restore.sets import BackupSet, choose_set
 from aragora_persist.databases import find_database
 from aragora_persist.errors import ConflictError, NotFoundError, PersistError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.backup.recover_format import (
+from aragora_persist.backup.recover.format import (
     FIRST_HEADER,
     INTERIOR,
     LAST_ROWID,
@@ -23,13 +23,13 @@ from aragora_persist.backup.recover_format import (
     surviving_cells,
     values,
 )
-from aragora_persist.backup.recover_pages import is_of_table
+from aragora_persist.backup.recover.pages import is_of_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aragora_persist.backup.recover_format import Cell
-    from aragora_persist.backup.recover_pages import Pages
+    from aragora_persist.backup.recover.format import Cell
+    from aragora_persist.backup.recover.pages import Pages
 
 _UNKNOWN, _TAKEN, _FREE, _LOOSE, _LED_TO = range(5)
 _DEEPEST = 64

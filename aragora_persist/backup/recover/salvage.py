@@ -10,20 +10,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.recover_format import LAST_ROWID, LEAST_ROWID, UnreadableError, values
-from aragora_persist.backup.recover_report import Loss, TableReport
-from aragora_persist.backup.recover_schema import SCHEMA_ROOT, Thing, is_schema, thing_of
-from aragora_persist.backup.recover_target import Row, Table
-from aragora_persist.backup.recover_trees import Forest, Gap, Leaf, Tree
+from aragora_persist.backup.recover.format import LAST_ROWID, LEAST_ROWID, UnreadableError, values
+from aragora_persist.backup.recover.report import Loss, TableReport
+from aragora_persist.backup.recover.schema import SCHEMA_ROOT, Thing, is_schema, thing_of
+from aragora_persist.backup.recover.target import Row, Table
+from aragora_persist.backup.recover.trees import Forest, Gap, Leaf, Tree
 from aragora_persist.migrations import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from aragora_persist.backup.recover_format import Value
-    from aragora_persist.backup.recover_pages import Pages
-    from aragora_persist.backup.recover_schema import Known
-    from aragora_persist.backup.recover_target import Target
+    from aragora_persist.backup.recover.format import Value
+    from aragora_persist.backup.recover.pages import Pages
+    from aragora_persist.backup.recover.schema import Known
+    from aragora_persist.backup.recover.target import Target
 
 _SEQUENCES = "sqlite_sequence"
 _SAMPLE = 20

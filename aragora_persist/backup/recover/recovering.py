@@ -15,11 +15,11 @@ from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, make_directory, partial
-from aragora_persist.backup.recover_pages import Pages
-from aragora_persist.backup.recover_report import Report
-from aragora_persist.backup.recover_salvage import Salvage
-from aragora_persist.backup.recover_schema import Known
-from aragora_persist.backup.recover_target import Target
+from aragora_persist.backup.recover.pages import Pages
+from aragora_persist.backup.recover.report import Report
+from aragora_persist.backup.recover.salvage import Salvage
+from aragora_persist.backup.recover.schema import Known
+from aragora_persist.backup.recover.target import Target
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate

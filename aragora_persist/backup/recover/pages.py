@@ -1,7 +1,7 @@
 """The pages of a damaged database file: those in its write-ahead log come before those in the file.
 
 Nothing of either need be whole. Where the file's header is not, the size of its pages is found by trying all. Leaves
-out: what the pages hold (``recover_format``, ``recover_trees``), and a copy that nobody writes to meanwhile.
+out: what the pages hold (``format``, ``trees``), and a copy that nobody writes to meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import beside
-from aragora_persist.backup.recover_format import (
+from aragora_persist.backup.recover.format import (
     FIRST_HEADER,
     INTERIOR,
     LEAF,
@@ -24,7 +24,7 @@ from aragora_persist.backup.recover_format import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.backup.recover_format import Cell
+    from aragora_persist.backup.recover.format import Cell
 
 _MAGIC = b"SQLite format 3\0"
 _SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)

@@ -1,6 +1,6 @@
 """Which backups belong together: those of one run. Pure.
 
-Leaves out: restoring them (``restore_set``).
+Leaves out: restoring them (``restoring_sets``).
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.alone import alone
 from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.backup.health import look_at_health
-from aragora_persist.backup.jobs import Jobs
 from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_families
 from aragora_persist.backup.report import Reports
-from aragora_persist.backup.schedule import Clocks, Drills, Rounds
-from aragora_persist.backup.shipper import Shipper
+from aragora_persist.backup.sidecar.alone import alone
+from aragora_persist.backup.sidecar.jobs import Jobs
+from aragora_persist.backup.sidecar.schedule import Clocks, Drills, Rounds
+from aragora_persist.backup.sidecar.shipper import Shipper
 from aragora_persist.errors import PersistError
 from aragora_persist.exposition import exposition
 from aragora_persist.redaction import redact

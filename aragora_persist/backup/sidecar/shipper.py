@@ -16,7 +16,7 @@ from aragora_persist.errors import PersistError
 from aragora_persist.redaction import redact
 
 if TYPE_CHECKING:
-    from aragora_persist.backup.jobs import Jobs
+    from aragora_persist.backup.sidecar.jobs import Jobs
     from aragora_persist.settings import Settings
 
 _LOGGER = logging.getLogger("aragora_persist.backup")

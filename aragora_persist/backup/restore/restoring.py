@@ -2,7 +2,7 @@
 
 Nothing is lost by it: the replaced database is kept beside the restored one, with every transaction up to the restore.
 A killed restore leaves the old database or the new one, never a mixture; run it again. Leaves out: what can be restored
-and whether it is sound (``origins``, ``handmade``), and several databases that belong together (``restore_set``).
+and whether it is sound (``origins``, ``handmade``), and several databases that belong together (``restoring_sets``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.candidates import Candidate, made_candidate
-from aragora_persist.backup.exchange import connect, own_like, takes_pages_of, write_into
 from aragora_persist.backup.files import SIDE_FILES, beside, clean_partials, locked, make_directory, partial
-from aragora_persist.backup.intent import Intent, complete, declare, withdraw, withdraw_pending
-from aragora_persist.backup.origins import opened_origin
-from aragora_persist.backup.room import free_bytes, refuse_without_room, room_to_write_into
+from aragora_persist.backup.restore.candidates import Candidate, made_candidate
+from aragora_persist.backup.restore.exchange import connect, own_like, takes_pages_of, write_into
+from aragora_persist.backup.restore.intent import Intent, complete, declare, withdraw, withdraw_pending
+from aragora_persist.backup.restore.origins import opened_origin
+from aragora_persist.backup.restore.room import free_bytes, refuse_without_room, room_to_write_into
 from aragora_persist.backup.verify import read_content
 from aragora_persist.databases import find_database
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, PersistError, StorageError

@@ -33,7 +33,7 @@ from aragora_persist.wording import count_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aragora_persist.backup.origins import Origin
+    from aragora_persist.backup.restore.origins import Origin
     from aragora_persist.migrations.plan import Applied
 
 _OPERATION = "restore"

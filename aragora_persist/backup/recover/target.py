@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import count, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.backup.recover_format import BadText
+from aragora_persist.backup.recover.format import BadText
 from aragora_persist.storage.names import quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from aragora_persist.backup.recover_format import Value
-    from aragora_persist.backup.recover_schema import Thing
+    from aragora_persist.backup.recover.format import Value
+    from aragora_persist.backup.recover.schema import Thing
 
 LOST_AND_FOUND = "lost_and_found"
 

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import SIDE_FILES, beside, partial
-from aragora_persist.backup.holders import are_held
+from aragora_persist.backup.restore.holders import are_held
 from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import BusyError, DamagedError
 from aragora_persist.migrations.progress import report

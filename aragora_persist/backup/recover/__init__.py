@@ -1,0 +1,1 @@
+"""Salvaging a damaged database without a backup: ``recovering`` is the whole of it, page by page (``format``)."""
