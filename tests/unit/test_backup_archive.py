@@ -163,7 +163,7 @@ def test_an_identity_file_that_this_user_may_not_read_is_named(tmp_path: Path) -
     """The error says why, as the system does."""
     archive, _ = packed(tmp_path, CONTENT, Compression.NONE, (make_identity(tmp_path / "identity"),))
     (tmp_path / "identity").chmod(0)
-    tmp_path.chmod(0o777)  # noqa: S103 - where another user unpacks
+    tmp_path.chmod(0o777)
     archive.chmod(0o644)
     code = (
         "import os, sys, pathlib\n"
