@@ -14,8 +14,9 @@ import pytest
 from aragora_persist.backup import archive
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.encryption import fingerprints
-from aragora_persist.backup.inventory import FileState, choose_backup, file_state, take_inventory
+from aragora_persist.backup.inventory import FileState, file_state, take_inventory
 from aragora_persist.backup.offsite import ship
+from aragora_persist.backup.restore.choosing import choose_backup
 from aragora_persist.backup.take import take_all, take_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify

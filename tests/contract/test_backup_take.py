@@ -16,8 +16,9 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
-from aragora_persist.backup.inventory import FileState, choose_backup, take_inventory
+from aragora_persist.backup.inventory import FileState, take_inventory
 from aragora_persist.backup.lines import to_line
+from aragora_persist.backup.restore.choosing import choose_backup
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError

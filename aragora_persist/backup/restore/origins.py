@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import scratch_folder
-from aragora_persist.backup.inventory import choose_backup
+from aragora_persist.backup.restore.choosing import choose_backup
 from aragora_persist.backup.restore.handmade import opened_file
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import Verification

@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.files import partial
-from aragora_persist.backup.inventory import choose_backup
 from aragora_persist.backup.names import SUPABASE
+from aragora_persist.backup.restore.choosing import choose_backup
 from aragora_persist.backup.supabase.content import LOCK_WAIT_MS, read_content
 from aragora_persist.backup.supabase.dumping import refuse_transaction_pooler
 from aragora_persist.backup.supabase.programs import bare_environment, failure, find_programs
