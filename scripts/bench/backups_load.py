@@ -76,6 +76,7 @@ def writer(path: Path, per_s: float) -> Iterator[Latencies]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_write, args=(path, per_s, theirs))
     process.start()
+    theirs.close()  # so that the end of a writer that failed is the end of the waiting
     found: Latencies = []
     try:
         ours.recv()
