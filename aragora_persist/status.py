@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import Drill
+    from aragora_persist.backup.records import Drill
     from aragora_persist.databases import Database
     from aragora_persist.settings import Settings
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
 
 
 @dataclass

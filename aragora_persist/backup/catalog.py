@@ -2,23 +2,22 @@
 
 ``catalog.jsonl`` in the backup folder grows by lines (``lines``). The line of a backup is written after its file is
 whole and verified; the line of a deletion before the file goes. So at whatever point a run is killed, everything that
-the catalog offers is there. Drills and shipments have lines too. Leaves out: the files (``inventory``) and what is kept
-how long (``retention``).
+the catalog offers is there. Drills and shipments have lines too. Leaves out: what a line says (``records``), the files
+(``inventory``) and what is kept how long (``retention``).
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
 from aragora_persist.backup.lines import parse, split, to_line
-from aragora_persist.backup.names import id_of
-from aragora_persist.backup.verify import Content, TableContent
-from aragora_persist.errors import InvalidValueError, StorageError
+from aragora_persist.backup.records import NOT_A_RECORD, BackupEntry, Drill, Shipment
+from aragora_persist.errors import StorageError
 from aragora_persist.storage.sqlite.files import sync_folder
 
 if TYPE_CHECKING:
@@ -29,91 +28,6 @@ if TYPE_CHECKING:
 FILE_NAME = "catalog.jsonl"
 _MOST_DRILLS = 1000
 """How many drills the catalog may hold; more would make it grow for ever, and every look at it slower."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupEntry:
-    """One verified backup. ``file`` is its name in the backup folder, ``id`` the same without its ending.
-
-    ``created_at`` is the moment before the snapshot began; ``duration_s`` runs until the backup was whole.
-    """
-
-    id: str
-    database: str
-    file: str
-    created_at: datetime
-    duration_s: float
-    size_bytes: int
-    """Of the file as it is stored, as is ``sha256``."""
-    sha256: str
-    plain_size_bytes: int
-    """Of the database file inside, as is ``plain_sha256``; the same where it is stored plain."""
-    plain_sha256: str
-    content: Content
-    method: str
-    package_version: str
-    run: str = ""
-    """Backups of one run share it; '' where an earlier release recorded none."""
-    recipients: tuple[str, ...] = ()
-    """Fingerprints of the public keys that it was encrypted to; none where it is not encrypted."""
-
-    def to_line(self) -> bytes:
-        """Return this entry as a line of a catalog, with its newline; it carries its own checksum."""
-        content = self.content
-        return to_line(
-            {
-                "kind": "backup",
-                "id": self.id,
-                "database": self.database,
-                "file": self.file,
-                "created_at": times.to_text(self.created_at),
-                "duration_s": self.duration_s,
-                "size_bytes": self.size_bytes,
-                "sha256": self.sha256,
-                "schema_version": content.schema_version,
-                "foreign_key_violations": content.foreign_key_violations,
-                "tables": {name: asdict(table) for name, table in content.tables.items()},
-                "method": self.method,
-                "package_version": self.package_version,
-                "run": self.run,
-                "plain_size_bytes": self.plain_size_bytes,
-                "plain_sha256": self.plain_sha256,
-                "recipients": self.recipients,
-            }
-        )
-
-    @classmethod
-    def from_line(cls, line: bytes) -> BackupEntry | None:
-        """Return the entry that a line holds, or None when it is not the line of a backup as it was written."""
-        found = _Found()
-        found.take_in(parse(line.removesuffix(b"\n")))
-        return next(iter(found.backups.values()), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drill:
-    """A restore into scratch space that proved a backup, or failed to: then ``problem`` says why."""
-
-    backup: str
-    """The backup's id."""
-    database: str
-    at: datetime
-    ok: bool
-    seconds: float
-    """From the choice of the backup until the restored database had been read: the measured recovery time."""
-    source: str
-    """``local`` or ``offsite``: where the backup's file came from."""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipment:
-    """A backup that is off-site, read back and found equal; ``url`` says where, without any secret."""
-
-    backup: str
-    """The backup's id."""
-    at: datetime
-    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,20 +71,20 @@ class _Found:
             if record is None:
                 return False
             self._take_in(record)
-        except (KeyError, TypeError, AttributeError, InvalidValueError):
+        except NOT_A_RECORD:
             return False
         return True
 
     def _take_in(self, record: Mapping[str, Any]) -> None:
         kind = record["kind"]
         if kind == "backup":
-            self.backups[record["id"]] = _entry(record)
+            self.backups[record["id"]] = BackupEntry.from_record(record)
         elif kind == "deleted" and record["id"] in self.backups:
             self.deleted[record["id"]] = self.backups.pop(record["id"])
         elif kind == "drill":
-            self.drills.append(_drill(record))
+            self.drills.append(Drill.from_record(record))
         elif kind == "shipped":
-            self.shipments[record["backup"]] = _shipment(record)
+            self.shipments[record["backup"]] = Shipment.from_record(record)
 
     def last_drills(self) -> tuple[Drill, ...]:
         last = {drill.database: drill for drill in self.drills}
@@ -271,13 +185,13 @@ class CatalogWriter:
 
     def add_drill(self, drill: Drill) -> None:
         """Record what came of a drill; when many of earlier ones have come together, they are forgotten."""
-        self._append(to_line({"kind": "drill", **asdict(drill), "at": times.to_text(drill.at)}))
+        self._append(drill.to_line())
         if sum(1 for _ in self._catalog.drills_newest_first()) > _MOST_DRILLS:
             self.forget(())
 
     def add_shipment(self, shipment: Shipment) -> None:
         """Record that a backup is off-site."""
-        self._append(to_line({"kind": "shipped", **asdict(shipment), "at": times.to_text(shipment.at)}))
+        self._append(shipment.to_line())
 
     def forget(self, gone: Collection[BackupEntry]) -> None:
         """Write the catalog anew without these deleted backups, whose files are removed, and without earlier drills.
@@ -326,45 +240,3 @@ def _matters(record: Mapping[str, Any] | None, gone: Collection[str], drills: Co
     if found.drills:
         return found.drills[0] in drills
     return record.get("id") not in gone and record.get("backup") not in gone
-
-
-def _entry(record: Mapping[str, Any]) -> BackupEntry:
-    if id_of(record["file"]) != record["id"] or "/" in record["file"]:
-        raise InvalidValueError("read backup catalog", "file", "is not the name of a backup's file")
-    return BackupEntry(
-        id=record["id"],
-        database=record["database"],
-        file=record["file"],
-        created_at=times.from_text(record["created_at"]),
-        duration_s=record["duration_s"],
-        size_bytes=record["size_bytes"],
-        sha256=record["sha256"],
-        # What follows with a default is not in the lines of release 0.1.0.
-        plain_size_bytes=record.get("plain_size_bytes", record["size_bytes"]),
-        plain_sha256=record.get("plain_sha256", record["sha256"]),
-        content=Content(
-            schema_version=record["schema_version"],
-            foreign_key_violations=record["foreign_key_violations"],
-            tables={name: TableContent(**table) for name, table in record["tables"].items()},
-        ),
-        method=record["method"],
-        package_version=record["package_version"],
-        run=record.get("run", ""),
-        recipients=tuple(record.get("recipients", ())),
-    )
-
-
-def _drill(record: Mapping[str, Any]) -> Drill:
-    return Drill(
-        backup=record["backup"],
-        database=record["database"],
-        at=times.from_text(record["at"]),
-        ok=record["ok"],
-        seconds=record["seconds"],
-        source=record["source"],
-        problem=record["problem"],
-    )
-
-
-def _shipment(record: Mapping[str, Any]) -> Shipment:
-    return Shipment(backup=record["backup"], at=times.from_text(record["at"]), url=record["url"])

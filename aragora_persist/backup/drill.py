@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import Catalog, Drill
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import make_directory, scratch_folder
 from aragora_persist.backup.names import SUPABASE
+from aragora_persist.backup.records import Drill
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.verify import Content
     from aragora_persist.databases import StoreName
     from aragora_persist.settings import Settings

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from datetime import datetime
 
-    from aragora_persist.backup.catalog import BackupEntry, Drill
+    from aragora_persist.backup.records import BackupEntry, Drill
     from aragora_persist.settings import Settings
 
 _FUTURE = "is from the future; look at this machine's clock"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.catalog import BackupEntry, Catalog
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.names import id_of, read_id
 from aragora_persist.backup.verify import file_sha256
 from aragora_persist.databases import DATABASES
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup import archive
-from aragora_persist.backup.catalog import BackupEntry, Catalog
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.encryption import fingerprints
 from aragora_persist.backup.files import Partial, clean_partials, flush, make_directory, partial, scratch_folder
 from aragora_persist.backup.names import DATABASE_FILE, base_of, id_of
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.errors import StorageError
 from aragora_persist.version import VERSION
 

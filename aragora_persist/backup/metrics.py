@@ -13,7 +13,7 @@ from aragora_persist.exposition import Family
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from aragora_persist.backup.catalog import BackupEntry, Drill
+    from aragora_persist.backup.records import BackupEntry, Drill
     from aragora_persist.backup.report import BackupReport
 
 METRICS_FILE = "backup.prom"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.archive import Stored, unpack
-from aragora_persist.backup.catalog import FILE_NAME, BackupEntry, Catalog
+from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.encryption import readers
 from aragora_persist.backup.files import partial, scratch_folder
 from aragora_persist.backup.inventory import FileState, file_state, files_in
@@ -27,6 +27,7 @@ from aragora_persist.backup.names import (
     is_packed,
     read_id,
 )
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import DamagedError, PersistError, StorageError

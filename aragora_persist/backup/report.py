@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry, Drill
+    from aragora_persist.backup.records import BackupEntry, Drill
     from aragora_persist.settings import Settings
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
     Verdict = tuple[bool, str]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry, CatalogWriter
+    from aragora_persist.backup.catalog import CatalogWriter
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
 _REMEMBERED_DELETIONS = 1000

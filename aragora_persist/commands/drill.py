@@ -13,7 +13,7 @@ from aragora_persist.commands.console import print_json, read_settings
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from aragora_persist.backup.catalog import Drill
+    from aragora_persist.backup.records import Drill
 
 
 def run(arguments: Namespace) -> int:

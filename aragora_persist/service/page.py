@@ -19,7 +19,7 @@ from aragora_persist.wording import count_text, size_text, span_text
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from aragora_persist.backup.catalog import Drill
+    from aragora_persist.backup.records import Drill
     from aragora_persist.service.state import ServiceState
     from aragora_persist.status import BackupStatus, DatabaseStatus, Status
 

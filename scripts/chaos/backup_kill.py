@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING, Any
 import pyrage
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import Catalog, Drill, Shipment
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.inventory import FileState, take_inventory
 from aragora_persist.backup.rebuild import rebuild
+from aragora_persist.backup.records import Drill, Shipment
 from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import apply_retention, take_all
 from aragora_persist.backup.unpacking import opened_backup

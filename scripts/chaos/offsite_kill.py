@@ -37,7 +37,7 @@ from aragora_persist.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
 
 PART_BYTES = 64 * 1024
 BACKUP_BYTES = 500_000

@@ -36,7 +36,7 @@ from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
 
 if TYPE_CHECKING:
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.storage.port import Transaction
     from aragora_persist.storage.sqlite.engine import Engine
 

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import strategies as st
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import FILE_NAME, Catalog, Drill, Shipment
+from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.backup.lines import to_line
 from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.rebuild import METHOD, Rebuilt, rebuild
+from aragora_persist.backup.records import Drill, Shipment
 from aragora_persist.backup.take import apply_retention, take_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify

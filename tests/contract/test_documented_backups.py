@@ -10,8 +10,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aragora_persist.backup.catalog import BackupEntry
 from aragora_persist.backup.metrics import backup_families, work_families
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.report import BackupReport
 from aragora_persist.backup.retention import Policy, decide
 from aragora_persist.backup.verify import Content

@@ -37,7 +37,7 @@ from aragora_persist.errors import (
 )
 
 if TYPE_CHECKING:
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from tests.offsite_fixtures import Machine
 
 pytest_plugins = ("tests.offsite_fixtures",)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry, Catalog, Drill, Shipment
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.lines import parse, to_line
+from aragora_persist.backup.records import BackupEntry, Drill, Shipment
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import BusyError
 from tests.waiting import PATIENCE_S

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyrage
 import pytest
 
-from aragora_persist.backup.catalog import Catalog, Drill
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.drill import drill
 from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.take import take_backup
@@ -42,6 +42,8 @@ from aragora_persist.testing import temporary_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from aragora_persist.backup.records import Drill
 
 NAMES = [database.name for database in DATABASES]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry, Catalog, Drill
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.health import look_at_health
+from aragora_persist.backup.records import BackupEntry, Drill
 from aragora_persist.backup.report import BackupReport, Reports
 from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main

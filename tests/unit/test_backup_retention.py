@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aragora_persist.backup.catalog import BackupEntry
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.verify import Content
 from aragora_persist.settings import Settings

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aragora_persist.backup.catalog import Drill
+from aragora_persist.backup.records import Drill
 from aragora_persist.backup.sidecar.schedule import Clocks, Drills, Rounds, Timer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.restore.sets import choose_set
 from aragora_persist.backup.verify import Content
 from aragora_persist.errors import ConflictError, NotFoundError

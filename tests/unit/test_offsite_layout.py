@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aragora_persist.backup.catalog import BackupEntry
 from aragora_persist.backup.offsite.layout import is_of, line_name, part_name, parts
 from aragora_persist.backup.offsite.objects import StoredObject
+from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.verify import Content
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aragora_persist.backup.catalog import BackupEntry, Drill
 from aragora_persist.backup.metrics import backup_families, work_families, work_of
+from aragora_persist.backup.records import BackupEntry, Drill
 from aragora_persist.backup.report import BackupReport
 from aragora_persist.backup.verify import Content
 from aragora_persist.exposition import exposition

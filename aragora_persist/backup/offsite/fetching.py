@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.offsite.layout import Part
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
 _OPERATION = "fetch"

@@ -16,8 +16,8 @@ from aragora_persist.backup.names import read_id
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.offsite.objects import StoredObject
+    from aragora_persist.backup.records import BackupEntry
 
 LINE_ENDING = ".json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

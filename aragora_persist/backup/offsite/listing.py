@@ -12,9 +12,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import BackupEntry
 from aragora_persist.backup.offsite.layout import LINE_ENDING, is_of, parts, parts_folder
 from aragora_persist.backup.offsite.objects import Objects
+from aragora_persist.backup.records import BackupEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.catalog import BackupEntry, Catalog, Shipment
+from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.inventory import FileState, file_state
 from aragora_persist.backup.offsite.layout import line_name, part_name, parts_folder
 from aragora_persist.backup.offsite.location import location
 from aragora_persist.backup.offsite.objects import Objects
+from aragora_persist.backup.records import BackupEntry, Shipment
 from aragora_persist.errors import (
     BusyError,
     ConflictError,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
 LITESTREAM = "litestream"

@@ -32,8 +32,8 @@ from aragora_persist.wording import size_text
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from aragora_persist.backup.catalog import BackupEntry
     from aragora_persist.backup.health import Health
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
 _LOGGER = logging.getLogger("aragora_persist.backup")

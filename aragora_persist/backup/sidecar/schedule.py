@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
-    from aragora_persist.backup.catalog import Drill
+    from aragora_persist.backup.records import Drill
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.supabase.content import Connection
     from aragora_persist.backup.supabase.programs import Programs
     from aragora_persist.backup.verify import Content

@@ -17,7 +17,7 @@ from aragora_persist.errors import InvalidValueError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.backup.catalog import BackupEntry
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.verify import Content
     from aragora_persist.settings import Secret, Settings
 
