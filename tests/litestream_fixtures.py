@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.files import locked
 from aragora_persist.backup.litestream import configuration
-from infra.toolchain.environment import REPOSITORY as ROOT
+from tests.built_images import build_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.image_fixtures",)
 
 _TAG = "aragora-persist-test:program-of-litestream"
-_BUILD_S = 900.0
 _PROGRAM = "/made/litestream"
 _SHIPS_EVERY_S = 0.1
 
@@ -29,12 +27,7 @@ _SHIPS_EVERY_S = 0.1
 def litestream_folder(docker_engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the program, out of the stage of the image that builds it, which the engine keeps."""
     folder = tmp_path_factory.mktemp("litestream")
-    dockerfile = "docker/litestream/Dockerfile"
-    # One worker at a time: of two builds at once, neither would find what the other has built.
-    with locked(tmp_path_factory.getbasetemp().parent, timeout_s=_BUILD_S, operation="build Litestream"):
-        docker_engine.images.build(
-            path=str(ROOT), dockerfile=dockerfile, target="program", tag=_TAG, rm=True, forcerm=True
-        )
+    build_image(docker_engine, "litestream", target="program", tag=_TAG)
     container = docker_engine.containers.create(_TAG, "none")
     try:
         chunks, _ = container.get_archive(_PROGRAM)
