@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,29 @@ def test_the_digest_follows_the_rows_alone(settings: Settings) -> None:
         assert after["users"] != before["users"], change
         assert after["notes"] == before["notes"]
         before = after
+
+
+def test_the_digest_has_the_form_that_earlier_releases_recorded(settings: Settings) -> None:
+    """Every type, both quotes, newlines, backslashes, text outside of ASCII, and bytes that are no text."""
+    path = make_database(settings)
+    execute(path, "CREATE TABLE kinds (a, b TEXT)")
+    for value in ("1", "1.0", "0.1", "1e300", "'it''s \"ü\"\n\\'", "x'00ff27220a5c'", "NULL", "CAST(x'ff41' AS TEXT)"):
+        execute(path, f"INSERT INTO kinds VALUES ({value}, '😀')")
+    found = take_backup("users", settings).content.tables["kinds"]
+    assert (found.rows, found.digest) == (8, "41866e14c5c73825e97de96019092cce412b204fb0fbf9d764c28442d646b601")
+
+
+def test_large_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """Memory follows the largest row, not the table: a machine that holds the database can also back it up."""
+    path = tmp_path / "large.db"
+    execute(path, "CREATE TABLE large (content BLOB)")
+    execute(path, f"INSERT INTO large {' UNION ALL '.join(['SELECT zeroblob(1000000)'] * 40)}")
+    tracemalloc.start()
+    try:
+        assert verify(path).content.tables["large"].rows == 40
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_odd_tables_are_read(settings: Settings) -> None:
