@@ -140,6 +140,7 @@ class Status:
             "outbox": self.outbox and self.outbox.to_json(self.taken_at),
             "catalog_problem": self.catalog_problem or None,
             "offsite_lag_s": self.backups.offsite_lag_s and round(self.backups.offsite_lag_s, 3),
+            "offsite_held_back": self.backups.offsite_held_back,
             "litestream": self.litestream and self.litestream.to_json(self.taken_at),
         }
 

@@ -33,7 +33,9 @@ class BackupReport:
     good_drills: Mapping[str, Drill] = field(default_factory=dict)
     """The last one that proved a backup."""
     offsite_lag_s: float | None = None
-    """For how long the oldest backup that is not off-site has been there, 0 where all are; None: nothing is shipped."""
+    """For how long the oldest backup that is to go off-site has been waiting, 0 where none does; None: none goes."""
+    offsite_held_back: int = 0
+    """How many do not go there, because they are not encrypted and there are recipients."""
     problem: str = ""
     """What is wrong with the catalog, or ''."""
 
@@ -81,6 +83,7 @@ def _report(state: CatalogState, settings: Settings, now: datetime) -> BackupRep
         drills={drill.database: drill for drill in state.drills},  # in the order in which they were made
         good_drills={drill.database: drill for drill in state.drills if drill.ok},
         offsite_lag_s=_offsite_lag_s(state, settings, now),
+        offsite_held_back=_offsite_held_back(state, settings),
         problem=f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "",
     )
 
@@ -99,3 +102,11 @@ def _offsite_lag_s(state: CatalogState, settings: Settings, now: datetime) -> fl
     from aragora_persist.backup.offsite import oldest_unshipped_age_s  # noqa: PLC0415 - only who ships needs it
 
     return max(0.0, oldest_unshipped_age_s(state, settings, now) or 0.0)
+
+
+def _offsite_held_back(state: CatalogState, settings: Settings) -> int:
+    if not settings.offsite_url:
+        return 0
+    from aragora_persist.backup.offsite import held_back  # noqa: PLC0415 - as above
+
+    return len(held_back(state, settings))

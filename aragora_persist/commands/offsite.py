@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.offsite import RemoteState, check, look, ship
+from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.offsite import RemoteState, check, held_back, look, ship
 from aragora_persist.commands.console import print_error, print_json, print_table
 from aragora_persist.redaction import redact
 from aragora_persist.wording import size_text, span_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def ship_all(arguments: Namespace, settings: Settings) -> int:
-    """Ship what is not off-site yet, and fail where something of it is not there afterwards."""
+    """Ship what is not off-site yet and may leave, and fail where something of it is not there afterwards."""
     if arguments.databases:
         arguments.refuse("argument --ship: ships the backups of all databases, in their order")
     shipped, failed = [], []
@@ -32,8 +33,14 @@ def ship_all(arguments: Namespace, settings: Settings) -> int:
         else:
             failed.append({"id": outcome.entry.id, "error": redact(str(outcome.error))})
             print_error(outcome.error, verbose=arguments.verbose)
+    held = [entry.id for entry in held_back(Catalog(settings.backup_dir).read(), settings)]
     if arguments.json:
-        print_json({"shipped": shipped, "failed": failed})
+        print_json({"shipped": shipped, "failed": failed, "held_back": held})
+    elif held:
+        print(f"Not shipped, since they are not encrypted and there are recipients: {', '.join(held)}")
+        print(
+            "Way out: `aragora-persist backup` takes encrypted ones; docs/offsite.md, Keys, says how to ship these too"
+        )
     return 1 if failed else 0
 
 

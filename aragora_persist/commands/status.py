@@ -42,7 +42,10 @@ def _print(status: Status) -> None:
         if one.problem:
             print(f"Problem:   {one.name}: {one.problem}" + (f" ({one.hint})" if one.hint else ""))
     if (lag_s := status.backups.offsite_lag_s) is not None:
-        print(f"Off-site:  {f'a backup waits since {span_text(lag_s)}' if lag_s else 'all backups are there'}")
+        held = status.backups.offsite_held_back
+        but = f", but for {count_text(held, 'older one')} without encryption (backups --ship)" if held else ""
+        said = f"a backup has been waiting for {span_text(lag_s)}" if lag_s else "all backups are there"
+        print(f"Off-site:  {said}{but}")
     if (record := status.litestream) is not None:
         since = record.newest_at and span_text((status.taken_at - record.newest_at).total_seconds())
         print(f"Litestream: {f'newest transaction shipped {since} ago' if since else 'nothing shipped yet'}")

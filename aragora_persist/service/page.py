@@ -121,7 +121,9 @@ def _offsite(status: Status) -> tuple[tuple[str, str, str, str], ...]:
     if lag_s is None:
         return ()
     if not lag_s:
-        return (("Off-site", "All", "backups are there", ""),)
+        held = status.backups.offsite_held_back
+        but = f", but for {held} without encryption" if held else ""
+        return (("Off-site", "All", f"backups are there{but}", ""),)
     return (("Off-site", span_text(lag_s), "since the oldest backup waits to be shipped", ""),)
 
 

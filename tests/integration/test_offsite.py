@@ -7,6 +7,8 @@ import hashlib
 import os
 import resource
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +30,7 @@ from aragora_persist.backup.offsite import (
 )
 from aragora_persist.backup.offsite.layout import line_name
 from aragora_persist.backup.offsite.objects import Objects
+from aragora_persist.backup.report import take_report
 from aragora_persist.errors import (
     ConflictError,
     DamagedError,
@@ -35,6 +38,7 @@ from aragora_persist.errors import (
     PersistError,
     StorageError,
 )
+from tests.age_identities import make_identity
 
 if TYPE_CHECKING:
     from aragora_persist.backup.records import BackupEntry
@@ -421,3 +425,28 @@ def test_variables_of_aws_mean_nothing_here(s3_machine: Machine, monkeypatch: py
     entry = s3_machine.back_up()
     assert ship_all(s3_machine) == [entry.id]
     assert remote_entries(s3_machine.settings()) == (entry,)
+
+
+def test_what_is_not_encrypted_stays_here_once_there_are_recipients(machine: Machine, tmp_path: Path) -> None:
+    """Not a byte of it leaves, which is said each time; it does not count as late, and goes where nobody encrypts."""
+    plain = machine.back_up(more={"ARAGORA_BACKUP_COMPRESSION": "zstd"})
+    machine.environ["ARAGORA_BACKUP_RECIPIENTS"] = make_identity(tmp_path / "identity")
+    settings = machine.settings()
+    assert list(ship(settings)) == []
+    assert machine.names() == []
+    secret = machine.back_up()
+    said = backups_ship(machine)
+    assert said[0] == f"Shipped: {secret.id}"
+    assert said[1].endswith(f"not encrypted and there are recipients: {plain.id}")
+    assert remote_entries(settings) == (secret,)
+    assert [name for name in machine.names() if plain.id in name and secret.id not in name] == []
+    report = take_report(settings, times.utc_now())
+    assert (report.offsite_lag_s, report.offsite_held_back) == (0.0, 1)
+    del machine.environ["ARAGORA_BACKUP_RECIPIENTS"]
+    assert backups_ship(machine) == [f"Shipped: {plain.id}"]
+
+
+def backups_ship(machine: Machine) -> list[str]:
+    """Ship as an operator does, and return what is said."""
+    command = (sys.executable, "-m", "aragora_persist", "--nomic-dir", str(machine.home), "backups", "--ship")
+    return subprocess.run(command, env=machine.environ, capture_output=True, text=True, check=True).stdout.splitlines()

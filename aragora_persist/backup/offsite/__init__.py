@@ -7,7 +7,7 @@ when it is needed and not before). Nothing here removes or changes what is off-s
 
 from aragora_persist.backup.offsite.fetching import fetch
 from aragora_persist.backup.offsite.listing import Remote, RemoteState, check, look, remote_entries
-from aragora_persist.backup.offsite.shipping import Outcome, oldest_unshipped_age_s, ship
+from aragora_persist.backup.offsite.shipping import Outcome, held_back, oldest_unshipped_age_s, ship
 
 __all__ = [
     "Outcome",
@@ -15,6 +15,7 @@ __all__ = [
     "RemoteState",
     "check",
     "fetch",
+    "held_back",
     "look",
     "oldest_unshipped_age_s",
     "remote_entries",

@@ -2,7 +2,8 @@
 
 Each is compared with its entry before a byte of it leaves, and what arrived is compared again. A process may be killed
 at any moment and any number may ship at once: objects are made once and never changed, and the line that makes them a
-backup is the last. Leaves out: when it is done (``sidecar``), and how an object gets there (``objects``).
+backup is the last. Once there are recipients, nothing leaves that is not encrypted. Leaves out: when it is done
+(``sidecar``), and how an object gets there (``objects``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.inventory import FileState, file_state
+from aragora_persist.backup.names import is_encrypted
 from aragora_persist.backup.offsite.layout import line_name, part_name, parts_folder
 from aragora_persist.backup.offsite.location import location
 from aragora_persist.backup.offsite.objects import Objects
@@ -54,6 +56,8 @@ class Outcome:
 def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
     """Ship each verified backup that is not recorded as shipped there, the oldest first, and yield what came of it.
 
+    What is not encrypted while there are recipients is passed over (see ``held_back``).
+
     Ends when there is none left, when ``stop`` says so (asked between requests; one that is under way takes at most two
     minutes), or after an outcome that concerns them all, such as a server that cannot be reached. Without anything to
     ship, nothing is asked of the server.
@@ -70,7 +74,7 @@ def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Ite
     objects: Objects | None = None
     while not stop():
         # Read anew each time: retention may have removed the next one while this one was on its way.
-        entry = next((one for one in unshipped(catalog.read(), settings) if one.id not in tried), None)
+        entry = next((one for one in _waiting(catalog.read(), settings) if one.id not in tried), None)
         if entry is None:
             return
         tried.add(entry.id)
@@ -105,10 +109,25 @@ def unshipped(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
             yield entry
 
 
+def held_back(state: CatalogState, settings: Settings) -> tuple[BackupEntry, ...]:
+    """Return what is not off-site and does not go there: once there are recipients, what everybody could read."""
+    if not (settings.offsite_url and settings.backup_recipients):
+        return ()
+    return tuple(entry for entry in unshipped(state, settings) if not _may_leave(entry, settings))
+
+
 def oldest_unshipped_age_s(state: CatalogState, settings: Settings, now: datetime) -> float | None:
-    """Return how old the oldest backup is that is not off-site yet; None where all are, or no off-site is set."""
-    waiting = unshipped(state, settings) if settings.offsite_url else ()
+    """Return how old the oldest backup is that is to go off-site yet; None where none is, or no off-site is set."""
+    waiting = _waiting(state, settings) if settings.offsite_url else ()
     return max(((now - entry.created_at).total_seconds() for entry in waiting), default=None)
+
+
+def _waiting(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
+    return (entry for entry in unshipped(state, settings) if _may_leave(entry, settings))
+
+
+def _may_leave(entry: BackupEntry, settings: Settings) -> bool:
+    return is_encrypted(entry.file) or not settings.backup_recipients
 
 
 def _ship_one(entry: BackupEntry, path: Path, objects: Objects, stop: Callable[[], bool]) -> bool:
@@ -150,8 +169,8 @@ def _size_of_part(entry: BackupEntry, offset: int, known: Mapping[str, StoredObj
 
 def _says_the_same(objects: Objects, name: str, entry: BackupEntry) -> bool:
     """Say whether the line off-site is of the same file: a catalog made anew may say less of how it came about."""
-    size = objects.listing(entry.database)[name].size_bytes
-    there = BackupEntry.from_line(objects.read(name, 0, size))
+    line = objects.listing(entry.database).get(name)
+    there = BackupEntry.from_line(objects.read(name, 0, line.size_bytes)) if line and line.size_bytes else None
     return there is not None and (there.id, there.file, there.size_bytes, there.sha256) == (
         entry.id,
         entry.file,
