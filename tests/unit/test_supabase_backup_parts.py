@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +81,26 @@ def test_missing_programs_are_told_with_the_way_out(tmp_path: Path, monkeypatch:
     with pytest.raises(UnsupportedError, match="are not here, and the server is of version 17") as caught:
         find_programs(17, packaged=tmp_path / "none")
     assert "apt install postgresql-17" in caught.value.hint
+
+
+def test_a_missing_driver_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """As any failed backup: by the command, which makes nothing."""
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from aragora_persist.cli import main\n"
+        "sys.exit(main(['backup', '--db', 'supabase']))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NOMIC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "psycopg: is not installed" in run.stderr
+    assert "pip install 'aragora-persist[backup,supabase]'" in run.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_transaction_pooler_is_refused() -> None:

@@ -9,7 +9,15 @@ What is backed up are the schemas in ``content.SCHEMAS``, with structure, rows, 
 project keeps elsewhere (accounts, files), roles and passwords, and in which publications a table is.
 """
 
-from aragora_persist.backup.supabase.loading import restore, save
-from aragora_persist.backup.supabase.taking import drill, read_dump, take
+from aragora_persist.errors import UnsupportedError
+
+try:
+    from aragora_persist.backup.supabase.loading import restore, save
+    from aragora_persist.backup.supabase.taking import drill, read_dump, take
+except ModuleNotFoundError as error:
+    if error.name != "psycopg":
+        raise
+    hint = "pip install 'aragora-persist[backup,supabase]'"
+    raise UnsupportedError("backups of Supabase", "psycopg", "is not installed", hint=hint) from error
 
 __all__ = ["drill", "read_dump", "restore", "save", "take"]
