@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
+from aragora_persist.backup import archive
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.inventory import FileState, file_state, present_databases
 from aragora_persist.backup.keeping import OPERATION, making
@@ -82,7 +83,14 @@ def new_run() -> str:
 
 
 def take_all(settings: Settings, databases: Iterable[str] | None = None) -> Iterator[Outcome]:
-    """Back up these databases, or all that are present, and yield each outcome; one failure does not stop the rest."""
+    """Back up these databases, or all that are present, and yield each outcome; one failure does not stop the rest.
+
+    Raises:
+        InvalidValueError: a recipient is no public key; nothing was copied.
+        UnsupportedError: a library that the settings ask for is not installed; nothing was copied.
+
+    """
+    archive.check(compression=settings.backup_compression, recipients=settings.backup_recipients)
     run = new_run()
     for database in present_databases(settings) if databases is None else databases:
         try:
