@@ -30,7 +30,7 @@ from aragora_persist.backup.names import (
 from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES
-from aragora_persist.errors import DamagedError, PersistError, StorageError
+from aragora_persist.errors import DamagedError, NotFoundError, PersistError, StorageError
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def rebuild(settings: Settings) -> Rebuilt:
     """Make the catalog anew; until it is whole, the old one is in its place. No backup is taken or removed meanwhile.
 
     Raises:
+        NotFoundError: there is no backup folder.
         BusyError: another process held the catalog for ``DB_TIMEOUT``.
         StorageError: a file cannot be read or the catalog cannot be written; it is as it was.
 
@@ -83,6 +84,9 @@ def rebuild(settings: Settings) -> Rebuilt:
     try:
         with Catalog(directory).writing(timeout_s=settings.db_timeout_s) as writer:
             return _rebuild(settings, writer.read())
+    except FileNotFoundError as error:
+        hint = "ARAGORA_BACKUP_DIR says where backups are; what is off-site is restored without a catalog here"
+        raise NotFoundError(_OPERATION, error.filename or directory, "does not exist", hint=hint) from None
     except OSError as error:
         problem = error.strerror or str(error)
         hint = "this user must be able to read and write there, and in TMPDIR"

@@ -27,7 +27,7 @@ from aragora_persist.backup.records import Drill, Shipment
 from aragora_persist.backup.take import apply_retention, take_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
-from aragora_persist.errors import BusyError, StorageError
+from aragora_persist.errors import BusyError, NotFoundError, StorageError
 from aragora_persist.settings import Compression, Settings
 from tests.age_identities import make_identity
 from tests.contract.backup_folders import flip, make_database, names_in
@@ -320,6 +320,14 @@ def shell(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[st
     environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
     command = [sys.executable, "-m", "aragora_persist", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_where_there_is_no_folder_none_is_made(settings: Settings) -> None:
+    """A misspelt ARAGORA_BACKUP_DIR is told as such."""
+    none = replace(settings, backup_dir=settings.backup_dir.with_name("none"))
+    with pytest.raises(NotFoundError, match="none: does not exist"):
+        rebuild(none)
+    assert not none.backup_dir.exists()
 
 
 def test_the_command_tells_what_is_wrong_and_mends_it(settings: Settings) -> None:
