@@ -300,7 +300,9 @@ def _sync(verbs: Verbs) -> None:
 
 def _supabase(verbs: Verbs) -> None:
     parser = verbs.add_parser(
-        "supabase", help="bring the project's database to this release's schema", description="The project's database."
+        "supabase",
+        help="the project's database: its schema, and a backup into it",
+        description="The project's database.",
     )
     add_shared(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")

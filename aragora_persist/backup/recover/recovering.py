@@ -53,7 +53,8 @@ def recover(
 
     """
     if not is_there(source):
-        raise NotFoundError(_OPERATION, source, "does not exist")
+        hint = "name the file with --from; or restore a backup: aragora-persist restore DB"
+        raise NotFoundError(_OPERATION, source, "does not exist", hint=hint)
     if taken := next((path for ending in ("", *SIDE_FILES) if (path := beside(target, ending)).exists()), None):
         raise ConflictError(_OPERATION, taken, "exists and is not overwritten", hint="name another file with --to")
     try:

@@ -22,7 +22,7 @@ DRIVER_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 
 _BUSY_HINT = "look for a long-running query or transaction, or raise DB_TIMEOUT"
 _FULL_HINT = "free some space on this file system"
-_DAMAGED_HINT = "restore a backup: aragora-persist restore"
+_DAMAGED_HINT = "restore a backup: aragora-persist restore DB; without one: aragora-persist recover DB"
 
 _LEAVES: dict[int, tuple[type[PersistError], str]] = {
     sqlite3.SQLITE_CONSTRAINT: (ConflictError, ""),
