@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 def to_line(record: Mapping[str, object]) -> bytes:
     """Return the line of a record, with its newline."""
-    return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=True).encode() + b"\n"
+    return _written(record, _checksum(record)) + b"\n"
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
     """Return the record of a line without its newline, or None when the line is not what was written."""
     try:
         record = json.loads(line)
-        if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
+        if not isinstance(record, dict) or record.pop("checksum", None) != (checksum := _checksum(record)):
             return None
     except (ValueError, RecursionError):
         return None
     # Whitespace and escapes can be written in several ways: only ours is what was written.
-    return record if to_line(record) == line + b"\n" else None
+    return record if _written(record, checksum) == line else None
 
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:
@@ -38,3 +38,7 @@ def split(data: bytes) -> tuple[list[bytes], bytes]:
 
 def _checksum(record: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _written(record: Mapping[str, object], checksum: str) -> bytes:
+    return json.dumps({**record, "checksum": checksum}, ensure_ascii=True).encode()
