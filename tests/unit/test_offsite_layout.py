@@ -56,6 +56,14 @@ def test_parts_of_any_sizes_are_whole_together_and_not_without_one(sizes: list[i
     assert parts(entry, {**known, last: StoredObject(last, size, "")}) is None
 
 
+def test_what_lies_behind_its_end_takes_no_backup_away() -> None:
+    """As when another machine, with a longer file of the same name, tried to go on behind it."""
+    entry = entry_of(10)
+    known = listing(entry, [4, 6, 5])
+    assert parts(entry, known) == parts(entry, listing(entry, [4, 6]))
+    assert parts(entry, known) is not None
+
+
 def test_names_stand_in_the_order_of_the_bytes() -> None:
     """In a listing, which is sorted as text."""
     entry = entry_of(1)

@@ -75,6 +75,11 @@ def parts(entry: BackupEntry, known: Mapping[str, StoredObject]) -> tuple[Part, 
 
 def _parts(entry: BackupEntry, known: Mapping[str, StoredObject]) -> Iterator[Part]:
     offset = 0
-    while (there := known.get(part_name(entry, offset))) is not None and there.size_bytes > 0:
+    # Not beyond its end: another machine, with a longer file of this name, may have tried to go on behind it.
+    while (
+        offset < entry.size_bytes
+        and (there := known.get(part_name(entry, offset))) is not None
+        and there.size_bytes > 0
+    ):
         yield Part(there.name, offset, there.size_bytes)
         offset += there.size_bytes
