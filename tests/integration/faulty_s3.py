@@ -25,6 +25,7 @@ _REFUSALS = {
     "skewed": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
     "region": (400, b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>"),
     "400": (400, b"<Error><Code>InvalidRequest</Code></Error>"),
+    "gone": (404, b"<Error><Code>NoSuchKey</Code></Error>"),
     "500": (500, b"<Error><Code>InternalError</Code></Error>"),
     "501": (501, b"<Error><Code>NotImplemented</Code></Error>"),
     "503": (503, b"<Error><Code>SlowDown</Code></Error>"),

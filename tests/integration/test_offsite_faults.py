@@ -64,7 +64,7 @@ def errors_of(machine: Machine, endpoint: str, **more: str) -> list[PersistError
         ("500", UnreachableError, 5, "500 InternalError"),
         ("503", UnreachableError, 5, "503 SlowDown"),
         ("reset", UnreachableError, 5, "broke"),
-        ("portal", UnreachableError, 6, "no S3 server"),  # its page is an empty listing to the library
+        ("portal", UnreachableError, 10, "no S3 server"),  # its page is an empty listing to the library: it asks again
     ],
 )
 def test_what_concerns_all_is_told_once_and_tried_again_only_where_that_can_help(
@@ -278,6 +278,37 @@ def test_a_bit_that_flips_on_the_way_here_is_never_published(
         assert list(tmp_path.glob("*users*")) == []
     fetch(entry, target, s3_machine.settings())
     assert target.read_bytes() == (s3_machine.settings().backup_dir / entry.file).read_bytes()
+
+
+def test_somebody_elses_page_is_no_empty_bucket(s3_machine: Machine, s3_server: S3Server, tmp_path: Path) -> None:
+    """Who restores on an empty machine behind a sign-in page is not told that there is no backup."""
+    entry = s3_machine.back_up()
+    assert [outcome.error for outcome in ship(s3_machine.settings())] == [None]
+    with FaultyS3(s3_server.url, always="portal") as faulty:
+        settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url, NOMIC_DIR=str(tmp_path / "empty"))
+        for ask in (
+            lambda: restore("users", settings),
+            lambda: remote_entries(settings),
+            lambda: fetch(entry, tmp_path / entry.file, settings),
+        ):
+            with pytest.raises(UnreachableError, match="no S3 server"):
+                ask()
+
+
+@pytest.mark.parametrize(("faults", "found"), [(["GET pass", "GET gone"], 1), (["GET pass"] * 4 + ["GET gone"], 2)])
+def test_what_expires_while_it_is_listed_ends_no_listing(
+    s3_machine: Machine, s3_server: S3Server, faults: list[str], found: int
+) -> None:
+    """A line that has gone is not listed; a backup whose part has gone is not whole."""
+    for database in ("users", "elo"):
+        s3_machine.back_up(database, size_bytes=1)
+    assert [outcome.error for outcome in ship(s3_machine.settings())] == [None] * 2
+    with FaultyS3(s3_server.url, faults) as faulty:
+        settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url)
+        states = [one.state for one in check(settings, look(settings))]
+        assert list(faulty.faults) == []
+    expected = [RemoteState.WHOLE] if found == 1 else [RemoteState.INCOMPLETE, RemoteState.WHOLE]
+    assert states == expected
 
 
 @pytest.mark.parametrize("machine", ["s3_machine", "folder_machine"], indirect=True)

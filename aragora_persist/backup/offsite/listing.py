@@ -15,6 +15,7 @@ from aragora_persist import times
 from aragora_persist.backup.offsite.layout import LINE_ENDING, is_of, parts, parts_folder
 from aragora_persist.backup.offsite.objects import Objects
 from aragora_persist.backup.records import BackupEntry
+from aragora_persist.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -71,8 +72,8 @@ def look(settings: Settings) -> tuple[Remote, ...]:
     known = objects.listing()
     lines = [one for name, one in sorted(known.items()) if name.count("/") == 1 and name.endswith(LINE_ENDING)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda line: _look(line, objects, known), lines))
-    return tuple(sorted(found, key=_order))
+        found = pool.map(lambda line: _look(line, objects, known), lines)
+        return tuple(sorted((one for one in found if one is not None), key=_order))
 
 
 def check(settings: Settings, wanted: Iterable[Remote]) -> Iterator[Remote]:
@@ -84,24 +85,35 @@ def check(settings: Settings, wanted: Iterable[Remote]) -> Iterator[Remote]:
     """
     objects = Objects(settings)
     for one in wanted:
-        damaged = one.entry is not None and one.state is RemoteState.WHOLE and not _is_whole(one.entry, objects)
-        yield Remote(one.name, RemoteState.DAMAGED, one.entry) if damaged else one
+        unread = one.entry if one.state is RemoteState.WHOLE else None
+        yield Remote(one.name, _state_of(unread, objects), unread) if unread else one
 
 
-def _look(line: StoredObject, objects: Objects, known: Mapping[str, StoredObject]) -> Remote:
-    data = objects.read(line.name, 0, line.size_bytes) if 0 < line.size_bytes <= _LONGEST_LINE else b""
+def _look(line: StoredObject, objects: Objects, known: Mapping[str, StoredObject]) -> Remote | None:
+    """Return what a line stands for; None where it has expired since it was listed."""
+    try:
+        data = objects.read(line.name, 0, line.size_bytes) if 0 < line.size_bytes <= _LONGEST_LINE else b""
+    except NotFoundError:
+        return None
     entry = BackupEntry.from_line(data)
     if entry is None or not is_of(entry, line.name):
         return Remote(line.name, RemoteState.DAMAGED, None)
     return Remote(line.name, RemoteState.WHOLE if parts(entry, known) else RemoteState.INCOMPLETE, entry)
 
 
-def _is_whole(entry: BackupEntry, objects: Objects) -> bool:
+def _state_of(entry: BackupEntry, objects: Objects) -> RemoteState:
+    """Read the file of a backup and say what it is now."""
     digest = hashlib.sha256()
-    for part in parts(entry, objects.listing(parts_folder(entry))) or ():
-        for start in range(0, part.size_bytes, _READ_BYTES):
-            digest.update(objects.read(part.name, start, min(start + _READ_BYTES, part.size_bytes)))
-    return digest.hexdigest() == entry.sha256
+    found = parts(entry, objects.listing(parts_folder(entry)))
+    if found is None:
+        return RemoteState.INCOMPLETE
+    try:
+        for part in found:
+            for start in range(0, part.size_bytes, _READ_BYTES):
+                digest.update(objects.read(part.name, start, min(start + _READ_BYTES, part.size_bytes)))
+    except NotFoundError:
+        return RemoteState.INCOMPLETE
+    return RemoteState.WHOLE if digest.hexdigest() == entry.sha256 else RemoteState.DAMAGED
 
 
 def _order(one: Remote) -> tuple[bool, str, str]:

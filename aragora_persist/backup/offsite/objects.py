@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -37,6 +38,7 @@ _LONGEST_WAIT_S = 8.0
 _GIVE_UP_S = 180
 """After that no attempt is begun: a server that answers nothing at all must not hold up the others for an hour."""
 _LOOK_S = 0.05
+_NO_OBJECT = "there-is-no-such-object"
 
 _Answer = TypeVar("_Answer")
 
@@ -79,9 +81,7 @@ class Objects:
 
     def listing(self, folder: str = "") -> dict[str, StoredObject]:
         """Return the objects in ``folder`` and below it, by their names."""
-        return self._call(
-            folder, lambda: {one["path"]: _stored(one) for chunk in self._store.list(folder or None) for one in chunk}
-        )
+        return self._call(folder, lambda: self._list(folder))
 
     def read(self, name: str, start: int, end: int) -> bytes:
         """Return the bytes of an object from ``start`` up to, and not including, ``end``."""
@@ -96,6 +96,17 @@ class Objects:
         """
         there = known.get(name) or self._call(name, lambda: self._put(name, data))
         return there.holds(data) or (there.size_bytes == len(data) and self.read(name, 0, len(data)) == data)
+
+    def _list(self, folder: str) -> dict[str, StoredObject]:
+        from obstore.exceptions import PermissionDeniedError  # noqa: PLC0415 - as in `_open`
+
+        found = {one["path"]: _stored(one) for chunk in self._store.list(folder or None) for one in chunk}
+        if not found and isinstance(self._place, Bucket):
+            # To the library any page is a listing, such as the one on which a network wants its users to sign in. Only
+            # an S3 server refuses to give what is not there; a page in its place is an error.
+            with suppress(FileNotFoundError, PermissionDeniedError):
+                self._store.get_range(f"{folder}/{_NO_OBJECT}".lstrip("/"), start=0, end=1)
+        return found
 
     def _put(self, name: str, data: bytes) -> StoredObject:
         from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - as in `_open`
