@@ -84,8 +84,9 @@ def decrypt(source: BinaryIO, write: Callable[[bytes], None], identity_file: Pat
     except (OSError, _library().DecryptError) as error:
         pipe.raise_own()
         if _NO_MATCH in str(error):
-            problem = f"none of the identities in {identity_file} can read it"
-            hint = f"name the file with its identity in {IDENTITY_VARIABLE}; if it is there, the archive is damaged"
+            # The format cannot tell the two apart: a flipped bit in a recipient's line is a recipient that nobody is.
+            problem = f"none of the identities in {identity_file} can read it, or its first lines are damaged"
+            hint = f"name the file with its identity in {IDENTITY_VARIABLE}; if it is there, take another backup"
             raise AccessDeniedError("decrypt", archive, problem, hint=hint) from error
         hint = "take another backup, or its off-site copy"
         raise DamagedError("decrypt", archive, f"is damaged: {error}", hint=hint) from error

@@ -18,6 +18,7 @@ COMPRESSED = ".zst"
 ENCRYPTED = ".age"
 _TWO = "([0-9]{2})"
 _ID = re.compile(rf"([a-z]+)_([0-9]{{4}}){_TWO}{_TWO}_{_TWO}{_TWO}{_TWO}(?:_([0-9]+))?")
+_ANY_ID = re.compile(r"([a-z]+)_[0-9_]+")
 
 
 class Name(NamedTuple):
@@ -37,6 +38,12 @@ def id_of(file: str) -> str:
     """Return the name of a file without its endings, or '' where these are not those of a backup."""
     plain = file.removesuffix(ENCRYPTED).removesuffix(COMPRESSED)
     return next((plain.removesuffix(kind) for kind in (DATABASE_FILE, DUMP_FILE) if plain.endswith(kind)), "")
+
+
+def is_name(id_: str, database: str) -> bool:
+    """Say whether this could be the id of a backup of this database: never a path to anywhere else."""
+    match = _ANY_ID.fullmatch(id_)
+    return match is not None and match[1] == database
 
 
 def is_packed(file: str) -> bool:

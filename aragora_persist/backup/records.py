@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aragora_persist import times
 from aragora_persist.backup.lines import parse, to_line
-from aragora_persist.backup.names import id_of
+from aragora_persist.backup.names import id_of, is_name
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import InvalidValueError
 
@@ -85,7 +85,8 @@ class BackupEntry:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Return the entry that was recorded; ``NOT_A_RECORD`` where this is none."""
-        if id_of(record["file"]) != record["id"] or "/" in record["file"]:
+        name = is_name(record["id"], record["database"])
+        if not name or id_of(record["file"]) != record["id"]:
             raise InvalidValueError("read backup catalog", "file", "is not the name of a backup's file")
         return cls(
             id=record["id"],

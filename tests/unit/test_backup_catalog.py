@@ -121,6 +121,19 @@ def test_an_entry_can_travel_as_a_line(tmp_path: Path) -> None:
         assert BackupEntry.from_line(replace(entry(1), file=file).to_line()) is None, file
 
 
+@pytest.mark.parametrize(
+    "id_", ["", ".", "..", "../users_1", "/users_1", "users_1\0", "elo_1", ".users_1", "users_*", 7]
+)
+def test_no_line_names_a_file_elsewhere(tmp_path: Path, id_: str) -> None:
+    """Whoever can write lines, and their checksums, makes nobody read or remove what is no backup."""
+    for file in (f"{id_}.db", id_):
+        line = replace(entry(1), id=id_, file=file).to_line()
+        assert BackupEntry.from_line(line) is None
+        (tmp_path / "catalog.jsonl").write_bytes(line)
+        assert (Catalog(tmp_path).read().backups, Catalog(tmp_path).read().damaged_lines) == ((), (1,))
+    assert BackupEntry.from_line(replace(entry(1), database="../users").to_line()) is None
+
+
 def test_drills_and_shipments_are_read(tmp_path: Path) -> None:
     """Of drills the last of each database and its last good one count; of shipments the last of each backup."""
     catalog = write(tmp_path, 1, 2)
