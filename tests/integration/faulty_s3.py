@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST_S = 30.0
+_PAUSE_S = 0.02
 _REFUSALS = {
     "403": (403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"),
     "skewed": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
@@ -139,18 +140,24 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "cut":
             self._answer(response.status, content[: len(content) // 2], headers)
             self._break_off()
+        elif fault == "slow":
+            self._answer(response.status, content, headers, pause_s=_PAUSE_S)
         elif fault == "flip answer":
             self._answer(response.status, _flipped(content), headers)
         else:
             self._answer(response.status, content, headers)
 
-    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+    def _answer(self, status: int, content: bytes, headers: dict[str, str], *, pause_s: float = 0) -> None:
+        """Answer, with a pause before the answer and in the midst of it."""
+        self.owner.released.wait(pause_s)
         self.send_response_only(status)
         for name, value in ({"Content-Length": str(len(content)), "Connection": "close"} | headers).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
-        self.wfile.flush()
+        for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
+            self.wfile.write(piece)
+            self.wfile.flush()
+            self.owner.released.wait(pause_s)
 
     def _break_off(self) -> None:
         """Close the connection as a crash does."""

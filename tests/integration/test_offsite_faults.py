@@ -99,6 +99,27 @@ def test_an_answer_that_never_comes_is_not_waited_for(
     assert s3_machine.names() == []
 
 
+def test_an_answer_that_comes_slowly_is_waited_for_as_long_as_an_attempt_may_take(
+    s3_machine: Machine, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request is made once, and all arrives; slower than that, nothing is taken for a backup."""
+    entry = s3_machine.back_up()
+    with FaultyS3(s3_server.url, always="slow") as faulty:
+        settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url)
+        with monkeypatch.context() as less:
+            less.setattr(objects, "_REQUEST_S", 0.01)
+            [error] = errors_of(s3_machine, faulty.url)
+        assert isinstance(error, UnreachableError)
+        assert (Catalog(settings.backup_dir).read().shipments, remote_entries(s3_machine.settings())) == ({}, ())
+        faulty.requests.clear()
+        assert [outcome.entry for outcome in ship(settings)] == [entry]
+        fetch(entry, tmp_path / entry.file, settings)
+        objects_asked_for = [request for request in faulty.requests if "list-type" not in request]
+        assert len(set(objects_asked_for)) == len(objects_asked_for) > 4
+    assert (tmp_path / entry.file).read_bytes() == (settings.backup_dir / entry.file).read_bytes()
+    assert remote_entries(s3_machine.settings()) == (entry,)
+
+
 def test_attempts_end_when_they_are_told_to_or_have_gone_on_for_long(
     s3_machine: Machine, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
