@@ -17,6 +17,7 @@ from aragora_persist.backup.encryption import fingerprints
 from aragora_persist.backup.inventory import FileState, file_state, take_inventory
 from aragora_persist.backup.offsite import ship
 from aragora_persist.backup.restore.choosing import choose_backup
+from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import take_all, take_backup
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
@@ -158,15 +159,23 @@ def test_an_archive_that_holds_something_else_is_refused(keyed: Settings) -> Non
         raise AssertionError("it was opened")
 
 
-def test_the_wrong_identity_is_told_from_damage(keyed: Settings, tmp_path: Path) -> None:
-    """The error names the file and the setting, nothing is left in scratch space, and the right one still opens it."""
-    make_database(keyed)
+def test_the_wrong_identity_is_told_from_damage(
+    keyed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the setting, live database and scratch space stay as they are, and the right one opens it."""
+    (space := tmp_path / "space").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(space))
+    path = make_database(keyed)
     entry = take_backup("users", keyed)
+    before = (names_in(keyed.nomic_dir), path.read_bytes())
     make_identity(tmp_path / "other")
     for file, error in ((tmp_path / "other", AccessDeniedError), (None, InvalidValueError)):
         wrong = replace(keyed, backup_identity_file=file)
         with pytest.raises(error, match="ARAGORA_BACKUP_IDENTITY_FILE"), opened_backup(entry, wrong):
             raise AssertionError("it was opened")
+        with pytest.raises(error, match="ARAGORA_BACKUP_IDENTITY_FILE"):
+            restore("users", wrong)
+        assert (names_in(keyed.nomic_dir), path.read_bytes(), names_in(space)) == (*before, [])
     assert take_inventory(keyed, check=True).intact() == (entry,)
     with opened_backup(entry, keyed) as plain:
         scratch = plain.parent
