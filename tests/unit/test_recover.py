@@ -308,6 +308,108 @@ def test_a_lost_page_is_reported_with_the_rows_that_were_on_it(sample: Sample, t
     assert found["pairs"] == sample.rows["pairs"]
 
 
+def test_what_was_deleted_elsewhere_is_not_taken_for_what_is_lost(sample: Sample, tmp_path: Path) -> None:
+    """Nothing tells deleted rows apart but that their ids are not between those that lie around the gap."""
+    data = overwritten(sample.data, 1, bytes(4), at=32)
+    trunk = int.from_bytes(sample.data[32:36], "big")
+    (tmp_path / "damaged.db").write_bytes(sample.data)
+    for number in (trunk, *indexes_of(tmp_path / "damaged.db", "events")):
+        data = overwritten(data, number, bytes(PAGE))
+    root = sample.inner["events"][0]
+    first = int.from_bytes(data[(root - 1) * PAGE + 12 : (root - 1) * PAGE + 14], "big")
+    report, found = salvage(tmp_path, overwritten(data, root, (2**29).to_bytes(4, "big"), at=first))
+
+    assert found == sample.rows
+    assert report.deleted > 0
+    assert [loss.first for loss in table(report, "events").losses] == [None]
+
+
+def test_a_pointer_that_is_damaged_loses_no_row(sample: Sample, tmp_path: Path) -> None:
+    """The page that it led to is whole, and found: the pointer goes beyond the file, or to a page of an index."""
+    inner = sample.inner["events"][-1]
+    first = int.from_bytes(sample.data[(inner - 1) * PAGE + 12 : (inner - 1) * PAGE + 14], "big")
+    (tmp_path / "sound.db").write_bytes(sample.data)
+    (index,) = indexes_of(tmp_path / "sound.db", "events")
+    for wrong in (2**29, index):
+        folder = tmp_path / str(wrong)
+        folder.mkdir()
+        _, found = salvage(folder, overwritten(sample.data, inner, wrong.to_bytes(4, "big"), at=first))
+        assert found == sample.rows
+
+
+def test_a_page_that_was_written_to_a_wrong_place_is_no_whole_table(sample: Sample, tmp_path: Path) -> None:
+    """Over the root of its table, where an index tells what lacks; or one without rows over one with rows."""
+    pages = {number: sample.data[(number - 1) * PAGE : number * PAGE] for number in range(2, len(sample.data) // PAGE)}
+    leaf = min(sample.pages["people", 100])
+    (tmp_path / "root").mkdir()
+    report, found = salvage(tmp_path / "root", overwritten(sample.data, sample.inner["people"][0], pages[leaf]))
+    assert found == sample.rows
+    assert table(report, "people").missing == 0
+
+    (tmp_path / "leaf").mkdir()
+    empty = bytes((13, 0, 0, 0, 0, PAGE >> 8, PAGE & 0xFF, 0)).ljust(PAGE, b"\0")
+    gone = {rowid for (name, rowid), on in sample.pages.items() if name == "people" and leaf in on}
+    report, found = salvage(tmp_path / "leaf", overwritten(sample.data, leaf, empty))
+    assert found["people"].keys() == sample.rows["people"].keys() - gone
+    assert [(loss.first, loss.last) for loss in table(report, "people").losses] == [(min(gone), max(gone))]
+
+
+def test_of_a_file_that_was_cut_off_nothing_is_filled_up(sample: Sample, tmp_path: Path) -> None:
+    """A row of which a part is behind the end is lost, in a page of its table as in one where it goes on."""
+    last = max(number for pages in sample.pages.values() for number in pages)
+    leaf = max(min(pages) for pages in sample.pages.values())
+    for number in (last, leaf):
+        for there in range(30, PAGE, 120):
+            folder = tmp_path / f"{number}_{there}"
+            folder.mkdir()
+            _, found = salvage(folder, sample.data[: (number - 1) * PAGE + there])
+            for name in ("people", "events", "pairs"):
+                assert found.get(name, {}).items() <= sample.rows[name].items()
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize("header", [b"", bytes(100)], ids=["whole", "lost"])
+def test_text_in_another_encoding_comes_back(tmp_path: Path, encoding: str, header: bytes) -> None:
+    """The file says which one it is, or its texts do."""
+    rows = [(number, f"Näme {number} 𝄞 {'and more ' * 90}") for number in range(1, 200)]
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute("CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT)")
+        connection.executemany("INSERT INTO names VALUES (?, ?)", rows)
+        connection.commit()
+    data = (tmp_path / "sound.db").read_bytes()
+    (tmp_path / "sound.db").unlink()
+    report, found = salvage(tmp_path, header + data[len(header) :])
+    assert found["names"] == {number: (number, name) for number, name in rows}
+    assert report.whole == (not header)
+
+
+def test_a_number_that_was_wiped_is_no_zero(tmp_path: Path) -> None:
+    """A page of zeros where a row goes on: neither the number in it nor the text before that is made up."""
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, number INTEGER)")
+        connection.execute("INSERT INTO notes VALUES (7, ?, 300)", ("x" * 6000,))
+        connection.commit()
+    data = (tmp_path / "sound.db").read_bytes()
+    (tmp_path / "sound.db").unlink()
+    _, found = salvage(tmp_path, data[:-4096] + bytes(4096))
+    assert found["notes"] == {}
+
+
+def test_a_value_that_ends_in_a_wiped_page_is_not_called_whole(tmp_path: Path) -> None:
+    """Its zeros may be its own: it stays, and the report says so."""
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as connection:
+        connection.execute("CREATE TABLE blobs (id INTEGER PRIMARY KEY, blob BLOB)")
+        connection.execute("INSERT INTO blobs (blob) VALUES (?)", (b"x" * 6000,))
+        connection.commit()
+    data = (tmp_path / "sound.db").read_bytes()
+    (tmp_path / "sound.db").unlink()
+    report, found = salvage(tmp_path, data[:-4096] + bytes(4096))
+    assert found["blobs"].keys() == {1}
+    assert any("wiped" in note for note in report.notes)
+    assert not report.whole
+
+
 def test_a_row_whose_rest_is_lost_is_reported(sample: Sample, tmp_path: Path) -> None:
     """The other rows of its page are salvaged; of a text that was wiped nothing is taken for text."""
     rowid, pages = next(

@@ -180,14 +180,19 @@ def values(record: bytes, encoding: str) -> list[Value]:
     return found
 
 
-def ends_in_text(record: bytes) -> bool:
-    """Say whether the last bytes of a record are text."""
+def is_wiped(record: bytes, start: int) -> bool:
+    """Say whether a record's zeros from ``start`` on were not written by SQLite: text is there, or a whole number."""
     try:
-        types, _ = _serial_types(record)
+        types, at = _serial_types(record)
     except _DAMAGE as error:
         raise UnreadableError from error
-    long = [kind for kind in types if kind > _FIRST_LENGTH + 1 or 0 < kind < _ZERO]
-    return bool(long) and long[-1] >= _FIRST_LENGTH and long[-1] & 1 == 1
+    for kind in types:
+        begin, at = at, at + (_LENGTHS[kind] if kind < _FIRST_LENGTH else (kind - _FIRST_LENGTH) >> 1)
+        is_text = kind >= _FIRST_LENGTH and kind & 1 == 1
+        is_number = 0 < kind < _REAL and begin >= start  # a 0 takes no bytes
+        if at > max(begin, start) and (is_text or is_number):
+            return True
+    return False
 
 
 def freelist_trunk(page: bytes, usable: int, count: int) -> tuple[int, tuple[int, ...]]:

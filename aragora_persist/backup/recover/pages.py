@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import beside
@@ -17,23 +18,28 @@ from aragora_persist.backup.recover.format import (
     LEAF,
     UnreadableError,
     children,
-    ends_in_text,
+    is_wiped,
     leaf_cells,
+    values,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aragora_persist.backup.recover.format import Cell
+    from aragora_persist.backup.recover.format import Cell, Value
 
 _MAGIC = b"SQLite format 3\0"
 _SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _USUAL_SIZE = 4096
 _SAMPLE = 512
-_ENCODINGS = {1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
+_ENCODINGS = {1: "UTF-8", 2: "UTF-16le", 3: "UTF-16be"}
+"""As SQLite spells them, which Python understands too."""
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _LOG_BYTE_ORDER = {0x377F0682: "<", 0x377F0683: ">"}
 _LOG_VERSION = 3007000
+_WIPED = "rows end in a page of zeros, which was perhaps wiped: they are as they were found"
+_WIPED_BYTES = 16
+"""So many zeros behind another byte are not there by chance, just where a page begins."""
 
 
 class Pages:
@@ -63,10 +69,16 @@ class Pages:
 
     def read(self, number: int) -> bytes:
         """Return a page; what lies behind the end of the file reads as zeros, which are no page of anything."""
+        return self._there(number).ljust(self.page_size, b"\0")
+
+    def length(self, number: int) -> int:
+        """Return how many bytes of a page are there: the last one of a file that was cut off may be a part."""
+        return len(self._there(number))
+
+    def _there(self, number: int) -> bytes:
         if number in self._frames:
             return os.pread(self._log, self.page_size, self._frames[number])
-        data = os.pread(self._file, self.page_size, (number - 1) * self.page_size) if 0 < number <= self.count else b""
-        return data.ljust(self.page_size, b"\0")
+        return os.pread(self._file, self.page_size, (number - 1) * self.page_size) if 0 < number <= self.count else b""
 
     def record(self, page: bytes, cell: Cell) -> bytes:
         """Return the whole record of a row, with what of it lies on other pages.
@@ -82,13 +94,17 @@ class Pages:
         while left > 0:
             if not 1 < number <= self.count:
                 raise UnreadableError
-            data = self.read(number)
+            data = self._there(number)
             number = int.from_bytes(data[:4], "big")
             parts.append(data[4 : min(4 + left, self.usable)])
+            if len(parts[-1]) < min(left, self.usable - 4):
+                raise UnreadableError
             left -= len(parts[-1])
         record = b"".join(parts)
-        if number or (not any(data) and ends_in_text(record)):
+        if number or (not any(data) and is_wiped(record, len(record) - len(parts[-1]))):
             raise UnreadableError
+        if not any(data) and len(parts[-1]) >= _WIPED_BYTES and parts[-2][-1] and _WIPED not in self.notes:
+            self.notes.append(_WIPED)
         return record
 
     def _read_header(self) -> None:
@@ -114,14 +130,27 @@ class Pages:
             found += is_of_table(os.pread(self._file, size, (number - 1) * size), size)
         return found * size * max(1, count // _SAMPLE)
 
+    def _likely_encoding(self) -> str:
+        """Return the encoding in which a sample of the texts has the most letters of ASCII."""
+        found = dict.fromkeys(_ENCODINGS.values(), 0)
+        for number in range(2, self.count + 1, max(1, self.count // _SAMPLE)):
+            page = self.read(number)
+            with suppress(UnreadableError):
+                records = [self.record(page, cell) for cell in leaf_cells(page, self.usable, 0)]
+                for encoding in found:
+                    texts = (value for record in records for value in values(record, encoding))
+                    found[encoding] += sum(map(_letters, texts))
+        return max(found, key=lambda encoding: found[encoding])
+
     def _read_first(self) -> None:
         """Take what the file's header says, which may be in its log."""
         header = self.read(1)[:FIRST_HEADER]
         self.header_is_whole = header[:16] == _MAGIC and header[21:24] == bytes((64, 32, 32))
         self.header = header
-        encoding = int.from_bytes(header[56:60], "big")
-        self.encoding = _ENCODINGS.get(encoding, "utf-8") if self.header_is_whole else "utf-8"
         self.user_version, self.application_id = 0, 0
+        self.full_count = self.count
+        encoding = _ENCODINGS.get(int.from_bytes(header[56:60], "big")) if self.header_is_whole else None
+        self.encoding = encoding or self._likely_encoding()
         if not self.header_is_whole:
             return
         self.user_version, self.application_id = (
@@ -130,6 +159,7 @@ class Pages:
         self.usable = self.page_size - header[20]
         expected = int.from_bytes(header[28:32], "big")
         if header[24:28] == header[92:96] and expected > self.count:
+            self.full_count = expected
             self.notes.append(f"it ends early: {self.count:,} of {expected:,} pages are there")
 
     def _read_log(self) -> None:
@@ -164,6 +194,10 @@ class Pages:
                 self._frames |= uncommitted
                 self.count = max(committed, 1)
                 uncommitted.clear()
+
+
+def _letters(value: Value) -> int:
+    return sum(map(str.isascii, value)) if isinstance(value, str) and "\0" not in value else 0
 
 
 def is_of_table(page: bytes, usable: int, at: int = 0) -> bool:

@@ -83,6 +83,7 @@ class Salvage:
         for each in self._tables:
             rows = (row for leaf in self._forest.walk(each.tree) for row in self._rows(leaf, each.broken))
             each.rows += self._target.add(each.table, rows)
+            self._compare(each)
         for thing in things:
             if thing.name in self._problems:
                 self._keep_aside(thing.root, thing.name, "its table could not be made again")
@@ -95,6 +96,12 @@ class Salvage:
         return tuple(self._report(each) for each in self._tables) + tuple(
             _unmade(name, problem, self._target.set_aside[name]) for name, problem in self._problems.items()
         )
+
+    def _compare(self, each: _Salvaged) -> None:
+        """Note that rows are lost where an index has more than the tree: a page of it was written over by another."""
+        here = each.rows + self._target.set_aside[each.table.name]
+        if not (each.tree.gaps or each.broken) and (self._missing(each.table.name, here) or 0) > 0:
+            each.tree.gaps = each.tree.open_gaps = [Gap(LEAST_ROWID, LAST_ROWID)]
 
     def _find_things(self) -> list[Thing]:
         """Return the schema: what the file says, and what this release says where that has gaps."""

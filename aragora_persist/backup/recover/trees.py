@@ -6,6 +6,7 @@ bounds, and a page that nobody leads to has its place where its rows fit. Leaves
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,10 +96,12 @@ class Forest:
             leaf, whole = self._leaf(number, first, last)
             if leaf is not None:
                 tree.leaf_depth = max(tree.leaf_depth, depth)
+                whole = whole and (bool(leaf.cells) or depth == 0)  # only a root is ever without rows
                 yield leaf
             if not whole:
-                misled = leaf is None and self._is_unclaimed(number) and self._is_of_table(number)
-                _add_gap(gaps, Gap(first, last, readable=[number] if misled else []), _ELSEWHERE if misled else depth)
+                misled = leaf is None and self._is_of_another(number)
+                readable = [number] if misled and self._is_unclaimed(number) and self._is_of_table(number) else []
+                _add_gap(gaps, Gap(first, last, readable=readable), _ELSEWHERE if misled else depth)
         for depth, gap in gaps:
             gap.leaves = depth == tree.leaf_depth
         tree.gaps = [gap for _, gap in gaps]
@@ -201,6 +204,17 @@ class Forest:
     def _is_unclaimed(self, number: int) -> bool:
         return 0 < number < len(self._state) and self._state[number] not in {_TAKEN, _FREE}
 
+    def _is_of_another(self, number: int) -> bool:
+        """Say whether a page that a tree cannot have is sound, or was never there: the pointer to it is damaged."""
+        if not 0 < number < len(self._state):
+            return not 0 < number <= self.pages.full_count
+        page = self.pages.read(number)
+        if not self._is_unclaimed(number) or is_of_table(page, self.pages.usable):
+            return True
+        with suppress(UnreadableError):
+            return bool(index_page(page, self.pages.usable)[0])
+        return False
+
     def _below(self, number: int, first: int, last: int) -> list[tuple[int, int, int]] | None:
         """Return the pages below an interior page with their bounds; None where this is none, or is another tree's."""
         if not self._is_unclaimed(number):
@@ -235,6 +249,9 @@ class Forest:
             cells, whole = leaf_cells(page, self.pages.usable, at), True
         except UnreadableError:
             cells, whole = surviving_cells(page, self.pages.usable, at), False
+        length = self.pages.length(number)
+        there = [cell for cell in cells if cell.start + cell.local + (4 if cell.overflow else 0) <= length]
+        cells, whole = there, whole and len(there) == len(cells)
         fitting = [cell for cell in cells if first <= cell.rowid <= last]
         if not fitting and (cells or not whole):
             return None, False
