@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aragora_persist import times
 from aragora_persist.backup.files import flush, locked, partial
-from aragora_persist.backup.lines import parse, split, to_line
+from aragora_persist.backup.lines import is_torn, parse, split, to_line
 from aragora_persist.backup.records import NOT_A_RECORD, BackupEntry, Drill, Shipment
 from aragora_persist.errors import StorageError
 from aragora_persist.storage.sqlite.files import sync_folder
@@ -105,7 +105,7 @@ class Catalog:
         found = _Found()
         damaged = []
         lines, rest = split(self._bytes())
-        torn = rest != b"" and parse(rest) is None
+        torn = is_torn(rest)
         for number, line in enumerate(lines if torn or not rest else (*lines, rest), start=1):
             if not found.take_in(parse(line)):
                 damaged.append(number)
@@ -202,8 +202,8 @@ class CatalogWriter:
         ids = {entry.id for entry in gone}
         drills = self.read().drills
         lines, rest = split(path.read_bytes())
-        if parse(rest) is not None:
-            lines.append(rest)  # without its newline alone, a line is still complete
+        if rest and not is_torn(rest):
+            lines.append(rest)
         with partial(path) as file:
             file.path.write_bytes(b"".join(line + b"\n" for line in lines if _matters(parse(line), ids, drills)))
             file.replace(path)
@@ -214,9 +214,9 @@ class CatalogWriter:
         # Without a buffer: what a full disk refused would be written once more when the file is closed.
         with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened with its rights
             lines, rest = split(file.read())
-            if parse(rest) is None:
-                file.seek(-len(rest), os.SEEK_END)  # a crash tore this line: nobody was told that it was written
-            else:
+            if is_torn(rest):
+                file.seek(-len(rest), os.SEEK_END)  # nobody was told that this line was written
+            elif rest:
                 file.write(b"\n")
             end = file.tell()
             file.truncate()

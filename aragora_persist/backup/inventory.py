@@ -96,7 +96,7 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
 
 def files_in(directory: Path) -> Iterable[Path]:
     """Return the files there that could be backups by their endings."""
-    return (path for path in directory.glob("[!.]*") if id_of(path.name))
+    return (path for path in directory.glob("[!.]*") if id_of(path.name) and path.is_file())
 
 
 def file_state(directory: Path, entry: BackupEntry, *, check: bool) -> FileState:

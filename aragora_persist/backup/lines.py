@@ -36,6 +36,14 @@ def split(data: bytes) -> tuple[list[bytes], bytes]:
     return lines, rest
 
 
+def is_torn(rest: bytes) -> bool:
+    """Say whether what comes after the last newline is the beginning of a line, as a crash leaves it.
+
+    A whole one is none, also where its newline is missing or was changed to something else.
+    """
+    return rest != b"" and parse(rest) is None and parse(rest[:-1]) is None
+
+
 def _checksum(record: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 

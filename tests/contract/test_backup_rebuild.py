@@ -125,6 +125,18 @@ def test_a_sound_catalog_stays_as_it_is(settings: Settings) -> None:
     assert names_in(settings.backup_dir) == sorted([FILE_NAME, first.file, second.file])
 
 
+def test_what_is_no_file_is_no_backup(settings: Settings) -> None:
+    """A folder, a pipe or a link to nothing with the name of one neither ends the rebuild nor holds it up."""
+    entry = take_backup("users", settings)
+    (settings.backup_dir / "users_20240101_120000.db").mkdir()
+    os.mkfifo(settings.backup_dir / "users_20240101_120001.db")
+    (settings.backup_dir / "users_20240101_120002.db").symlink_to("nothing")
+    (settings.backup_dir / FILE_NAME).unlink()
+    result = rebuild(settings)
+    assert ([found.id for found in result.found], result.refused) == ([entry.id], ())
+    assert take_inventory(settings).uncatalogued == ()
+
+
 def test_what_cannot_be_proven_is_named_and_stays(settings: Settings, tmp_path: Path) -> None:
     """Cut, flipped, encrypted to another, or a second one of its name: none is listed, and no file is touched."""
     encrypted = with_recipient(settings)

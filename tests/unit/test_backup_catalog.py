@@ -200,6 +200,20 @@ def test_a_line_torn_by_a_crash_goes_with_the_next_write(tmp_path: Path, cut: in
     assert (state.damaged_lines, state.torn) == ((), False)
 
 
+def test_a_last_line_whose_newline_was_changed_is_damaged_and_stays(tmp_path: Path) -> None:
+    """No crash leaves that: the next write, which removes what a crash left, must not remove an entry with it."""
+    catalog = write(tmp_path, 1, 2)
+    catalog.path.write_bytes(catalog.path.read_bytes()[:-1] + b"\x0b")
+    for number in (3, 4):
+        state = catalog.read()
+        assert (state.damaged_lines, state.torn) == ((2,), False)
+        write(tmp_path, number)
+    with catalog.writing(timeout_s=PATIENCE_S) as writer:
+        writer.forget([entry(1)])
+    assert catalog.read().backups == (entry(3), entry(4))
+    assert entry(2).to_line()[:-1] in catalog.path.read_bytes()
+
+
 def catalog_of_every_kind(directory: Path) -> Catalog:
     """Return a catalog that has a line of each kind."""
     catalog = write(directory, 1)
