@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.litestream import configuration
+from aragora_persist.backup.litestream import configuration, sidecar
 from tests.built_images import build_image
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def litestream_folder(docker_engine: docker.DockerClient, tmp_path_factory: pyte
 
 @pytest.fixture
 def litestream(litestream_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the program on PATH, and have it ship ten times a second."""
+    """Have the program on PATH, and have it ship, and be looked at, ten times a second."""
     monkeypatch.setenv("PATH", str(litestream_folder), prepend=":")
     monkeypatch.setattr(configuration, "SHIPS_EVERY_S", _SHIPS_EVERY_S)
+    monkeypatch.setattr(sidecar, "_LOOK_S", _SHIPS_EVERY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.litestream import sidecar
+from aragora_persist.backup.litestream import audit, sidecar
 from aragora_persist.backup.litestream.configuration import configuration
 from aragora_persist.backup.litestream.record import read_record
+from aragora_persist.backup.litestream.replica import Replica
 from aragora_persist.backup.point_in_time import newest_shipped, restore_moment
 from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import take_backup
@@ -235,6 +237,20 @@ def test_what_litestream_keeps_beside_the_database_may_be_damaged(
     assert whole == [True]
     assert jtis_at(settings, last, tmp_path / "then.db") == {"a", "b"}
     assert verify(tmp_path / "then.db").content == take_backup("tokens", settings).content
+
+
+def test_what_was_shipped_may_vanish(
+    engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Litestream would ship on for a day what nobody can restore; the sidecar has it begin with a full copy."""
+    monkeypatch.setattr(audit, "_EVERY_S", 0.2)
+    with shipping(settings, "tokens", "users"):
+        ship(engine, settings, "a")
+        shutil.rmtree(tmp_path / "shipped/tokens")
+        add(engine, "b")
+        wait_until(lambda: Replica("tokens", settings).has_beginning(), "a full copy")
+        last = ship(engine, settings, "c")
+    assert jtis_at(settings, last, tmp_path / "then.db") == {"a", "b", "c"}
 
 
 def test_a_file_that_takes_the_place_of_the_shipped_one_is_shipped_whole(settings: Settings, tmp_path: Path) -> None:

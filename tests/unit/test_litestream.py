@@ -206,7 +206,8 @@ def test_what_waits_for_long_is_told(tmp_path: Path) -> None:
     behind = DatabaseRecord(newest_at=now, behind_since=now - timedelta(seconds=90), problem="no answer", file="1:2")
     record = Record(written_at=now, databases={"users": behind, "elo": DatabaseRecord(file="1:3")})
     assert [*late(record, ["users", "elo", "tokens"], 60, now)] == [
-        "users: something has not been shipped for 1 minute: no answer"
+        "users: something has not been shipped for 1 minute: no answer",
+        "tokens: is not among what Litestream ships here",
     ]
     assert [*late(record, ["elo"], 60, now)] == []
     [stale] = late(replace(record, written_at=now - timedelta(hours=1)), ["elo"], 60, now)

@@ -108,7 +108,9 @@ def late(record: Record | None, wanted: Collection[str], max_lag_s: float, now: 
         return
     for name in wanted:
         one = record.databases.get(name)
-        if one is not None and one.behind_s(now) > max_lag_s:
+        if one is None:
+            yield f"{name}: is not among what Litestream ships here"
+        elif one.behind_s(now) > max_lag_s:
             problem = f": {one.problem}" if one.problem else ""
             yield f"{name}: something has not been shipped for {span_text(one.behind_s(now))}{problem}"
 

@@ -16,7 +16,7 @@ from aragora_persist.backup.offsite.objects import Objects
 from aragora_persist.errors import DamagedError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aragora_persist.settings import Settings
 
@@ -76,8 +76,14 @@ class Replica:
 
     def begins(self) -> datetime | None:
         """Return the first moment that can be restored; None where there is none."""
-        full = (file for file in self.files if file.first == _FROM_THE_BEGINNING)
-        return next((self.moment_of(file) for file in full), None)
+        return next((self.moment_of(file) for file in self._full()), None)
+
+    def has_beginning(self) -> bool:
+        """Say whether there is anything that a restore could begin with."""
+        return any(self._full())
+
+    def _full(self) -> Iterator[Shipped]:
+        return (file for file in self.files if file.first == _FROM_THE_BEGINNING)
 
     def moment_of(self, file: Shipped) -> datetime:
         """Return when the newest transaction of a file was taken over."""

@@ -11,12 +11,13 @@ import logging
 import os
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.files import clean_partials, make_directory, scratch_folder, try_lock
+from aragora_persist.backup.litestream.audit import Audit
 from aragora_persist.backup.litestream.configuration import configuration, replica_place
 from aragora_persist.backup.litestream.program import child_environment, find_program
 from aragora_persist.backup.litestream.questions import ask
@@ -107,6 +108,7 @@ class _Sidecar:
         self._told = scratch / "litestream.yml"
         self._scratch = scratch
         self._tells = True
+        self._audit = Audit(settings)
         before = read_record(settings.backup_dir)
         known = before.databases if before else {}
         self._records = {name: known.get(name, DatabaseRecord()) for name in paths}
@@ -117,7 +119,7 @@ class _Sidecar:
         pause_s = _LOOK_S
         while not stop.is_set():
             started = time.monotonic()
-            if self._copy_replaced(stop):
+            if self._copy_anew(stop):
                 for name, record in self._records.items():
                     self._note(name, record)
                 with self._started(self._told) as child:
@@ -146,6 +148,10 @@ class _Sidecar:
                 _LOGGER.warning("%s: another file is in its place; a full copy of it follows", ", ".join(replaced))
                 return None  # killed: what it would ship now is a mixture of both
             self._look()
+            self._audit.look([name for name, record in self._records.items() if record.newest_at])
+            if self._lost():
+                self._stop(child)
+                return None
             if failing := self._failing():
                 problems = "; ".join(f"{name}: {problem}" for name, problem in failing.items())
                 _LOGGER.error("Litestream is started anew: %s", problems)
@@ -179,7 +185,8 @@ class _Sidecar:
     def _reset(self, name: str) -> None:
         """Have Litestream forget what it keeps beside a database; it takes up what it has shipped, or begins anew."""
         command = [self._program, "reset", str(self._paths[name])]
-        subprocess.run(command, check=False, env=child_environment(self._settings), timeout=_STOP_S)
+        with suppress(subprocess.TimeoutExpired):  # a disk that hangs: it is killed, and done again
+            subprocess.run(command, check=False, env=child_environment(self._settings), timeout=_STOP_S)
 
     def _look(self) -> None:
         answers, now = ask(self._socket), times.utc_now()
@@ -197,28 +204,33 @@ class _Sidecar:
         states = ((name, self._records[name].file, file_identity(path)) for name, path in self._paths.items())
         return [name for name, known, now in states if known and now and known != now]
 
-    def _copy_replaced(self, stop: threading.Event) -> bool:
-        """Ship a full copy of each database that was replaced; False where that failed, or was stopped."""
-        replaced = self._replaced()
-        if not replaced:
+    def _lost(self) -> list[str]:
+        """Return the databases of which nothing is left where they are shipped to."""
+        return [name for name in self._audit.lost if file_identity(self._paths[name])]
+
+    def _copy_anew(self, stop: threading.Event) -> bool:
+        """Ship a full copy of each database that was replaced or lost; False where that failed, or was stopped."""
+        needed = sorted({*self._replaced(), *self._lost()})
+        if not needed:
             return True
         told = self._scratch / "full-copy.yml"
-        told.write_text(configuration({name: self._paths[name] for name in replaced}, self._settings), encoding="utf-8")
-        begun = {name: self._records[name] for name in replaced}
-        since, files = times.utc_now(), {name: file_identity(self._paths[name]) for name in replaced}
+        told.write_text(configuration({name: self._paths[name] for name in needed}, self._settings), encoding="utf-8")
+        begun = {name: self._records[name] for name in needed}
+        since, files = times.utc_now(), {name: file_identity(self._paths[name]) for name in needed}
         with self._started(told, "-once", "-force-snapshot") as child:
             while child.poll() is None and not stop.is_set():
                 self._records |= {
-                    name: replace(before, behind_since=since, problem="is another file, which is being shipped anew")
+                    name: replace(before, behind_since=since, problem="a full copy of it is being shipped")
                     for name, before in begun.items()
                 }
                 self._tell()
                 stop.wait(_LOOK_S)
             child.kill()
         if child.returncode != 0:
-            _LOGGER.error("no full copy of %s was shipped; it is tried again", ", ".join(replaced))
+            _LOGGER.error("no full copy of %s was shipped; it is tried again", ", ".join(needed))
             return False
         self._records |= {name: replace(before, file=files[name]) for name, before in begun.items()}
+        self._audit.forget(needed)
         return True
 
     def _tell(self) -> None:
