@@ -218,6 +218,28 @@ def test_a_source_that_someone_opens_meanwhile_is_copied_with_its_log(tmp_path: 
     assert len(rows_of(tmp_path / "copy.db")) == 11
 
 
+def test_who_came_and_went_meanwhile_is_noticed(tmp_path: Path) -> None:
+    """Before and after the copy nobody has the file open; in between someone wrote into it, checkpoints and all."""
+    source = tmp_path / "live.db"
+    make_database(source)
+    writers: list[sqlite3.Connection] = []
+
+    def come_and_go(frame: FrameType, what: str, _argument: object) -> None:
+        if frame.f_code.co_name == "_copy_files" and what == "call" and not writers:
+            writers.append(sqlite3.connect(source, isolation_level=None))
+            writers[0].execute("INSERT INTO pairs VALUES (10, 'left', NULL)")
+        elif frame.f_code.co_name == "_copy_files" and what == "return":
+            writers[0].close()
+
+    sys.setprofile(come_and_go)
+    try:
+        snapshot(source, tmp_path / "copy.db")
+    finally:
+        sys.setprofile(None)
+    assert not Path(f"{source}-wal").exists()
+    assert len(rows_of(tmp_path / "copy.db")) == 11
+
+
 def test_a_log_that_is_begun_anew_meanwhile_is_copied_again(tmp_path: Path) -> None:
     """Half of the old log would take pages back to what they once were; a reader that needs none does not keep it."""
     source, copy = tmp_path / "live.db", tmp_path / "copy.db"

@@ -26,6 +26,8 @@ REFLINK, FILE_COPY = "reflink", "file-copy"
 """The methods, as the catalog of backups records them."""
 LOCKED = 2
 """The exit code where another program's lock is in the way."""
+MOVED = 3
+"""The exit code where someone has opened the database since it was looked at, and may have written into it."""
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _SHARED_BYTES = (510, 0x40000002)  # how many and where: SQLite's lock of readers (sqlite.org/lockingv3.html)
@@ -144,7 +146,11 @@ def main(lock: str, database: str, log: str, *targets: str) -> int:
         opened = os.open(database, os.O_RDONLY)
         if lock != "held" and not _lock(opened, float(lock)):
             return LOCKED
-        print(copy_files(opened, _opened_log(log), (first, second)))  # noqa: T201 - the answer
+        method = copy_files(opened, _opened_log(log), (first, second))
+        # Now, because whoever closes it can only remove these files once the lock is gone.
+        if lock != "held" and os.access(database + ("-shm" if log.endswith("-wal") else "-wal"), os.F_OK):
+            return MOVED
+        print(method)  # noqa: T201 - the answer
     except OSError as error:
         print(error.errno)  # noqa: T201 - as above
         return 1

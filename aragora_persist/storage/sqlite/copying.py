@@ -172,7 +172,7 @@ def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | Non
                 return done.stdout.strip()
     except OSError as error:
         raise StorageError(_OPERATION, target, f"cannot be copied to: {error.strerror or error}") from error
-    if done.stdout.strip() == str(errno.ENOENT):
+    if done.returncode == copier.MOVED or done.stdout.strip() == str(errno.ENOENT):
         return None
     raise _failure(source, target, done)
 
