@@ -34,13 +34,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (2), or help was asked for (0).
 
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = _parse(argv)
 
     def run() -> int:
         code: int = import_module(f"aragora_persist.commands.{arguments.module}").run(arguments)
         return code
 
     return exit_code_of(run, verbose=arguments.verbose)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse looks for an optional FILE right behind DB only, and not in `restore users --migrate FILE`.
+    if len(rest) == 1 and getattr(arguments, "file", "") is None and rest[0].strip() and not rest[0].startswith("-"):
+        (arguments.file,) = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def exit_code_of(run: Callable[[], int], *, verbose: bool) -> int:

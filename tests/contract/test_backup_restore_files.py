@@ -383,8 +383,11 @@ def test_the_command_says_what_is_wrong_and_what_was_done(
     start = ["restore", "--nomic-dir", str(settings.nomic_dir)]
     assert main([*start, "tokens", str(tmp_path / "cp.db")]) == 0
     assert "Note: it is a copy of a database in WAL mode" in capsys.readouterr().out
+    assert main([*start, "tokens", "--to", str(tmp_path / "new.db"), str(tmp_path / "cp.db")]) == 0
+    assert f"Restored {tmp_path / 'cp.db'} to a new file" in capsys.readouterr().out
     assert main([*start, "tokens", str(tmp_path / "missing.db")]) == 1
     assert "way out: " in capsys.readouterr().err
-    for wrong in ([], ["tokens", "--all"], ["tokens", "x.db", "--backup", "y"]):
+    pair = ["tokens", "x.db"]
+    for wrong in ([], ["tokens", "--all"], [*pair, "--backup", "y"], [*pair, "z"], ["tokens", "--json", ""]):
         with pytest.raises(SystemExit, match="2"):
             main([*start, *wrong])
