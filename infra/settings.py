@@ -26,14 +26,18 @@ if TYPE_CHECKING:
 HOSTED_URL = "supabaseDbUrl"
 """The secret that says where a hosted Supabase is whose backups the stack takes."""
 
+IDENTITY = "backupIdentity"
+"""The secret that reads encrypted backups."""
+
+OFFSITE_KEY = "offsiteSecretAccessKey"
+"""The secret that opens the bucket's server."""
+
 LOOPBACK = "127.0.0.1"
 """Where every port of a stack is published, and nowhere else."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
 _LOCAL = "local"
-_IDENTITY = "backupIdentity"
-_OFFSITE_KEY = "offsiteSecretAccessKey"
 _MADE = "scripts/up makes one; by hand: pulumi config set --secret"
 _GIVEN = "write it into the stack's secrets file, then scripts/up; by hand: pulumi config set --secret"
 _LEAST_MB = 64
@@ -178,8 +182,8 @@ def backup_secrets(config: pulumi.Config, settings: BackupSettings) -> BackupSec
 
     """
     return BackupSecrets(
-        identity=_secret(config, _IDENTITY) if settings.recipients else config.get_secret(_IDENTITY),
-        offsite_key=_secret(config, _OFFSITE_KEY) if settings.uses_a_bucket else None,
+        identity=_secret(config, IDENTITY) if settings.recipients else config.get_secret(IDENTITY),
+        offsite_key=_secret(config, OFFSITE_KEY) if settings.uses_a_bucket else None,
     )
 
 
@@ -209,21 +213,27 @@ def hosted_database_url(config: pulumi.Config, settings: StackSettings) -> pulum
     """
     url = config.get_secret(HOSTED_URL)
     if url is not None and settings.supabase is not None:
-        problem = "is set, and the stack has a Supabase of its own"
-        hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
-        raise InvalidValueError(OPERATION, f"{PROJECT}:{HOSTED_URL}", problem, hint=hint)
+        raise second_supabase()
     return url
+
+
+def second_supabase() -> InvalidValueError:
+    """Return the error for a stack that has a Supabase of its own, and is told of a hosted one."""
+    problem = "is set, and the stack has a Supabase of its own"
+    hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
+    return InvalidValueError(OPERATION, f"{PROJECT}:{HOSTED_URL}", problem, hint=hint)
+
+
+def missing_secret(key: str) -> InvalidValueError:
+    """Return the error for a secret that a stack lacks."""
+    hint = _GIVEN if key in {IDENTITY, OFFSITE_KEY} else f"{_MADE} {key}"
+    return InvalidValueError(OPERATION, f"{PROJECT}:{key}", "is not set", hint=hint)
 
 
 def _secret(config: pulumi.Config, key: str) -> pulumi.Output[str]:
     value = config.get_secret(key)
     if value is None:
-        raise InvalidValueError(
-            OPERATION,
-            f"{PROJECT}:{key}",
-            "is not set",
-            hint=_GIVEN if key in {_IDENTITY, _OFFSITE_KEY} else f"{_MADE} {key}",
-        )
+        raise missing_secret(key)
     return value
 
 

@@ -68,7 +68,8 @@ def texts(given: Mapping[str, object], key: str, rule: re.Pattern[str], example:
             value = None
     if not isinstance(value, list):
         raise invalid(key, "is not a list", example)
-    for each in value:
+    for number, each in enumerate(value, start=1):
         if not rule.fullmatch(str(each)):
-            raise invalid(key, f"{str(each)!r} is not such as {example}", example)
+            # Not shown: it may be a secret that was put into the wrong place.
+            raise invalid(key, f"number {number} is not such as {example}", example)
     return tuple(map(str, value))

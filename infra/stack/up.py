@@ -19,6 +19,7 @@ from infra.naming import CONTENTS, PROJECT, SUPABASE, resource_name
 from infra.settings import HOSTED_URL, StackSettings, read_settings
 from infra.stack.engine import StackOnEngine, engine
 from infra.stack.files import StackFiles, state_dir
+from infra.stack.given_secrets import check_given_secrets
 from infra.stack.pulumi import Pulumi
 from infra.stack.recovery import clear_dead_locks
 from infra.stack.report import report
@@ -57,6 +58,7 @@ def up(files: StackFiles, overrides: dict[str, object]) -> None:
         wanted = read_settings(files.configured(overrides), files.name)
         on_engine.check_ports(wanted)
         files.write({})
+        check_given_secrets(wanted, files.secret_config())
         check_data_stays(prepare(files, pulumi, on_engine), wanted, hosted=HOSTED_URL in files.secret_config())
         check_schema(files, wanted)
         files.write(overrides)

@@ -100,11 +100,12 @@ def test_values_may_be_texts_as_pulumi_hands_them_over() -> None:
     ],
 )
 def test_an_invalid_value_names_its_key_and_the_way_out(key: str, value: object, problem: str) -> None:
-    """The message can be acted upon."""
+    """The message can be acted upon, and shows no secret that was put into the wrong place."""
     with pytest.raises(InvalidValueError, match=problem) as caught:
         read_settings({**_defaults(), key: value}, "dev")
     assert caught.value.target == f"aragora-persist:{key}"
     assert caught.value.hint
+    assert "AGE-SECRET-KEY" not in str(caught.value)
 
 
 def test_a_stack_may_do_without_a_supabase() -> None:
