@@ -161,7 +161,9 @@ class Catalog:
             return b""
         except OSError as error:
             problem = error.strerror or str(error)
-            raise StorageError("read backup catalog", self.path, problem, hint="this user must be able to") from error
+            raise StorageError(
+                "read backup catalog", self.path, problem, hint="this user must be able to read it"
+            ) from error
 
 
 class CatalogWriter:

@@ -31,6 +31,7 @@ from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.verify import file_sha256, verify
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import DamagedError, NotFoundError, PersistError, StorageError
+from aragora_persist.migrations.progress import report
 from aragora_persist.version import VERSION
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def rebuild(settings: Settings) -> Rebuilt:
         raise NotFoundError(_OPERATION, error.filename or directory, "does not exist", hint=hint) from None
     except OSError as error:
         problem = error.strerror or str(error)
-        hint = "this user must be able to read and write there, and in TMPDIR"
+        hint = "free some space there and in TMPDIR, or grant access"
         raise StorageError(_OPERATION, directory, problem, hint=hint) from error
 
 
@@ -103,6 +104,7 @@ def _rebuild(settings: Settings, state: CatalogState) -> Rebuilt:
         witness, name = witnesses.get(path.name), _name_of(path)
         if path.name in gone or name is None:
             continue  # it was to be removed, and will be; or it never was a backup
+        report(path.name)
         try:
             entry = _compare(path, witness) if witness else _read(path, name, settings)
         except StorageError:

@@ -23,6 +23,7 @@ from aragora_persist.backup.retention import Decision, Policy, decide
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import NotFoundError, PersistError, StorageError
+from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.files import resolve, sync_folder
 
@@ -93,6 +94,7 @@ def take_all(settings: Settings, databases: Iterable[str] | None = None) -> Iter
     archive.check(compression=settings.backup_compression, recipients=settings.backup_recipients)
     run = new_run()
     for database in present_databases(settings) if databases is None else databases:
+        report(database)
         try:
             yield Outcome(database, entry=take_backup(database, settings, run=run))
         except PersistError as error:
@@ -121,7 +123,9 @@ def apply_retention(
             decisions = _decide(_of(databases, state.backups), settings, now)
             _remove(decisions, state.deleted, writer, directory, now)
     except OSError as error:
-        raise StorageError("backup retention", directory, error.strerror or str(error)) from error
+        file = f" ({error.filename})" if error.filename else ""
+        problem = f"what is not kept cannot be removed: {error.strerror or error}{file}"
+        raise StorageError("backup retention", directory, problem, hint="free some space or grant access") from error
     return decisions
 
 
@@ -177,8 +181,14 @@ def _remove(
         if not decision.keep:
             writer.add_deletion(decision.entry, at=now, reason=decision.reason)
             gone.append(decision.entry)
+    stuck = []
     for entry in gone:
-        (directory / entry.file).unlink(missing_ok=True)
+        try:
+            (directory / entry.file).unlink(missing_ok=True)
+        except OSError as error:
+            stuck.append(error)  # the others go all the same: one must not keep all that come after it
     sync_folder(directory)
+    if stuck:
+        raise stuck[0]
     if len(gone) > _REMEMBERED_DELETIONS:
         writer.forget(gone)

@@ -358,6 +358,26 @@ def test_the_last_sound_backup_stays_although_a_later_one_looks_whole(settings: 
     assert not (settings.backup_dir / older.file).exists()
 
 
+def test_what_cannot_be_removed_keeps_nothing_else_from_going(settings: Settings) -> None:
+    """The error names it with the way out; what comes after it goes, and it goes too once it can."""
+    make_database(settings)
+    stuck, other, last = (take_backup("users", settings) for _ in range(3))
+    path = settings.backup_dir / stuck.file
+    path.unlink()
+    path.mkdir()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=f"cannot be removed: .*{stuck.file}") as refused:
+            apply_retention(settings, now=datetime.now(UTC) + timedelta(days=8))
+        assert refused.value.hint
+        assert names_in(settings.backup_dir) == [FILE_NAME, stuck.file, last.file]
+    assert take_inventory(settings).intact() == (last,)
+    assert other.file not in names_in(settings.backup_dir)
+    path.rmdir()
+    path.touch()
+    apply_retention(settings)
+    assert names_in(settings.backup_dir) == [FILE_NAME, last.file]
+
+
 def test_retention_is_foreseen_as_it_will_be(settings: Settings) -> None:
     """After the backup that comes, not before it; every decision has its reasons; nothing is changed."""
     make_database(settings)
