@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOUND: dict[str, object] = {"staged": "new.db", "replaced": "old.db"}
 WRONG: list[tuple[str, object]] = [
     *(("staged", name) for name in ("../new.db", "", 5, None)),
-    *(("mark", mark) for mark in ("many", 1.5)),
+    *((name, number) for name in ("mark", "application_id") for number in ("many", 1.5)),
     *(("pending", name) for name in ("../folder", 5)),
     ("later", "release"),
 ]

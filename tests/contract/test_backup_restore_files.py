@@ -309,8 +309,9 @@ def test_whatever_a_file_holds_it_is_taken_whole_or_refused(
 def test_the_live_database_is_no_copy_of_itself(settings: Settings, tmp_path: Path) -> None:
     """It is refused, under another name too, and so are the other live ones."""
     (tmp_path / "link.db").symlink_to(live(settings))
+    (tmp_path / "same.db").hardlink_to(live(settings))
     open_engine(None, "elo", settings=settings).close()
-    for name in (live(settings), tmp_path / "link.db", settings.nomic_dir / "aragora_elo.db"):
+    for name in (live(settings), tmp_path / "link.db", tmp_path / "same.db", settings.nomic_dir / "aragora_elo.db"):
         with pytest.raises(ConflictError, match="is a live database"):
             restore("tokens", settings, file=name)
     assert keys(live(settings)) == ["first"]

@@ -113,6 +113,19 @@ def test_all_databases_come_back_from_one_run(settings: Settings) -> None:
             assert connection.execute("PRAGMA application_id").fetchone() == (0,)
 
 
+def test_the_number_of_another_program_comes_back(settings: Settings) -> None:
+    """The mark that a set bears while it is restored leaves the number that a database had in its place."""
+    with closing(sqlite3.connect(live(settings, "users"))) as connection:
+        connection.execute("PRAGMA application_id = -252006")
+    back_up(settings)
+    restore_all(settings)
+    found = []
+    for name in NAMES:
+        with closing(sqlite3.connect(live(settings, name))) as connection:
+            found += connection.execute("PRAGMA application_id").fetchone()
+    assert found == [0, -252006, 0]
+
+
 def test_a_backup_that_is_damaged_or_a_transaction_that_does_not_end_changes_nothing(settings: Settings) -> None:
     """The last of the three is found before the first was touched, and no file stays behind."""
     before = listing(settings)

@@ -70,7 +70,9 @@ def test_a_run_of_before_everything_is_not_guessed() -> None:
 
 def test_a_run_in_which_a_backup_failed_is_taken_by_its_name_only() -> None:
     """Otherwise one database would stay where all others go back; the newest whole one is named too."""
-    with pytest.raises(ConflictError, match=r"no backup of users.*--backup second; or.*--backup partial"):
+    with pytest.raises(
+        ConflictError, match=r"no backup of users.*still being taken.*--backup second; or.*--backup partial"
+    ):
         choose_set([*FIRST, *SECOND, *PARTIAL])
     chosen = choose_set([*FIRST, *SECOND, *PARTIAL], run="partial")
     assert ([entry.database for entry in chosen.entries], chosen.absent) == (["elo", "tokens"], ("users",))

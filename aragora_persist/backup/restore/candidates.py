@@ -53,6 +53,11 @@ class Candidate:
     migrated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def application_id(self) -> int:
+        """The number that says whose the file is; 0 for nobody's."""
+        return int.from_bytes(self.header[68:72], "big", signed=True)
+
     def write_to(self, path: Path) -> None:
         """Copy it to ``path``, and compare every byte: what was examined may have changed since.
 

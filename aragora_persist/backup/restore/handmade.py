@@ -64,7 +64,8 @@ def opened_file(file: Path, database: str, settings: Settings) -> Iterator[tuple
     place = resolve(file)
     if not is_there(place):
         raise NotFoundError(_OPERATION, file, "is not there", hint="aragora-persist backups lists those of the catalog")
-    if place in {resolve(known.path(settings.nomic_dir)) for known in DATABASES}:
+    databases = (resolve(known.path(settings.nomic_dir)) for known in DATABASES)
+    if any(known.exists() and place.samefile(known) for known in databases):  # a hard link is one too
         raise ConflictError(_OPERATION, file, "is a live database, not a copy of one", hint="name the copy to restore")
     with scratch_folder("aragora-handmade-") as scratch:
         copy = scratch / f"{database}.db"

@@ -46,6 +46,8 @@ class Intent:
     mark: int = 0
     """Not 0: ``staged`` is written into the open database, and carries this number as its ``application_id``: a
     database that has it has been restored, and what was written to it since must not be restored over."""
+    application_id: int = 0
+    """The number that ``staged`` has of its own, which the database gets when that is over."""
     pending: str = ""
     """The file whose removal makes this note count; '' where it counts at once."""
 
@@ -153,7 +155,7 @@ def complete(database: Path, *, timeout_s: float) -> Path | None:
     elif not database.exists():
         raise DamagedError(_OPERATION, database, "was interrupted, and its new file is gone", hint=_HINT)
     if intent.mark and _mark_of(database) == intent.mark:
-        put_mark(database, 0, timeout_s=timeout_s)
+        put_mark(database, intent.application_id, timeout_s=timeout_s)
     withdraw(database)
     return replaced
 
@@ -187,7 +189,8 @@ def _read(database: Path) -> Intent:
         intent = Intent(**json.loads(restore_note(database).read_text(encoding="utf-8")))
         for name in (intent.staged, intent.replaced, intent.pending or intent.staged):
             database.with_name(name)  # refuses what is no name of a file in this folder
-        format(intent.mark, "d")  # refuses what is no whole number
+        for number in (intent.mark, intent.application_id):
+            format(number, "d")  # refuses what is no whole number
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(_OPERATION, restore_note(database), "cannot be read", hint=_HINT) from error
     return intent

@@ -196,7 +196,9 @@ def _declare(parts: list[_Part], ways: dict[Path, Way], folder: Path) -> None:
                 put_mark(part.copy.path, mark)
             own_like(part.copy.path, part.target)
             part.copy.publish(place, operation=_OPERATION)
-            intents.append((part.target, Intent(place.name, replaced_name(part.target).name, mark)))
+            own = part.candidate.application_id
+            intent = Intent(place.name, replaced_name(part.target).name, mark, application_id=own)
+            intents.append((part.target, intent))
         declare_together(folder, intents)
     except BaseException:
         withdraw_pending(folder)

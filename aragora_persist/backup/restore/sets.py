@@ -94,4 +94,5 @@ def _refuse_partial(chosen: BackupSet, candidates: list[BackupSet]) -> None:
     hint = f"take what it has: --backup {chosen.run}"
     if whole:
         hint = f"the newest whole one: --backup {whole.run}; or {hint}"
+    hint = f"repeat when it is over, if it is still being taken; {hint}"
     raise ConflictError(_OPERATION, f"run {chosen.run}", f"has no backup of {', '.join(chosen.absent)}", hint=hint)
