@@ -29,16 +29,23 @@ def report(outputs: dict[str, Any], on_engine: StackOnEngine, *, supabase_env: P
         ]
         lines += [f"  data in volume {service['data_volume']}, backups in {service['backups_volume']}"]
     if supabase := outputs.get("supabase"):
-        lines += [
-            "",
-            f"supabase: {supabase['url']}",
-            f"  schema {supabase['migrations'][-1]}, database on port {supabase['database_port']}",
-            f"  data in volume {supabase['data_volume']}",
-            f"  URL, key and database URL in {supabase_env}",
-        ]
+        lines += ["", *(_own(supabase, supabase_env) if "url" in supabase else _hosted(supabase))]
     library = outputs["library"]
     lines += ["", f"library: volume {library['volume']}, release {library['release']}"]
     return "\n".join([*lines, "", f"up in {seconds:.1f} s"])
+
+
+def _own(supabase: dict[str, Any], env: Path) -> list[str]:
+    return [
+        f"supabase: {supabase['url']}",
+        f"  schema {supabase['migrations'][-1]}, database on port {supabase['database_port']}",
+        f"  data in volume {supabase['data_volume']}, backups in {supabase['backups_volume']}",
+        f"  URL, key and database URL in {env}",
+    ]
+
+
+def _hosted(supabase: dict[str, Any]) -> list[str]:
+    return ["supabase: a hosted one", f"  backups in volume {supabase['backups_volume']}"]
 
 
 def _line(database: dict[str, Any]) -> str:
