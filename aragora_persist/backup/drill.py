@@ -7,28 +7,29 @@ catalog. Leaves out: when to do it (``sidecar``), and the live databases, which 
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.files import make_directory, scratch_folder
-from aragora_persist.backup.names import SUPABASE
+from aragora_persist.backup.names import SUPABASE, is_packed
 from aragora_persist.backup.records import Drill
 from aragora_persist.backup.unpacking import opened_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import find_database
 from aragora_persist.errors import DamagedError, PersistError, StorageError
+from aragora_persist.migrations.progress import report
 from aragora_persist.redaction import redact
 from aragora_persist.wording import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
-
     from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.verify import Content
     from aragora_persist.databases import StoreName
@@ -57,6 +58,7 @@ def drill(settings: Settings, databases: Iterable[str] | None = None, *, offsite
     """
     with _source(settings, offsite=offsite) as (source, newest):
         for database in sorted(newest) if databases is None else databases:
+            report(database)
             result = _try(database, newest.get(database), source, offsite=offsite)
             _record(result, settings)
             yield result
@@ -108,6 +110,7 @@ def _problem_of(error: PersistError, entry: BackupEntry | None) -> str:
 
 def _restore(entry: BackupEntry, settings: Settings) -> None:
     try:
+        _refuse_without_room(entry, settings)
         with opened_backup(entry, settings) as plain:
             if entry.database == SUPABASE:
                 from aragora_persist.backup import supabase  # noqa: PLC0415 - needs the client programs of a server
@@ -121,13 +124,23 @@ def _restore(entry: BackupEntry, settings: Settings) -> None:
         raise StorageError(_OPERATION, entry.id, problem, hint="set TMPDIR to a folder with more room") from error
 
 
+def _refuse_without_room(entry: BackupEntry, settings: Settings) -> None:
+    """Raise before anything is fetched, unpacked or copied: live databases may be on the disk that would be full."""
+    here = (settings.backup_dir / entry.file).exists()
+    needed = (0 if here else entry.size_bytes) + entry.plain_size_bytes * (2 if is_packed(entry.file) else 1)
+    scratch = Path(tempfile.gettempdir())
+    if (free := shutil.disk_usage(scratch).free) < needed:
+        problem = f"scratch space {scratch} has no room for it: {size_text(needed)}, and {size_text(free)} free"
+        raise StorageError(_OPERATION, entry.id, problem, hint="set TMPDIR to a folder with more room")
+
+
 def _prove(plain: Path, entry: BackupEntry, scratch: Path, settings: Settings) -> None:
     """Make a database of the file in ``scratch``, as a restore would, and read it as a service would."""
     from aragora_persist.migrations import runner  # noqa: PLC0415 - a sidecar's schedule needs none of it
 
     known = find_database(entry.database)
     copy = known.path(scratch)
-    _copy(plain, copy)
+    shutil.copyfile(plain, copy)
     found = verify(copy).content
     if found != entry.content:
         raise DamagedError(_OPERATION, entry.id, _difference(found, entry.content), hint=_TAKE_ANOTHER)
@@ -135,16 +148,6 @@ def _prove(plain: Path, entry: BackupEntry, scratch: Path, settings: Settings) -
     runner.migrate(copy, known.name, backup=False, settings=private)
     for store in known.stores:
         _read(store, entry, private)
-
-
-def _copy(plain: Path, copy: Path) -> None:
-    size, free = plain.stat().st_size, shutil.disk_usage(copy.parent).free
-    if free < size:
-        problem = (
-            f"scratch space {copy.parent.parent} has no room for it: {size_text(size)}, and {size_text(free)} free"
-        )
-        raise StorageError(_OPERATION, plain, problem, hint="set TMPDIR to a folder with more room")
-    shutil.copyfile(plain, copy)
 
 
 def _difference(found: Content, expected: Content) -> str:

@@ -14,6 +14,7 @@ from aragora_persist.backup.names import id_of, read_id
 from aragora_persist.backup.verify import file_sha256
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import StorageError
+from aragora_persist.migrations.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,8 +83,12 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
     directory = settings.backup_dir
     try:
         state = Catalog(directory).read()
+        listed = []
+        for entry in state.backups:
+            report(entry.id)
+            listed.append(Listed(entry, file_state(directory, entry, check=check)))
         return Inventory(
-            backups=tuple(Listed(entry, file_state(directory, entry, check=check)) for entry in state.backups),
+            backups=tuple(listed),
             uncatalogued=tuple(sorted({path.name for path in files_in(directory)} - state.known_files)),
             damaged_lines=state.damaged_lines,
             torn=state.torn,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.backup.inventory import present_databases
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all
-from aragora_persist.commands.console import print_error, print_json, read_settings
+from aragora_persist.commands.console import print_error, print_json, read_settings, showing
 from aragora_persist.redaction import redact
 
 if TYPE_CHECKING:
@@ -34,14 +34,16 @@ def run(arguments: Namespace) -> int:
 def _once(arguments: Namespace, settings: Settings) -> int:
     names = tuple(dict.fromkeys(arguments.databases)) if arguments.databases else None
     taken, failed = [], []
-    for outcome in take_all(settings, names):
-        if outcome.entry is not None:
-            taken.append({"database": outcome.database, "id": outcome.entry.id, "file": outcome.entry.file})
-            if not arguments.json:
-                print(f"Backed up: {outcome.database}", flush=True)
-        elif outcome.error is not None:
-            failed.append({"database": outcome.database, "error": redact(str(outcome.error))})
-            print_error(outcome.error, verbose=arguments.verbose)
+    with showing("backing up") as progress:
+        for outcome in take_all(settings, names):
+            progress.clear()
+            if outcome.entry is not None:
+                taken.append({"database": outcome.database, "id": outcome.entry.id, "file": outcome.entry.file})
+                if not arguments.json:
+                    print(f"Backed up: {outcome.database}", flush=True)
+            elif outcome.error is not None:
+                failed.append({"database": outcome.database, "error": redact(str(outcome.error))})
+                print_error(outcome.error, verbose=arguments.verbose)
     if not (taken or failed):
         print(f"aragora-persist: there is no database in {settings.nomic_dir} yet", file=sys.stderr)
     # Only where there is a newer one: a database that cannot be backed up keeps all that it has.

@@ -9,7 +9,7 @@ from aragora_persist import times
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import FileState, take_inventory
 from aragora_persist.backup.names import id_of, read_id
-from aragora_persist.commands.console import print_json, print_table, read_settings
+from aragora_persist.commands.console import print_json, print_table, read_settings, showing
 from aragora_persist.wording import count_text, size_text, span_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def run(arguments: Namespace) -> int:
     if short:
         problems = [*_unhealthy(settings, arguments, now)]
     else:
-        inventory = take_inventory(settings, check=arguments.check)
+        with showing("reading"):
+            inventory = take_inventory(settings, check=arguments.check)
         listed = [one for one in reversed(inventory.backups) if not wanted or one.entry.database in wanted]
         problems = [*_problems(inventory, listed)]
         if arguments.check:
@@ -85,7 +86,8 @@ def _notes(inventory: Inventory) -> Iterator[str]:
 def _rebuild(arguments: Namespace, settings: Settings) -> int:
     from aragora_persist.backup.rebuild import rebuild  # noqa: PLC0415 - rarely asked for
 
-    result = rebuild(settings)
+    with showing("reading"):
+        result = rebuild(settings)
     problems = [f"{one.file} is not listed: {one.problem}" for one in result.refused]
     if result.offsite_problem:
         problems.append(f"off-site could not be asked what it knows of them: {result.offsite_problem}")

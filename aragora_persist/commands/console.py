@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from aragora_persist.errors import PersistError
+from aragora_persist.migrations.progress import step
 from aragora_persist.redaction import redact
 from aragora_persist.settings import Settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _REDRAW_S = 0.1
 
@@ -57,12 +59,23 @@ class Progress:
         if time.monotonic() - self._drawn_at > _REDRAW_S:
             self.tell(f"{done:,} of {total:,} {self._noun} ({100 * done // max(total, 1)} %)")
 
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        self.tell("")
+
     def tell(self, text: str) -> None:
         """Show this now."""
         if self._shows:
             self._drawn_at = time.monotonic()
             width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and stay
             print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def showing(what: str) -> Iterator[Progress]:
+    """Show what is done, and what is reported of it inside of the block."""
+    with Progress() as progress, step(progress.tell, what):
+        yield progress
 
 
 def print_error(error: BaseException, *, subject: str = "", verbose: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.drill import drill
-from aragora_persist.commands.console import print_json, read_settings
+from aragora_persist.commands.console import print_json, read_settings, showing
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -20,10 +20,12 @@ def run(arguments: Namespace) -> int:
     """Restore the newest of each into scratch space; fail where one is not what it was, or where there is none."""
     names = tuple(dict.fromkeys(arguments.databases)) if arguments.databases else None
     done = []
-    for one in drill(read_settings(arguments), names, offsite=arguments.offsite):
-        done.append(one)
-        if not arguments.json:
-            _print(one)
+    with showing("drilling") as progress:
+        for one in drill(read_settings(arguments), names, offsite=arguments.offsite):
+            progress.clear()
+            done.append(one)
+            if not arguments.json:
+                _print(one)
     if not done:
         print("aragora-persist: drill: there is no backup\n  way out: aragora-persist backup", file=sys.stderr)
     if arguments.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.offsite import RemoteState, check, held_back, look, ship
-from aragora_persist.commands.console import print_error, print_json, print_table
+from aragora_persist.commands.console import print_error, print_json, print_table, showing
 from aragora_persist.redaction import redact
 from aragora_persist.wording import size_text, span_text
 
@@ -25,14 +25,16 @@ def ship_all(arguments: Namespace, settings: Settings) -> int:
     if arguments.databases:
         arguments.refuse("argument --ship: ships the backups of all databases, in their order")
     shipped, failed = [], []
-    for outcome in ship(settings):
-        if outcome.error is None:
-            shipped.append(outcome.entry.id)
-            if not arguments.json:
-                print(f"Shipped: {outcome.entry.id}", flush=True)
-        else:
-            failed.append({"id": outcome.entry.id, "error": redact(str(outcome.error))})
-            print_error(outcome.error, verbose=arguments.verbose)
+    with showing("shipping") as progress:
+        for outcome in ship(settings):
+            progress.clear()
+            if outcome.error is None:
+                shipped.append(outcome.entry.id)
+                if not arguments.json:
+                    print(f"Shipped: {outcome.entry.id}", flush=True)
+            else:
+                failed.append({"id": outcome.entry.id, "error": redact(str(outcome.error))})
+                print_error(outcome.error, verbose=arguments.verbose)
     held = [entry.id for entry in held_back(Catalog(settings.backup_dir).read(), settings)]
     if arguments.json:
         print_json({"shipped": shipped, "failed": failed, "held_back": held})
@@ -50,7 +52,8 @@ def list_all(arguments: Namespace, settings: Settings) -> int:
     wanted = set(arguments.databases or ())
     listed = [one for one in reversed(look(settings)) if not wanted or one.name.partition("/")[0] in wanted]
     if arguments.check:
-        listed = list(check(settings, listed))
+        with showing("reading"):
+            listed = list(check(settings, listed))
     problems = [f"{one.name} off-site {_PROBLEMS[one.state]}" for one in listed if one.state is not RemoteState.WHOLE]
     if arguments.json:
         print_json({"backups": [_record(one, now) for one in listed], "problems": problems})

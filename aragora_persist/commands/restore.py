@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.names import SUPABASE
-from aragora_persist.commands.console import Progress, print_json, read_settings
-from aragora_persist.migrations.progress import step
+from aragora_persist.commands.console import print_json, read_settings, showing
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -32,7 +31,7 @@ def run(arguments: Namespace) -> int:
 def _restore(arguments: Namespace, settings: Settings) -> int:
     from aragora_persist.backup.restore.restoring import restore  # noqa: PLC0415 - not before the arguments are understood
 
-    with Progress() as progress, step(progress.tell, f"restoring {arguments.database}"):
+    with showing(f"restoring {arguments.database}"):
         result = restore(
             arguments.database,
             settings,
@@ -66,7 +65,7 @@ def _save_dump(arguments: Namespace, settings: Settings) -> int:
 def _restore_all(arguments: Namespace, settings: Settings) -> int:
     from aragora_persist.backup.restore.restoring_sets import restore_all  # noqa: PLC0415 - as above
 
-    with Progress() as progress, step(progress.tell, "restoring all"):
+    with showing("restoring all"):
         done = restore_all(
             settings,
             at=arguments.at,

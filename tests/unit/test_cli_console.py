@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aragora_persist.backup.take import take_backup
 from aragora_persist.commands.console import print_error
 from aragora_persist.errors import BusyError, PersistError
 from aragora_persist.migrations import runner
@@ -90,6 +91,34 @@ def test_progress_is_silent_in_a_pipe() -> None:
     result = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, check=True)
 
     assert (result.stdout, result.stderr) == ("done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [(["backup"], "backing up: elo"), (["backups", "--check"], "reading: elo_"), (["drill"], "drilling: elo")],
+)
+def test_what_is_done_to_backups_is_shown_on_a_terminal_and_cleared(
+    tmp_path: Path, arguments: list[str], shown: str
+) -> None:
+    """The line says which one it is, and is gone before the answer is printed."""
+    settings = Settings.from_env({"NOMIC_DIR": str(tmp_path)})
+    runner.migrate(tmp_path / "aragora_elo.db", "elo", settings=settings)
+    take_backup("elo", settings)
+    ours, theirs = pty.openpty()
+    command = [str(COMMAND), arguments[0], "--nomic-dir", str(tmp_path), *arguments[1:]]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # what a terminal answers whose other side has gone
+            while piece := os.read(ours, 4096):
+                seen += piece
+        os.close(ours)
+    assert process.returncode == 0, seen
+    assert f"\x1b[K{shown}".encode() in seen
+    assert b"\x1b[K" in seen[seen.rindex(shown.encode()) :]
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert piped.stderr == b""
+    assert b"\x1b" not in piped.stdout
 
 
 def test_sidecar_backs_up_until_it_is_stopped(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from aragora_persist.backup.offsite.layout import LINE_ENDING, is_of, parts, par
 from aragora_persist.backup.offsite.objects import Objects
 from aragora_persist.backup.records import BackupEntry
 from aragora_persist.errors import NotFoundError
+from aragora_persist.migrations.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +86,7 @@ def check(settings: Settings, wanted: Iterable[Remote]) -> Iterator[Remote]:
     """
     objects = Objects(settings)
     for one in wanted:
+        report(one.name)
         unread = one.entry if one.state is RemoteState.WHOLE else None
         yield Remote(one.name, _state_of(unread, objects), unread) if unread else one
 

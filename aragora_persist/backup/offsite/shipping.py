@@ -28,6 +28,7 @@ from aragora_persist.errors import (
     PersistError,
     StorageError,
 )
+from aragora_persist.migrations.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -78,6 +79,7 @@ def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Ite
         if entry is None:
             return
         tried.add(entry.id)
+        report(entry.id)
         objects = objects or Objects(settings, stop=stop)
         try:
             if not _ship_one(entry, settings.backup_dir / entry.file, objects, stop):
