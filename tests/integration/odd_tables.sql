@@ -3,6 +3,9 @@
 create schema extensions;
 create extension citext with schema extensions;
 create extension pgcrypto with schema extensions;
+create schema elsewhere;
+create extension hstore with schema elsewhere;
+create extension ltree with schema public;
 create schema auth;
 create function auth.uid() returns uuid language sql as 'select null::uuid';
 create function auth.is_ours() returns boolean language sql as 'select true';
@@ -30,6 +33,9 @@ values
    '', null, null, '0044-03-15 BC', null, null, null, null, null),
   (null, null, null, 1e300::numeric + 0.1, 0.1::float8 + 0.2, 3.4e38, null, null, E'\\.', null, '-1', null, null, null,
    null, '::1', null, null, null, null, null, null, null, null, null, null, null);
+create table public.extended (v elsewhere.hstore[], w public.ltree);
+create index on public.extended using gist (w);
+insert into public.extended values (array['a=>1'::elsewhere.hstore], null);
 create table public.without_columns ();
 insert into public.without_columns default values;
 create table public.without_rows (id int primary key);

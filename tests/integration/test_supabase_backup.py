@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from threading import Event, Thread
@@ -33,6 +34,9 @@ SURROUNDINGS = """
 create schema extensions;
 create extension citext with schema extensions;
 create extension pgcrypto with schema extensions;
+create schema elsewhere;
+create extension hstore with schema elsewhere;
+create extension ltree with schema public;
 create schema auth;
 create function auth.uid() returns uuid language sql as 'select null::uuid';
 create function auth.is_ours() returns boolean language sql as 'select true';
@@ -82,8 +86,15 @@ def test_a_backup_holds_everything_and_brings_it_back(
     assert rows == {name: project.database.rows(f"select count(*) from only {name}")[0][0] for name in rows}
     assert {name for (name,) in project.database.rows(_TABLES)} == set(rows)
     assert (rows['public."Odd ""one"", with.dots"'], rows["public.without_rows"], rows["public.parted_1"]) == (3, 0, 2)
+    project.box.run("rm", f"{BACKUPS}/catalog.jsonl", env={})
+    assert f"Listed again: {entry['id']}\n" in project.persist("backups", "--rebuild", **keys).out
+    [rebuilt] = project.entries()
+    assert [rebuilt[key] for key in _OF_THE_FILE] == [entry[key] for key in _OF_THE_FILE]
     drill = project.persist("drill", "--db", "supabase", "--json", **keys)
     assert drill.code == 0, drill.err
+    status = project.persist("status", "--json").document
+    assert (status["supabase_backup"]["id"], status["supabase_drill"]["ok"]) == (entry["id"], True)
+    assert re.search(rf"^supabase +- +- +.* ago \({entry['id']}\)", project.persist("status").out, re.MULTILINE)
     with new_database(supabase) as empty:
         empty.do(SURROUNDINGS)
         restored = project.persist("supabase", "restore", "--json", **keys, SUPABASE_DB_URL=project.inside(empty))
@@ -205,6 +216,15 @@ def test_a_dump_that_is_not_whole_is_never_listed(project: Project) -> None:
     assert project.entries() == []
 
 
+def test_a_table_made_with_what_no_backup_holds_is_told(project: Project) -> None:
+    """What it lacks is named, since nothing would bring its rows back without that."""
+    project.database.do("create schema other; create type other.kind as enum (); create table public.t (v other.kind)")
+    said = project.persist("backup", "--db", "supabase")
+    told = 'public.t: cannot be tried out, and so not backed up: schema "other" does not exist'
+    assert (said.code, said.out, told in said.err, "way out" in said.err) == (1, "", True, True), said.err
+    assert project.entries() == []
+
+
 def test_a_role_without_rights_is_told_by_table(project: Project) -> None:
     """So that whoever runs it knows what to grant; policies that hide rows are refused too."""
     role = f"backup_{project.database.name}"
@@ -263,6 +283,12 @@ def test_an_older_client_is_refused_with_the_way_out(box: BackupBox) -> None:
     assert (said.code, "only of version 17." in said.err, "postgresql-99" in said.err) == (1, True, True)
 
 
+def test_the_image_can_try_out_vectors(box: BackupBox) -> None:
+    """The extension of hosted projects that no PostgreSQL brings along: without it a table with vectors is refused."""
+    assert box.run("test", "-e", "/usr/share/postgresql/17/extension/vector.control", env={}).code == 0
+
+
+_OF_THE_FILE = ("id", "file", "tables", "schema_version", "sha256", "plain_sha256", "recipients")
 _TABLES = """
 select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where n.nspname in ('public', 'supabase_migrations') and c.relkind = 'r'

@@ -71,6 +71,36 @@ select count(*),
        coalesce(sum(('x' || substr(h, 17, 16))::bit(64)::bigint), 0)::text
   from (select encode(sha256(convert_to(row({columns})::text, 'UTF8')), 'hex') as h from only {table} offset 0) rows
 """
+# Those that something in the schemas is made with, such as a column's type: through its array type, too.
+_EXTENSIONS = """
+with recursive relations as (
+  select oid from pg_class where relnamespace = any(%(schemas)s::regnamespace[])
+), used (class, object) as (
+  select refclassid, refobjid from pg_depend
+   where deptype in ('n', 'a') and (
+         classid = 'pg_class'::regclass and objid in (select oid from relations)
+      or classid = 'pg_attrdef'::regclass and objid in (
+           select oid from pg_attrdef where adrelid in (select oid from relations))
+      or classid = 'pg_rewrite'::regclass and objid in (
+           select oid from pg_rewrite where ev_class in (select oid from relations))
+      or classid = 'pg_trigger'::regclass and objid in (
+           select oid from pg_trigger where tgrelid in (select oid from relations))
+      or classid = 'pg_policy'::regclass and objid in (
+           select oid from pg_policy where polrelid in (select oid from relations))
+      or classid = 'pg_constraint'::regclass and objid in (
+           select oid from pg_constraint where connamespace = any(%(schemas)s::regnamespace[]))
+      or classid = 'pg_proc'::regclass and objid in (
+           select oid from pg_proc where pronamespace = any(%(schemas)s::regnamespace[]))
+      or classid = 'pg_type'::regclass and objid in (
+           select oid from pg_type where typnamespace = any(%(schemas)s::regnamespace[])))
+  union
+  select d.refclassid, d.refobjid from used join pg_depend d on d.classid = class and d.objid = object
+   where d.deptype in ('e', 'i') or class = 'pg_extension'::regclass
+)
+select e.extname from pg_extension e join used on class = 'pg_extension'::regclass and object = e.oid
+ where e.extnamespace <> 'pg_catalog'::regnamespace
+ order by 1
+"""
 _LAST_VERSION = f"select max(version::text) from {HISTORY}"  # noqa: S608 - a constant
 
 
@@ -107,6 +137,13 @@ def read_content(connection: Connection) -> Content:
         foreign_key_violations=0,  # PostgreSQL lets none come about
         tables={table: _digest(connection, table, columns) for table, columns in tables.items()},
     )
+
+
+def extensions(connection: Connection) -> list[str]:
+    """Return the extensions that tables and functions of the schemas need."""
+    there = "select array_agg(nspname) from pg_namespace where nspname = any(%s)"
+    schemas = connection.execute(there, (list(SCHEMAS),)).fetchall()[0][0]
+    return [str(name) for (name,) in connection.execute(_EXTENSIONS.encode(), {"schemas": schemas})]
 
 
 def has_tables(connection: Connection, schema: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aragora_persist.backup.supabase.content import LOCK_WAIT_MS, SCHEMAS, read_content, snapshot
+from aragora_persist.backup.supabase.content import LOCK_WAIT_MS, SCHEMAS, extensions, read_content, snapshot
 from aragora_persist.backup.supabase.programs import KEPT_ALIVE, environment_of, find_programs, running
 from aragora_persist.cloud.schema.connecting import connected, database_of
 from aragora_persist.errors import UnsupportedError
@@ -47,9 +47,12 @@ def dump_into(path: Path, db_url: Secret) -> Dumped:
     with connected(db_url) as (connection, _):
         programs = find_programs(connection.info.server_version // 10_000)
         try:
+            needed = extensions(connection)
             with (
                 snapshot(connection) as name,
-                running(_arguments(path, name, programs), environment_of(db_url), operation=_OPERATION, target=place),
+                running(
+                    _arguments(path, name, needed, programs), environment_of(db_url), operation=_OPERATION, target=place
+                ),
             ):
                 content = read_content(connection)
         except DRIVER_ERRORS as error:
@@ -75,12 +78,13 @@ def refuse_transaction_pooler(db_url: Secret, operation: str) -> str:
     return place
 
 
-def _arguments(path: Path, snapshot_name: str, programs: Programs) -> list[str]:
+def _arguments(path: Path, snapshot_name: str, needed: list[str], programs: Programs) -> list[str]:
     return [
         programs.path("pg_dump"),
         "--format=custom",
         "--compress=0",  # the backup as a whole is compressed, if so
         *(f"--schema={name}" for name in SCHEMAS),
+        *(f'--extension="{name}"' for name in needed),
         f"--snapshot={snapshot_name}",
         f"--lock-wait-timeout={LOCK_WAIT_MS}",
         "--no-password",

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from aragora_persist.settings import Secret, Settings
 
 _OPERATION = "restore supabase"
-# The project has its schemas already, and says itself what new tables grant.
-_PROJECTS_OWN = re.compile(r"^[0-9]+; [0-9]+ [0-9]+ (?:SCHEMA - |(?:ACL|COMMENT) - SCHEMA public|DEFAULT ACL )")
+# The project has its schemas and extensions already, and says itself what new tables grant.
+_PROJECTS_OWN = re.compile(
+    r"^[0-9]+; [0-9]+ [0-9]+ (?:(?:COMMENT - )?EXTENSION |SCHEMA - |(?:ACL|COMMENT) - SCHEMA public|DEFAULT ACL )"
+)
 _COPY = re.compile(rb"COPY .* FROM stdin;\n")
 _END_OF_ROWS = b"\\.\n"
 _SINCE_17 = b"SET transaction_timeout = 0;\n"

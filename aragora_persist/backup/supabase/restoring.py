@@ -16,7 +16,7 @@ from aragora_persist.backup.supabase.content import read_content
 from aragora_persist.backup.supabase.programs import bare_environment, failure, options_of, reported
 from aragora_persist.backup.supabase.scratch import OWNER, scratch_server
 from aragora_persist.cloud.schema.connecting import connected
-from aragora_persist.errors import DamagedError
+from aragora_persist.errors import DamagedError, UnsupportedError
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -28,23 +28,14 @@ if TYPE_CHECKING:
 
 _OPERATION = "try out dump"
 _SURROUNDINGS = Path(__file__).with_name("surroundings.sql")
-_ROLE = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
+_NAME = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
 _ROLES = re.compile(
-    rf"^(?:ALTER [^\n]* OWNER TO|GRANT [^\n]* TO|REVOKE [^\n]* FROM|CREATE POLICY [^\n]*? TO) ({_ROLE}(?:, {_ROLE})*)",
+    rf"^(?:ALTER [^\n]* OWNER TO|GRANT [^\n]* TO|REVOKE [^\n]* FROM|CREATE POLICY [^\n]*? TO) ({_NAME}(?:, {_NAME})*)",
     re.MULTILINE,
 )
-_EXTENSIONS = re.compile(r"\bextensions\.")
+_EXTENSION_PLACE = re.compile(rf"^CREATE EXTENSION [^\n]* WITH SCHEMA ({_NAME});", re.MULTILINE)
 _MAKE_ROLE = "do $$ begin create role {0}; exception when duplicate_object then null; end $$"
-_MAKE_EXTENSIONS = """
-do $$ declare name text; begin
-  for name in select e.name from pg_available_extensions e where e.name in
-    ('btree_gin', 'btree_gist', 'citext', 'hstore', 'intarray', 'ltree', 'pg_trgm', 'pgcrypto', 'unaccent',
-     'uuid-ossp', 'vector') loop
-    execute format('create extension %I with schema extensions', name);
-  end loop;
-end $$
-"""
-_MISSING = re.compile(r"does not exist$|violates foreign key constraint")
+_MISSING = re.compile(r"does not exist$|^extension .* is not available$|violates foreign key constraint")
 
 
 class TriedOut(NamedTuple):
@@ -75,17 +66,26 @@ def try_out(dump: Path, programs: Programs) -> TriedOut:
             raise translate(error, _OPERATION, place) from None
 
 
-def check_equal(found: Content, expected: Content, *, operation: str, target: object) -> None:
-    """Compare what is there with what should be.
+def check_equal(
+    found: Content, expected: Content, *, operation: str, target: object, untried: tuple[str, ...] = ()
+) -> None:
+    """Compare what is there with what should be; ``untried`` is what could not be restored, and why.
 
     Raises:
         DamagedError: they differ; the problem names tables.
+        UnsupportedError: tables are made with things that are not in the dump; the problem names both.
 
     """
     if found == expected:
         return
     names = sorted(found.tables.keys() | expected.tables.keys())
     wrong = [name for name in names if found.tables.get(name) != expected.tables.get(name)]
+    if untried and all(name in expected.tables and name not in found.tables for name in wrong):
+        problem = f"{', '.join(wrong)}: cannot be tried out, and so not backed up: {untried[0]}"
+        hint = (
+            "install the extension where backups are taken; a type or function of yours belongs into the schema public"
+        )
+        raise UnsupportedError(operation, target, problem, hint=hint)
     problem = f"does not hold the rows that were dumped: {', '.join(wrong) or 'another migration is its last'}"
     raise DamagedError(operation, target, problem, hint="take another backup")
 
@@ -102,10 +102,10 @@ def _schema_of(dump: Path, programs: Programs) -> str:
 def _preparation(schema: str) -> Iterable[str]:
     yield _SURROUNDINGS.read_text(encoding="utf-8")
     yield "drop schema public"  # the dump makes it
-    named = {role for match in _ROLES.finditer(schema) for role in re.findall(_ROLE, match[1])}
+    named = {role for match in _ROLES.finditer(schema) for role in re.findall(_NAME, match[1])}
     yield from (_MAKE_ROLE.format(role) for role in sorted(named - {OWNER}) if not role.startswith("pg_"))
-    if _EXTENSIONS.search(schema):
-        yield _MAKE_EXTENSIONS
+    places = set(_EXTENSION_PLACE.findall(schema)) - {"public"}
+    yield from (f"create schema if not exists {place}" for place in sorted(places))
 
 
 def _restore(dump: Path, programs: Programs, address: Secret) -> tuple[str, ...]:

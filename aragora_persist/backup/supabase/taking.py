@@ -33,6 +33,7 @@ def take(settings: Settings, *, run: str = "") -> BackupEntry:
     Raises:
         InvalidValueError: no database is configured.
         DamagedError: the dump cannot be restored, or holds other rows; earlier backups are untouched.
+        UnsupportedError: a table is made with what is neither in the dump nor here.
         PersistError: see ``dump_into``, ``try_out`` and ``making``.
 
     """
@@ -41,7 +42,7 @@ def take(settings: Settings, *, run: str = "") -> BackupEntry:
     with making(SUPABASE, settings, run=run, kind=DUMP_FILE) as new:
         dumped = dump_into(new.path, db_url)
         tried = try_out(new.path, dumped.programs)
-        check_equal(tried.content, dumped.content, operation="backup", target=SUPABASE)
+        check_equal(tried.content, dumped.content, operation="backup", target=SUPABASE, untried=tried.untried)
         for problem in tried.untried:
             _LOGGER.warning("%s: in the dump, but it cannot be tried out without the project: %s", SUPABASE, problem)
         found = Verification(size_bytes=new.path.stat().st_size, sha256=file_sha256(new.path), content=dumped.content)
@@ -57,7 +58,7 @@ def drill(plain: Path, entry: BackupEntry, settings: Settings) -> None:  # noqa:
 
     """
     tried = try_out(plain, find_programs(written_by(entry)))
-    check_equal(tried.content, entry.content, operation="drill", target=entry.id)
+    check_equal(tried.content, entry.content, operation="drill", target=entry.id, untried=tried.untried)
 
 
 def read_dump(plain: Path) -> Content:
@@ -71,9 +72,9 @@ def read_dump(plain: Path) -> Content:
 
 
 def written_by(entry: BackupEntry) -> int:
-    """Return the major version of the program that wrote a backup."""
+    """Return the major version of the program that wrote a backup, or of the newest one here where nobody knows."""
     major = entry.method.removeprefix(_METHOD).partition(".")[0]
-    return int(major) if major.isdecimal() else 0
+    return int(major) if major.isdecimal() else find_programs(0, newest=True).major
 
 
 def configured(settings: Settings, operation: str) -> Secret:
