@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.litestream.record import Record, read_record
+from aragora_persist.backup.names import SUPABASE
 from aragora_persist.backup.report import BackupReport, take_report
 from aragora_persist.cloud.lease import is_taken
 from aragora_persist.databases import DATABASES, find_database
@@ -128,6 +129,11 @@ class Status:
         """What is wrong with the catalog of backups, or ''."""
         return self.backups.problem
 
+    @property
+    def supabase_backup(self) -> BackupStatus | None:
+        """The newest verified backup of the cloud half, where this folder holds one."""
+        return _newest_backup(SUPABASE, self.backups)
+
     def to_json(self) -> dict[str, object]:
         """Return the record as plain JSON values; times in the one text form, ages in seconds."""
         return {
@@ -137,6 +143,8 @@ class Status:
             "backup_dir": str(self.backup_dir),
             "databases": [_database_json(database, self.taken_at) for database in self.databases],
             "supabase_configured": self.supabase_configured,
+            "supabase_backup": _backup_json(self.supabase_backup, self.taken_at),
+            "supabase_drill": _drill_json(self.backups.drills.get(SUPABASE), self.taken_at),
             "outbox": self.outbox and self.outbox.to_json(self.taken_at),
             "catalog_problem": self.catalog_problem or None,
             "offsite_lag_s": self.backups.offsite_lag_s and round(self.backups.offsite_lag_s, 3),
@@ -201,7 +209,6 @@ def _look_at(database: Database, nomic_dir: Path, backups: BackupReport) -> Data
         problem, hint = error.problem, error.hint
     except OSError as error:  # a folder that this user may not look into, or a file in the place of one
         problem, hint = error.strerror or str(error), f"look at {nomic_dir}"
-    newest = backups.newest.get(database.name)
     return DatabaseStatus(
         name=database.name,
         purpose=database.purpose,
@@ -212,13 +219,18 @@ def _look_at(database: Database, nomic_dir: Path, backups: BackupReport) -> Data
         schema_version=version,
         schema_latest=latest,
         schema_pending=pending,
-        newest_backup=BackupStatus(id=newest.id, taken_at=newest.created_at, size_bytes=newest.size_bytes)
-        if newest
-        else None,
+        newest_backup=_newest_backup(database.name, backups),
         problem=problem,
         hint=hint,
         last_drill=backups.drills.get(database.name),
     )
+
+
+def _newest_backup(name: str, backups: BackupReport) -> BackupStatus | None:
+    newest = backups.newest.get(name)
+    if newest is None:
+        return None
+    return BackupStatus(id=newest.id, taken_at=newest.created_at, size_bytes=newest.size_bytes)
 
 
 def _size(path: Path) -> int | None:
@@ -258,7 +270,6 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]:
-    backup, drill = database.newest_backup, database.last_drill
     return {
         "name": database.name,
         "purpose": database.purpose,
@@ -269,23 +280,33 @@ def _database_json(database: DatabaseStatus, now: datetime) -> dict[str, object]
         "schema_version": database.schema_version,
         "schema_latest": database.schema_latest,
         "schema_pending": database.schema_pending,
-        "newest_backup": backup
-        and {
-            "id": backup.id,
-            "taken_at": times.to_text(backup.taken_at),
-            "age_s": round(backup.age_s(now), 3),
-            "size_bytes": backup.size_bytes,
-        },
-        "last_drill": drill
-        and {
-            "backup": drill.backup,
-            "at": times.to_text(drill.at),
-            "age_s": round((now - drill.at).total_seconds(), 3),
-            "ok": drill.ok,
-            "seconds": drill.seconds,
-            "source": drill.source,
-            "problem": drill.problem or None,
-        },
+        "newest_backup": _backup_json(database.newest_backup, now),
+        "last_drill": _drill_json(database.last_drill, now),
         "problem": database.problem or None,
         "hint": database.hint or None,
+    }
+
+
+def _backup_json(backup: BackupStatus | None, now: datetime) -> dict[str, object] | None:
+    if backup is None:
+        return None
+    return {
+        "id": backup.id,
+        "taken_at": times.to_text(backup.taken_at),
+        "age_s": round(backup.age_s(now), 3),
+        "size_bytes": backup.size_bytes,
+    }
+
+
+def _drill_json(drill: Drill | None, now: datetime) -> dict[str, object] | None:
+    if drill is None:
+        return None
+    return {
+        "backup": drill.backup,
+        "at": times.to_text(drill.at),
+        "age_s": round((now - drill.at).total_seconds(), 3),
+        "ok": drill.ok,
+        "seconds": drill.seconds,
+        "source": drill.source,
+        "problem": drill.problem or None,
     }

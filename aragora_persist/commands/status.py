@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.litestream.record import LATE_S, late
+from aragora_persist.backup.names import SUPABASE
 from aragora_persist.commands.console import print_json, print_table, read_settings
 from aragora_persist.status import Status, collect_status
 from aragora_persist.wording import count_text, size_text, span_text
@@ -12,7 +13,8 @@ from aragora_persist.wording import count_text, size_text, span_text
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from aragora_persist.status import DatabaseStatus, OutboxStatus
+    from aragora_persist.backup.records import Drill
+    from aragora_persist.status import BackupStatus, DatabaseStatus, OutboxStatus
 
 
 def run(arguments: Namespace) -> int:
@@ -26,10 +28,14 @@ def run(arguments: Namespace) -> int:
 
 
 def _print(status: Status) -> None:
-    print_table(
-        ("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP", "LAST DRILL"),
-        [(one.name, _schema(one), _size(one), _backup(one, status), _drill(one, status)) for one in status.databases],
-    )
+    rows = [
+        (one.name, _schema(one), _size(one), _backup(one.newest_backup, status), _drill(one.last_drill, status))
+        for one in status.databases
+    ]
+    cloud, drill = status.supabase_backup, status.backups.drills.get(SUPABASE)
+    if cloud or drill:
+        rows.append((SUPABASE, "-", "-", _backup(cloud, status), _drill(drill, status)))
+    print_table(("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP", "LAST DRILL"), rows)
     print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
     if status.outbox is not None:
         pending = count_text(status.outbox.pending, "record")
@@ -78,13 +84,11 @@ def _schema(database: DatabaseStatus) -> str:
     return f"{version}, {database.schema_pending} pending" if database.schema_pending else version
 
 
-def _backup(database: DatabaseStatus, status: Status) -> str:
-    backup = database.newest_backup
+def _backup(backup: BackupStatus | None, status: Status) -> str:
     return f"{span_text(backup.age_s(status.taken_at))} ago ({backup.id})" if backup else "-"
 
 
-def _drill(database: DatabaseStatus, status: Status) -> str:
-    drill = database.last_drill
+def _drill(drill: Drill | None, status: Status) -> str:
     if drill is None:
         return "-"
     ago = f"{span_text((status.taken_at - drill.at).total_seconds())} ago"
