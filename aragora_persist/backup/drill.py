@@ -30,6 +30,7 @@ from aragora_persist.wording import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
     from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.verify import Content
     from aragora_persist.databases import StoreName
@@ -126,8 +127,8 @@ def _restore(entry: BackupEntry, settings: Settings) -> None:
 
 def _refuse_without_room(entry: BackupEntry, settings: Settings) -> None:
     """Raise before anything is fetched, unpacked or copied: live databases may be on the disk that would be full."""
-    here = (settings.backup_dir / entry.file).exists()
-    needed = (0 if here else entry.size_bytes) + entry.plain_size_bytes * (2 if is_packed(entry.file) else 1)
+    comes = settings.offsite_url and not (settings.backup_dir / entry.file).exists()
+    needed = (entry.size_bytes if comes else 0) + entry.plain_size_bytes * (2 if is_packed(entry.file) else 1)
     scratch = Path(tempfile.gettempdir())
     if (free := shutil.disk_usage(scratch).free) < needed:
         problem = f"scratch space {scratch} has no room for it: {size_text(needed)}, and {size_text(free)} free"

@@ -21,11 +21,12 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.files import clean_partials
+from aragora_persist.backup.files import clean_partials, try_lock
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import take_inventory
 from aragora_persist.backup.metrics import METRICS_FILE
 from aragora_persist.backup.sidecar.alone import LOCK_FILE
+from aragora_persist.backup.sidecar.jobs import Answer, Jobs
 from aragora_persist.backup.sidecar.loop import Sidecar
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
@@ -210,7 +211,12 @@ def test_it_removes_what_is_old(settings: Settings) -> None:
     """The next round leaves the young ones."""
     make_database(settings, "tokens")
     young = take_backup("tokens", settings)
-    old = replace(young, id="tokens_old", file="tokens_old.db", created_at=young.created_at - timedelta(days=8))
+    old = replace(
+        young,
+        id="tokens_20200101_000000",
+        file="tokens_20200101_000000.db",
+        created_at=young.created_at - timedelta(days=8),
+    )
     shutil.copy(settings.backup_dir / young.file, settings.backup_dir / old.file)
     with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
         writer.add_backup(old)
@@ -237,6 +243,73 @@ def test_of_two_on_one_folder_one_works_and_the_other_takes_over(
             wait_until(lambda: count(settings, "positions") == 1, "the second one's work")
             assert f"process {os.getpid()} on " in (settings.backup_dir / LOCK_FILE).read_text()
     assert (count(settings, "tokens"), count(settings, "elo")) == (1, 1)
+
+
+def test_one_that_is_stopped_while_it_waits_does_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other one works there: what is not off-site yet is shipped by that one alone."""
+    (away := tmp_path / "away").mkdir()
+    make_database(settings, "tokens")
+    take_backup("tokens", settings)
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
+    with locked(settings.backup_dir / LOCK_FILE), caplog.at_level(logging.INFO, logger="aragora_persist.backup"):
+        with running(Settings.from_env(), every_s=HOUR):
+            wait_until(lambda: "another sidecar" in caplog.text, "the second one's word")
+        assert list(away.iterdir()) == []
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a sidecar."""
+    with path.open("wb") as file:
+        assert try_lock(file.fileno())
+        yield
+
+
+def test_shipping_goes_on_when_no_process_could_be_made(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine without memory or descriptors for a moment: that must not end it for ever."""
+    (away := tmp_path / "away").mkdir()
+    make_database(settings, "tokens")
+    take_backup("tokens", settings)
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
+    monkeypatch.setattr("aragora_persist.backup.sidecar.shipper._SHORTEST_PAUSE_S", 0.1)
+    (program := tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    monkeypatch.setattr(sys, "executable", str(program))
+    sidecar = Sidecar(Settings.from_env(), every_s=HOUR)
+    thread = threading.Thread(target=sidecar.run)
+    thread.start()
+    wait_until(lambda: caplog.text.count("not everything is off-site") >= 2, "two attempts")
+    program.chmod(0o700)
+    wait_until(lambda: bool(Catalog(settings.backup_dir).read().shipments), "the shipment")
+    sidecar.stop()
+    sidecar.abandon()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def test_every_file_is_read_again_with_each_round_of_drills(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the look at them took longer than the drills: it is not left out every other time."""
+    monkeypatch.setenv("ARAGORA_DRILL_INTERVAL_SECONDS", "1")
+    make_database(settings, "tokens")
+    said: list[str] = []
+    run = Jobs.run
+
+    def slow(jobs: Jobs, *arguments: str) -> Answer | None:
+        answer = run(jobs, *arguments)
+        if arguments[0] == "backups":
+            threading.Event().wait(0.2)
+        said.append(arguments[0])
+        return answer
+
+    monkeypatch.setattr(Jobs, "run", slow)
+    with running(Settings.from_env(), every_s=HOUR):
+        wait_until(lambda: said.count("drill") == 3, "three rounds of drills")
+    assert said[:5] == ["backup", *("drill", "backups") * 2]
 
 
 @pytest.mark.parametrize("unwind_s", [PATIENCE_S, 0.0])

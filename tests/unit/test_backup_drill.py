@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from aragora_persist.backup.records import Drill
 
+USAGE = type(shutil.disk_usage("/"))
 NAMES = [database.name for database in DATABASES]
 
 
@@ -258,12 +259,21 @@ def test_scratch_space_without_room_is_told_as_that(
 ) -> None:
     """Before anything is written there, with the way out."""
     copy_live(live, settings, "tokens")
-    take_backup("tokens", settings)
-    usage = type(shutil.disk_usage(settings.nomic_dir))(10, 10, 0)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    found = only(settings)
+    size = take_backup("tokens", settings).plain_size_bytes
+    packing = replace(settings, backup_compression=Compression.ZSTD)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: usage(size))
+        assert only(settings).ok
+    take_backup("tokens", packing)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(2 * size - 1))  # it is unpacked, and then copied
+    found = only(packing)
     assert "has no room" in found.problem
     assert "TMPDIR" in found.problem
+
+
+def usage(free: int) -> object:
+    """Return what is said of a disk with so much room."""
+    return USAGE(free, 0, free)
 
 
 def test_a_database_without_a_backup_is_told(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_f
 from aragora_persist.backup.report import Reports
 from aragora_persist.backup.sidecar.alone import alone
 from aragora_persist.backup.sidecar.jobs import Jobs
-from aragora_persist.backup.sidecar.schedule import Clocks, Drills, Rounds
+from aragora_persist.backup.sidecar.schedule import Clocks, Drills, Rounds, Timer
 from aragora_persist.backup.sidecar.shipper import Shipper
 from aragora_persist.errors import PersistError
 from aragora_persist.exposition import exposition
@@ -31,6 +31,7 @@ from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from aragora_persist.backup.health import Health
     from aragora_persist.backup.records import BackupEntry
@@ -64,7 +65,8 @@ class Sidecar:
         self._failures = Counter[str]()
         self._drill_failures = Counter[str]()
         self._damaged: bool | None = None
-        self._checked_at_s = float("-inf")
+        self._checked_at: datetime | None = None
+        self._checks = Timer()
         self._written_at_s = float("-inf")
 
     def run(self) -> None:
@@ -72,15 +74,19 @@ class Sidecar:
         settings = self._settings
         _LOGGER.info("backing up %s to %s every %g s", settings.nomic_dir, settings.backup_dir, self._interval_s)
         with alone(settings.backup_dir, self._stopping, look_s=self._look_s):
-            self._shipper.start()
-            try:
-                while not self._stopping.is_set():
-                    self._look()
-                    # Short looks, so that a database that appears is not without a backup for a whole interval.
-                    self._stopping.wait(self._look_s)
-            finally:
-                self._shipper.stop()
+            if not self._stopping.is_set():  # or a stop has ended the wait, and another one works here
+                self._work()
         _LOGGER.info("stopped")
+
+    def _work(self) -> None:
+        self._shipper.start()
+        try:
+            while not self._stopping.is_set():
+                self._look()
+                # Short looks, so that a database that appears is not without a backup for a whole interval.
+                self._stopping.wait(self._look_s)
+        finally:
+            self._shipper.stop()
 
     def stop(self) -> None:
         """Let nothing more begin; what runs goes on to its end, unless ``abandon`` follows."""
@@ -108,8 +114,9 @@ class Sidecar:
             health = self._back_up(due, {one.database: one.backup for one in health})
         last = {one.database: one.drill for one in health if one.backup}
         if (due := self._drills.due(last, _clocks())) and not self._stopping.is_set():
+            now = _clocks()
             self._drill(due)
-            self._check()
+            self._check(now)
         if time.monotonic() - self._written_at_s >= _METRICS_S:
             self._write_metrics()
 
@@ -142,13 +149,13 @@ class Sidecar:
         self._drill_failures.update({name: name not in good for name in due})
         self._write_metrics()
 
-    def _check(self) -> None:
-        """Read the catalog and every file that it names again, as often as drills are due, with one of them."""
-        if time.monotonic() - self._checked_at_s < self._settings.drill_interval_s:
+    def _check(self, now: Clocks) -> None:
+        """Read the catalog and every file that it names again, once with each round of drills."""
+        if not self._checks.is_due(self._checked_at, self._settings.drill_interval_s / 2, now):
             return
         if answer := self._jobs.run("backups", "--check"):
             self._damaged = answer.code != 0
-            self._checked_at_s = time.monotonic()
+            self._checked_at = now.wall
             self._write_metrics()
 
     def _write_metrics(self) -> None:

@@ -68,12 +68,12 @@ class Shipper:
     def _ship(self) -> bool:
         try:
             state = Catalog(self._settings.backup_dir).read()
-        except PersistError as error:
+            if oldest_unshipped_age_s(state, self._settings, times.utc_now()) is None:
+                return True
+            answer = self._jobs.run("backups", "--ship")
+        except (OSError, PersistError) as error:  # the catalog cannot be read, or no process be made: both may pass
             _LOGGER.error("%s", redact(str(error)))  # noqa: TRY400 - the error says all
             return False
-        if oldest_unshipped_age_s(state, self._settings, times.utc_now()) is None:
-            return True
-        answer = self._jobs.run("backups", "--ship")
         for line in answer.lines if answer else ():
             _LOGGER.info("%s", line)
         return answer is None or answer.code == 0
