@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
@@ -26,8 +27,6 @@ from aragora_persist.migrations.folder import latest_version
 from aragora_persist.storage.schema import get_wal_connection
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aragora_persist.backup.recover.report import Report, TableReport
 
 PAGE = 512
@@ -499,6 +498,32 @@ def test_what_is_only_in_the_log_comes_along(sample: Sample, tmp_path: Path) -> 
     assert {row[1] for row in rows_of(tmp_path / "part.db")["people"].values()} == {"first"}
     assert any("log is damaged" in note for note in report.notes)
     assert (tmp_path / "copy.db-wal").read_bytes() == torn
+
+
+def test_a_log_is_damaged_only_where_something_committed_follows(tmp_path: Path) -> None:
+    """What a transaction wrote that was rolled back is no damage; a frame that was wiped is."""
+    path = tmp_path / "sound.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("page_size = 512", "journal_mode = WAL", "wal_autocheckpoint = 0", "cache_size = 2"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("CREATE TABLE notes (text)")
+        for text in ("committed", "later"):
+            connection.execute("INSERT INTO notes VALUES (?)", (text,))
+        log = Path(f"{path}-wal").read_bytes()
+        connection.execute("BEGIN")
+        for number in range(300):
+            connection.execute("INSERT INTO notes VALUES (?)", (f"rolled back {number}",))
+            connection.execute("UPDATE notes SET text = text || '.' WHERE rowid < 9")
+        rolled_back, data = Path(f"{path}-wal").read_bytes(), path.read_bytes()
+    frame = 24 + 512
+    wiped = log[: -2 * frame] + bytes(frame) + log[-frame:]
+    for name, content, expected in (("rolled", rolled_back, (2, True)), ("wiped", wiped, (0, False))):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "damaged.db").write_bytes(data)
+        (folder / "damaged.db-wal").write_bytes(content)
+        report = recover(folder / "damaged.db", folder / "salvaged.db", None)
+        assert (table(report, "notes").rows, report.whole) == expected
 
 
 def test_a_transaction_that_was_never_finished_is_undone(sample: Sample, tmp_path: Path) -> None:

@@ -183,10 +183,9 @@ class Pages:
         while len(frame := os.pread(self._log, _FRAME_HEADER + size, position)) == _FRAME_HEADER + size:
             number, committed, *frame_salts, one, other = struct.unpack_from(">6I", frame)
             sums = checksum(order, frame[_FRAME_HEADER:], checksum(order, frame[:8], sums))
-            if frame_salts != salts:
-                return  # what follows is of an earlier round of the log
-            if sums != (one, other):
-                self.notes.append("its write-ahead log is damaged: what was committed last may be missing")
+            if frame_salts != salts or sums != (one, other):
+                if self._is_committed_from(position, _FRAME_HEADER + size, salts):
+                    self.notes.append("its write-ahead log is damaged: what was committed last may be missing")
                 return
             uncommitted[number] = position + _FRAME_HEADER
             position += len(frame)
@@ -194,6 +193,15 @@ class Pages:
                 self._frames |= uncommitted
                 self.count = max(committed, 1)
                 uncommitted.clear()
+
+    def _is_committed_from(self, position: int, step: int, salts: list[int]) -> bool:
+        """Say whether the log goes on with committed frames of its own round, so not where SQLite ended it."""
+        while len(header := os.pread(self._log, _FRAME_HEADER, position)) == _FRAME_HEADER:
+            _, committed, *found = struct.unpack(">4I", header[:16])
+            if committed and found == salts:
+                return True
+            position += step
+        return False
 
 
 def _letters(value: Value) -> int:
