@@ -99,7 +99,7 @@ def test_a_missing_driver_is_told_with_the_way_out(tmp_path: Path) -> None:
     )
     assert run.returncode == 1
     assert "psycopg: is not installed" in run.stderr
-    assert "pip install 'aragora-persist[backup,supabase]'" in run.stderr
+    assert "pip install 'aragora-persist[supabase]'" in run.stderr
     assert list(tmp_path.iterdir()) == []
 
 

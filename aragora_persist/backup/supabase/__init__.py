@@ -17,7 +17,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "psycopg":
         raise
-    hint = "pip install 'aragora-persist[backup,supabase]'"
+    hint = "pip install 'aragora-persist[supabase]'"
     raise UnsupportedError("backups of Supabase", "psycopg", "is not installed", hint=hint) from error
 
 __all__ = ["drill", "read_dump", "restore", "save", "take"]
