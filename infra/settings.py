@@ -208,20 +208,31 @@ def hosted_database_url(config: pulumi.Config, settings: StackSettings) -> pulum
     """Return where the database of a hosted Supabase is that this stack backs up, a secret; None where it does not.
 
     Raises:
-        InvalidValueError: the stack has a Supabase of its own, which it backs up already.
+        InvalidValueError: the stack's settings do not go together with it (``check_hosted``).
 
     """
     url = config.get_secret(HOSTED_URL)
-    if url is not None and settings.supabase is not None:
-        raise second_supabase()
+    if url is not None:
+        check_hosted(settings)
     return url
 
 
-def second_supabase() -> InvalidValueError:
-    """Return the error for a stack that has a Supabase of its own, and is told of a hosted one."""
-    problem = "is set, and the stack has a Supabase of its own"
-    hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
-    return InvalidValueError(OPERATION, f"{PROJECT}:{HOSTED_URL}", problem, hint=hint)
+def check_hosted(settings: StackSettings) -> None:
+    """Refuse what does not go together with the backups of a hosted Supabase.
+
+    Raises:
+        InvalidValueError: the stack has a Supabase of its own, or too little memory for the server that proves dumps.
+
+    """
+    if settings.supabase is not None:
+        problem = "is set, and the stack has a Supabase of its own"
+        hint = "scripts/up STACK --config supabase=none, or take it out of the stack's secrets"
+        raise InvalidValueError(OPERATION, f"{PROJECT}:{HOSTED_URL}", problem, hint=hint)
+    if settings.memory_mb < _LEAST_MB_OF_POSTGRESQL:
+        problem = (
+            f"is too little for the dumps of a hosted Supabase, which are tried out in a server: {settings.memory_mb}"
+        )
+        raise invalid("memoryMb", problem, _LEAST_MB_OF_POSTGRESQL)
 
 
 def missing_secret(key: str) -> InvalidValueError:

@@ -12,7 +12,7 @@ from pyrage import IdentityError, x25519
 
 from aragora_persist.errors import InvalidValueError
 from infra.naming import PROJECT
-from infra.settings import HOSTED_URL, IDENTITY, OFFSITE_KEY, missing_secret, second_supabase
+from infra.settings import HOSTED_URL, IDENTITY, OFFSITE_KEY, check_hosted, missing_secret
 from infra.values import OPERATION
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def check_given_secrets(wanted: StackSettings, secrets: Mapping[str, str]) -> No
     """
     if wanted.backups.uses_a_bucket and not secrets.get(OFFSITE_KEY):
         raise missing_secret(OFFSITE_KEY)
-    if HOSTED_URL in secrets and wanted.supabase is not None:
-        raise second_supabase()
+    if HOSTED_URL in secrets:
+        check_hosted(wanted)
     if wanted.backups.recipients:
         _check_identity(wanted.backups.recipients, secrets.get(IDENTITY, ""))
 

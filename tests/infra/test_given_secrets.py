@@ -48,6 +48,11 @@ def test_what_fits_is_accepted(config: dict[str, object], secrets: dict[str, str
         ({"backupRecipients": [PUBLIC]}, {"backupIdentity": str(OTHER)}, str(OTHER.to_public())),
         (BUCKET, {"offsiteSecretAccessKey": ""}, "offsiteSecretAccessKey: is not set"),
         ({}, {"supabaseDbUrl": "postgresql://host/postgres"}, "Supabase of its own"),
+        (
+            {"supabase": "none", "memoryMb": 255},
+            {"supabaseDbUrl": "postgresql://host/postgres"},
+            "memoryMb: is too little.*: 255",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_never_shown(
