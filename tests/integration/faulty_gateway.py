@@ -11,9 +11,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
+
+from tests.integration.faulty_server import FaultyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,55 +25,22 @@ _PAGE = b"<html><body>secret page</body></html>"
 _LONGEST_S = 30.0
 
 
-class FaultyGateway:
+class FaultyGateway(FaultyServer):
     """Listens from ``with`` on; ``faults`` are consumed one a request, after which everything passes."""
 
     def __init__(self, url: str, faults: Iterable[str] = ()) -> None:
-        self.behind = urlsplit(url).netloc
+        super().__init__(url, _Handler)
         self.faults = deque(faults)
-        self.requests: list[str] = []
         self.redirect_to = ""
         self.retry_after = "0"
         self.largest_bytes: int | None = None
-        self.released = threading.Event()
         self._lock = threading.Lock()
-        gateway = self
-
-        class Handler(_Handler):
-            owner = gateway
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def next_fault(self, request: str) -> str:
         """Note a request, and return what shall happen to it."""
         with self._lock:
             self.requests.append(request)
             return self.faults.popleft() if self.faults else ""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
-    def handle_error(self, *_: object) -> None:
-        """Take it that a client has gone: the tests look at what it did, and at what is stored."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,9 +12,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
+
+from tests.integration.faulty_server import FaultyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,39 +35,15 @@ _REFUSALS = {
 }
 
 
-class FaultyS3:
+class FaultyS3(FaultyServer):
     """Listens inside of ``with``; ``requests`` are the methods, paths and ranges that came, and ``headers`` theirs."""
 
     def __init__(self, url: str, faults: Iterable[str] = (), *, always: str = "") -> None:
-        self.behind = urlsplit(url).netloc
+        super().__init__(url, _Handler)
         self.faults = deque(faults)
         self.always = always
-        self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
-        self.released = threading.Event()
         self._lock = threading.Lock()
-        faulty = self
-
-        class Handler(_Handler):
-            owner = faulty
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def count(self, method: str) -> int:
         """Return how many requests of this method have come."""
@@ -84,15 +61,6 @@ class FaultyS3:
                 return "pass"
             self.faults.popleft()
             return fault
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
-    def handle_error(self, *_: object) -> None:
-        """Take it that a client has gone: the tests look at what it did, and at what is stored."""
 
 
 class _Handler(BaseHTTPRequestHandler):
