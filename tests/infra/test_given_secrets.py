@@ -54,6 +54,7 @@ def test_what_fits_is_accepted(config: dict[str, object], secrets: dict[str, str
             "memoryMb: is too little.*: 255",
         ),
     ],
+    ids=["unset", "damaged", "another", "no key", "two", "memory"],  # the same in every process that collects
 )
 def test_what_does_not_fit_is_refused_and_never_shown(
     config: dict[str, object], secrets: dict[str, str], problem: str
