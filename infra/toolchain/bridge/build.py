@@ -133,11 +133,15 @@ def _payload(plugins_dir: Path, files: dict[str, bytes]) -> Path:
 
 
 def _script(payload: Path, terraform_provider_binary: Path, python: Path) -> str:
-    """Write a shell script that Python replaces at once; when that Python is gone, the program's own is tried."""
+    """Write a shell script that Python replaces at once: that of the checkout that calls, else the one that installed.
+
+    The plugin is shared by all checkouts; the environment of the one that installed it last may be half made, or gone.
+    """
     return (
         "#!/bin/sh\n"
-        f"python={shlex.quote(str(python))}\n"
-        '[ -x "$python" ] || python="${PULUMI_PYTHON_CMD:-python3}"\n'
+        'python="${PULUMI_PYTHON_CMD:-}"\n'
+        f'[ -x "$python" ] || python={shlex.quote(str(python))}\n'
+        '[ -x "$python" ] || python=python3\n'
         f"export ARAGORA_TERRAFORM_PROVIDER={shlex.quote(str(terraform_provider_binary))}\n"
         f'exec "$python" -I {shlex.quote(str(payload))} "$@"\n'
     )

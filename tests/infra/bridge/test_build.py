@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ def test_installing_again_changes_nothing(tmp_path: Path, stubs: Path) -> None:
     assert not build.is_installed(tmp_path / "plugins", PROVIDER, PROVIDER, stubs)
     (stubs / build.STUB_MODULES[0]).write_text("# changed\n")
     assert not build.is_installed(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("callers", "installers", "runs"),
+    [(True, True, "caller"), (False, True, "installer"), (True, False, "caller"), (False, False, "path")],
+)
+def test_it_runs_in_the_environment_of_the_checkout_that_calls(
+    tmp_path: Path, stubs: Path, *, callers: bool, installers: bool, runs: str
+) -> None:
+    """Another checkout may have installed it last, and its environment may be gone; then what is on PATH is tried."""
+    pythons = {name: tmp_path / name / "python3" for name in ("caller", "installer", "path")}
+    for name, python in pythons.items():
+        python.parent.mkdir()
+        if {"caller": callers, "installer": installers, "path": True}[name]:
+            python.write_text(f"#!/bin/sh\necho {name} $1\n")
+            python.chmod(0o755)
+    script = build.install_plugin(tmp_path / "plugins", PROVIDER, pythons["installer"], stubs)
+    environ = {"PATH": f"{pythons['path'].parent}:{os.defpath}", "PULUMI_PYTHON_CMD": str(pythons["caller"])}
+    assert subprocess.run([script], env=environ, capture_output=True, text=True, check=True).stdout == f"{runs} -I\n"
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(tmp_path: Path, stubs: Path) -> None:
