@@ -82,6 +82,7 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
     """
     directory = settings.backup_dir
     try:
+        files = {path.name for path in files_in(directory)}  # before the catalog: what is made meanwhile is in it
         state = Catalog(directory).read()
         listed = []
         for entry in state.backups:
@@ -89,7 +90,7 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
             listed.append(Listed(entry, file_state(directory, entry, check=check)))
         return Inventory(
             backups=tuple(listed),
-            uncatalogued=tuple(sorted({path.name for path in files_in(directory)} - state.known_files)),
+            uncatalogued=tuple(sorted(files - state.known_files)),
             damaged_lines=state.damaged_lines,
             torn=state.torn,
             shipped=frozenset(state.shipments),

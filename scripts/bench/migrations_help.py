@@ -60,10 +60,10 @@ class _Built(Exception):  # noqa: N818 - no error: how the parser gets out
 
 
 def _parser_of(main: Callable[[list[str]], object]) -> argparse.ArgumentParser:
-    def stop(parser: argparse.ArgumentParser, _argv: object) -> None:
+    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
         raise _Built(parser)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
+    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", stop):
         try:
             main([])
         except _Built as built:

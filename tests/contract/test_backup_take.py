@@ -23,6 +23,7 @@ from aragora_persist.backup.restore.choosing import choose_backup
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all, take_backup
 from aragora_persist.backup.verify import verify
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, StorageError
+from aragora_persist.migrations.progress import step
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.copying import copy_into
 from tests.contract.backup_folders import execute, flip, make_database, names_in
@@ -287,6 +288,21 @@ def test_the_inventory_tells_what_became_of_the_files(settings: Settings) -> Non
     assert inventory.uncatalogued == ("users_20240101.db",)
     # Without reading every byte, only the size tells.
     assert take_inventory(settings).intact() == (changed, intact)
+
+
+def test_a_backup_that_is_made_during_a_check_is_no_foreign_file(settings: Settings) -> None:
+    """A check may read for minutes; what is recorded meanwhile is neither listed by it nor called unknown."""
+    make_database(settings)
+    first = take_backup("users", settings)
+
+    def hear(text: str) -> None:
+        if text.endswith(first.id):
+            take_backup("users", settings)
+
+    with step(hear, "checking"):
+        inventory = take_inventory(settings, check=True)
+    assert (inventory.intact(), inventory.uncatalogued) == ((first,), ())
+    assert len(take_inventory(settings).intact()) == 2
 
 
 def test_retention_removes_what_is_old_and_says_why(settings: Settings) -> None:

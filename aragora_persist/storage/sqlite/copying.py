@@ -32,6 +32,7 @@ from aragora_persist.storage.sqlite import copier
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
 from aragora_persist.storage.sqlite.files import is_there
+from aragora_persist.storage.sqlite.readonly import open_readonly
 from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def _copy(source: Path, target: Path, place: _Place, timeout_s: float) -> str | 
         with _read_lock(source, timeout_s) if live else nullcontext() as reader:
             log = "-wal" if place.wal else "-journal"
             method = _copy_files(source, target, log, lock="held" if live else str(timeout_s))
-            if method == BACKUP_API:
-                _copy_pages(source, target, reader, timeout_s)
+            if method == BACKUP_API and not _copy_pages(source, target, reader):
+                return None
     except DRIVER_ERRORS as error:
         if is_full(error):
             raise _no_room(source, target) from error
@@ -177,13 +178,19 @@ def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | Non
     raise _failure(source, target, done)
 
 
-def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None, timeout_s: float) -> None:
-    """Copy in one step of SQLite's backup API: page by page it would begin again at every write of others."""
+def _copy_pages(source: Path, target: Path, reader: sqlite3.Connection | None) -> bool:
+    """Copy in one step of SQLite's backup API: page by page it would begin again at every write of others.
+
+    Without a ``reader``, whose lock keeps the source as it is, say whether it stayed as it was by itself.
+    """
+    before = source.stat()
     with ExitStack() as stack:
         copy = stack.enter_context(closing(sqlite3.connect(target, isolation_level=None)))
         for pragma in _PRIVATE:
             copy.execute(f"PRAGMA {pragma}")
-        (reader or stack.enter_context(_reading(source, "", timeout_s))).backup(copy)
+        (reader or stack.enter_context(open_readonly(source))).backup(copy)
+    after = source.stat()
+    return reader is not None or (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
 def _failure(source: Path, target: Path, done: subprocess.CompletedProcess[str]) -> PersistError:
