@@ -33,8 +33,8 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _SHARED_BYTES = (510, 0x40000002)  # how many and where: SQLite's lock of readers (sqlite.org/lockingv3.html)
 _RETRY_S = 0.001
 _LOG_HEADER_BYTES = 32
-_PIECE_BYTES = 2**19
-_PIECES_ON_THE_WAY = 4
+_PIECE_BYTES = 2**18
+_PIECES_ON_THE_WAY = 6
 _SYNC_BEGIN, _SYNC_WHOLE = 2, 1 | 2 | 4  # sync_file_range(2): begin to write; wait, write and wait
 _PARENT = os.getppid()
 
