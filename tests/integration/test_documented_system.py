@@ -18,6 +18,7 @@ import pytest
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.storage.slow import report_slow
 from aragora_persist.storage.sqlite.engine import open_engine
+from tests.documented import ROOT, sqlite_shell
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Run = Callable[..., str]
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "database-architecture.md").read_text()
 SNIPPETS = {
     ident: (language, text)
@@ -57,11 +57,7 @@ OTHERS = [
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Give a function that runs a snippet in a fresh home, without the caller's settings, and returns its output."""
-    shell = tmp_path / "bin"
-    shell.mkdir()
-    # A machine without the command line of SQLite has the same shell from apsw.
-    (shell / "sqlite3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m apsw "$@"\n')
-    (shell / "sqlite3").chmod(0o755)
+    shell = sqlite_shell(tmp_path / "bin")
     (tmp_path / "data").mkdir()
 
     def run_one(ident: str, *, after: str = "", folder: Path = ROOT) -> str:

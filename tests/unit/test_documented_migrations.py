@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,26 +17,13 @@ from aragora_persist.migrations import lint
 from aragora_persist.migrations.folder import folder_of
 from aragora_persist.migrations.runner import migrate, rollback, status
 from aragora_persist.settings import Settings
-from tests.waiting import PATIENCE_S
+from tests.documented import ROOT, Page, Reader
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "migrations.md").read_text()
-CONSOLE = "\n".join(re.findall(r"^```console\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
-COMMANDS = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", CONSOLE, re.MULTILINE)
-MIGRATIONS = dict(re.findall(r"^<!-- migration: (\S+) -->\n```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-def plain(answer: str) -> str:
-    """Return an answer without what is another one each time: numbers, and how wide they make a column."""
-    return re.sub(r" +", " ", re.sub(r"\d+", "0", answer)).strip()
-
-
-def pattern(wanted: str) -> str:
-    """Return what matches the answer on the page, in which ``...`` stands for anything, alone for any lines."""
-    lines = plain(wanted).split("\n")
-    return "".join(
-        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n" for line in lines
-    )
+PAGE = Page("migrations.md")
+MIGRATIONS = dict(re.findall(r"^<!-- migration: (\S+) -->\n```python\n(.*?)^```$", PAGE.text, re.DOTALL | re.MULTILINE))
 
 
 @pytest.fixture
@@ -51,22 +37,10 @@ def home(tmp_path: Path) -> Path:
 
 def test_commands_answer_what_the_page_says(home: Path) -> None:
     """One after the other in one home, as a reader would give them."""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    environment = {"HOME": str(home), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
-    for command, wanted in COMMANDS:
-        done = subprocess.run(
-            ["bash", "-c", command],
-            env=environment,
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
-        answer = plain(done.stdout.replace(str(home), "/home/ada"))
-        assert re.fullmatch(pattern(wanted), f"{answer}\n"), f"{command}\n{done.stdout}"
-    assert len(COMMANDS) >= 10
+    reader = Reader(home, COLUMNS="100")
+    for command, wanted in PAGE.commands:
+        reader.gets(command, wanted)
+    assert len(PAGE.commands) >= 10
 
 
 def test_what_a_migration_prints_is_no_part_of_the_answer(home: Path) -> None:
@@ -82,15 +56,7 @@ def test_what_a_migration_prints_is_no_part_of_the_answer(home: Path) -> None:
 
 def test_every_action_is_on_the_page() -> None:
     """None of the command line's actions and modifiers is left out."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "aragora_persist.migrations.runner", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    options = set(re.findall(r"--[a-z-]+", shown)) - {"--help", "--verbose"}
-    assert len(options) > 10
-    assert [option for option in sorted(options) if option not in PAGE] == []
+    assert PAGE.missing_options("aragora_persist.migrations.runner") == []
 
 
 def test_its_migrations_are_sound(tmp_path: Path) -> None:
