@@ -39,6 +39,17 @@ def fingerprints(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hashlib.sha256(key.encode()).hexdigest()[:16] for key in keys))
 
 
+def public_keys(identities: str) -> tuple[str, ...]:
+    """Return the public keys that belong to the identities in a text, one a line, in their order.
+
+    Raises:
+        InvalidValueError: a line is none.
+        UnsupportedError: the library is not installed.
+
+    """
+    return tuple(str(identity.to_public()) for identity in _parsed(identities.split("\n")))
+
+
 def readable_by(identity_file: Path | None) -> tuple[str, ...]:
     """Return the fingerprints of the public keys that belong to the identities in the file.
 
@@ -152,38 +163,41 @@ def _recipients(keys: Sequence[str]) -> list[Any]:
 
 
 def _identities(path: Path | None) -> list[Any]:
-    hint = "a text file with one identity (AGE-SECRET-KEY-1…) a line, for its owner to read"
     if path is None:
-        raise InvalidValueError(
-            "read identities", IDENTITY_VARIABLE, "is not set, and the backup is encrypted", hint=hint
-        )
+        raise _unusable("is not set, and the backup is encrypted")
+    found = _parsed(_lines(path), of=f" of {path}")
+    if not found:
+        raise _unusable(f"{path} holds no identity")
+    return found
+
+
+def _parsed(lines: Sequence[str], *, of: str = "") -> list[Any]:
     library = _library()
     found = []
-    for number, line in enumerate(_lines(path, hint), start=1):
+    for number, line in enumerate(map(str.strip, lines), start=1):
         if not line or line.startswith("#"):
             continue
         try:
             found.append(library.x25519.Identity.from_str(line))
         except library.IdentityError as error:
-            problem = f"line {number} of {path} is no identity, or is damaged"
-            raise InvalidValueError("read identities", IDENTITY_VARIABLE, problem, hint=hint) from error
-    if not found:
-        raise InvalidValueError("read identities", IDENTITY_VARIABLE, f"{path} holds no identity", hint=hint)
+            raise _unusable(f"line {number}{of} is no identity, or is damaged") from error
     return found
 
 
-def _lines(path: Path, hint: str) -> list[str]:
+def _lines(path: Path) -> list[str]:
     try:
         # A pipe or a terminal would be waited for.
         data = path.read_bytes() if path.is_file() else None
     except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror or error}"
-        raise InvalidValueError("read identities", IDENTITY_VARIABLE, problem, hint=hint) from error
+        raise _unusable(f"{path} cannot be read: {error.strerror or error}") from error
     if data is None:
-        raise InvalidValueError(
-            "read identities", IDENTITY_VARIABLE, f"{path} is not there, or is not a file", hint=hint
-        )
-    return [line.strip() for line in data.decode("utf-8", "replace").split("\n")]
+        raise _unusable(f"{path} is not there, or is not a file")
+    return data.decode("utf-8", "replace").split("\n")
+
+
+def _unusable(problem: str) -> InvalidValueError:
+    hint = "a text file with one identity (AGE-SECRET-KEY-1…) a line, for its owner to read"
+    return InvalidValueError("read identities", IDENTITY_VARIABLE, problem, hint=hint)
 
 
 def _library() -> Any:  # noqa: ANN401 - it has no types

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrage import IdentityError, x25519
-
+from aragora_persist.backup.encryption import public_keys
 from aragora_persist.errors import InvalidValueError
 from infra.naming import PROJECT
 from infra.settings import HOSTED_URL, IDENTITY, OFFSITE_KEY, check_hosted, missing_secret
@@ -38,16 +37,13 @@ def check_given_secrets(wanted: StackSettings, secrets: Mapping[str, str]) -> No
 
 def _check_identity(recipients: tuple[str, ...], text: str) -> None:
     """Refuse an identity that could not read what is encrypted from now on."""
-    lines = [line.strip() for line in text.splitlines()]
-    identities = [line for line in lines if line and not line.startswith("#")]
-    if not identities:
-        raise missing_secret(IDENTITY)
     try:
-        known = [str(x25519.Identity.from_str(line).to_public()) for line in identities]
-    except IdentityError:
-        # What the library says of it may show it.
+        known = public_keys(text)
+    except InvalidValueError as error:
         hint = "write it anew, as age-keygen gave it: AGE-SECRET-KEY-1…, several with \\n between them"
-        raise InvalidValueError(OPERATION, f"{PROJECT}:{IDENTITY}", "is no identity, or damaged", hint=hint) from None
+        raise InvalidValueError(OPERATION, f"{PROJECT}:{IDENTITY}", error.problem, hint=hint) from error
+    if not known:
+        raise missing_secret(IDENTITY)
     if set(known).isdisjoint(recipients):
         problem = "is of none of the recipients: no backup could be proved"
         hint = f"have its public key {known[0]} among those of backupRecipients"

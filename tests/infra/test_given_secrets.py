@@ -44,7 +44,11 @@ def test_what_fits_is_accepted(config: dict[str, object], secrets: dict[str, str
     ("config", "secrets", "problem"),
     [
         ({"backupRecipients": [PUBLIC]}, {}, "backupIdentity: is not set"),
-        ({"backupRecipients": [PUBLIC]}, {"backupIdentity": str(MINE)[:-1]}, "no identity, or damaged"),
+        (
+            {"backupRecipients": [PUBLIC]},
+            {"backupIdentity": str(MINE)[:-1]},
+            "backupIdentity: line 1 is no identity, or is damaged",
+        ),
         ({"backupRecipients": [PUBLIC]}, {"backupIdentity": str(OTHER)}, str(OTHER.to_public())),
         (BUCKET, {"offsiteSecretAccessKey": ""}, "offsiteSecretAccessKey: is not set"),
         ({}, {"supabaseDbUrl": "postgresql://host/postgres"}, "Supabase of its own"),

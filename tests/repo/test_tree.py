@@ -81,8 +81,7 @@ def test_each_driver_has_one_home() -> None:
         "aragora_persist/storage/postgresql/",
         "aragora_persist/backup/supabase/",
     )
-    # Where backups are encrypted, and where a stack is given the identity that reads them: as text, in no file yet.
-    homes["pyrage"] = ("aragora_persist/backup/encryption.py", "infra/stack/given_secrets.py")
+    homes["pyrage"] = ("aragora_persist/backup/encryption.py",)
     homes["backports"] = homes["compression"] = ("aragora_persist/backup/archive.py",)
     homes["obstore"] = ("aragora_persist/backup/offsite/objects.py",)
     found = {
