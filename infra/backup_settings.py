@@ -11,12 +11,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra.values import invalid, text_or_none, texts, whole, yes
+from infra.values import invalid, one_of, text_or_empty, texts, whole, yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_COMPRESSIONS = ("zstd", "none")
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEEP = {"last": 1, "hourly": 0, "daily": 0, "weekly": 0, "monthly": 0}
@@ -85,16 +84,13 @@ def read_backup_settings(config: Mapping[str, object]) -> BackupSettings:
         InvalidValueError: a value breaks its rule; ``target`` is the key, the hint a command that mends it.
 
     """
-    compression = text_or_none(config, "backupCompression")
-    if compression not in _COMPRESSIONS:
-        raise invalid("backupCompression", f"{compression!r} is neither 'zstd' nor 'none'", "zstd")
     offsite = _offsite(config)
     found = BackupSettings(
         interval_s=whole(config, "backupIntervalSeconds", least=5),
         supabase_interval_s=whole(config, "supabaseBackupIntervalSeconds", least=5),
         retention_days=whole(config, "backupRetentionDays", least=1),
         keep={rule: whole(config, f"backupKeep{rule.capitalize()}", least=least) for rule, least in _KEEP.items()},
-        compression=compression,
+        compression=one_of(config, "backupCompression", "zstd", "none"),
         recipients=texts(config, "backupRecipients", _RECIPIENT, f"'[age1{'q' * 58}]'"),
         objective_s=whole(config, "backupObjectiveSeconds", least=0),
         drill_interval_s=whole(config, "drillIntervalSeconds", least=5),
@@ -109,7 +105,7 @@ def read_backup_settings(config: Mapping[str, object]) -> BackupSettings:
 
 
 def _offsite(config: Mapping[str, object]) -> OffsiteSettings:
-    url = text_or_none(config, "offsiteUrl")
+    url = text_or_empty(config, "offsiteUrl")
     if url.startswith("file:"):
         folder = PurePosixPath(urlsplit(url).path)
         if urlsplit(url).netloc or not folder.is_absolute() or ".." in folder.parts or folder == PurePosixPath("/"):
@@ -118,16 +114,16 @@ def _offsite(config: Mapping[str, object]) -> OffsiteSettings:
         _bucket(config, "offsiteUrl")
     return OffsiteSettings(
         url=url,
-        endpoint=text_or_none(config, "offsiteEndpoint"),
-        region=text_or_none(config, "offsiteRegion"),
-        access_key_id=text_or_none(config, "offsiteAccessKeyId"),
+        endpoint=text_or_empty(config, "offsiteEndpoint"),
+        region=text_or_empty(config, "offsiteRegion"),
+        access_key_id=text_or_empty(config, "offsiteAccessKeyId"),
         allow_http=yes(config, "offsiteAllowHttp"),
     )
 
 
 def _bucket(config: Mapping[str, object], key: str) -> str:
     """Return the URL of a bucket and a folder in it; '' for none."""
-    url = text_or_none(config, key)
+    url = text_or_empty(config, key)
     parts = urlsplit(url)
     if url and (parts.scheme != "s3" or not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment):
         raise invalid(key, f"{url!r} is not such as s3://bucket/prefix", "s3://bucket/prefix")

@@ -6,7 +6,6 @@ there; a validator that reaches out would make a preview depend on the network.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from aragora_persist.errors import InvalidValueError, PersistError
 from infra import backup_settings
 from infra.backup_settings import BackupSettings, read_backup_settings
 from infra.naming import PROJECT, SUPABASE
-from infra.values import OPERATION, invalid, whole
+from infra.values import OPERATION, invalid, one_of, structure, text_or_empty, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +36,6 @@ LOOPBACK = "127.0.0.1"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LAST_PORT = 65535
-_LOCAL = "local"
 _MADE = "scripts/up makes one; by hand: pulumi config set --secret"
 _GIVEN = "write it into the stack's secrets file, then scripts/up; by hand: pulumi config set --secret"
 _LEAST_MB = 64
@@ -249,7 +247,7 @@ def _secret(config: pulumi.Config, key: str) -> pulumi.Output[str]:
 
 
 def _text(config: Mapping[str, object], key: str) -> str:
-    value = str(config.get(key) or "").strip()
+    value = text_or_empty(config, key)
     if not value:
         raise invalid(key, "is empty", "debian:trixie-slim")
     return value
@@ -257,13 +255,8 @@ def _text(config: Mapping[str, object], key: str) -> str:
 
 def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
     """Return the services: those that are configured, else one with every database."""
-    configured = config.get("services")
-    if isinstance(configured, str):
-        try:
-            configured = json.loads(configured or "{}")
-        except ValueError:
-            configured = None
-    if not isinstance(configured, dict):
+    configured = structure(config, "services", dict)
+    if configured is None:
         raise invalid("services", "is not a mapping of service names to what they are", _EXAMPLE)
     every = [database.name for database in DATABASES]
     found = configured or {"sqlite": {"port": config.get("port"), "databases": every}}
@@ -273,10 +266,7 @@ def _services(config: Mapping[str, object]) -> tuple[ServiceSettings, ...]:
 
 
 def _supabase(config: Mapping[str, object]) -> SupabaseSettings | None:
-    choice = str(config.get("supabase"))
-    if choice not in {_LOCAL, "none"}:
-        raise invalid("supabase", f"{choice!r} is neither {_LOCAL!r} nor 'none'", _LOCAL)
-    if choice != _LOCAL:
+    if one_of(config, "supabase", "local", "none") == "none":
         return None
     port, db_port = (whole(config, key, least=1, most=_LAST_PORT) for key in ("supabasePort", "supabaseDbPort"))
     return SupabaseSettings(port=port, db_port=db_port)

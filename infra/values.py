@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aragora_persist.errors import InvalidValueError
 from infra.naming import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_Structure = TypeVar("_Structure", list[Any], dict[str, Any])
 
 OPERATION = "read configuration"
 
@@ -35,6 +37,19 @@ def whole(given: Mapping[str, object], key: str, *, least: int, most: int | None
     return value
 
 
+def one_of(given: Mapping[str, object], key: str, first: str, second: str) -> str:
+    """Return a choice between two.
+
+    Raises:
+        InvalidValueError: it is neither.
+
+    """
+    text = str(given.get(key))
+    if text not in {first, second}:
+        raise invalid(key, f"{text!r} is neither {first!r} nor {second!r}", first)
+    return text
+
+
 def yes(given: Mapping[str, object], key: str) -> bool:
     """Return whether a switch is on.
 
@@ -42,15 +57,23 @@ def yes(given: Mapping[str, object], key: str) -> bool:
         InvalidValueError: it is neither on nor off.
 
     """
-    text = str(given.get(key)).lower()
-    if text not in {"true", "false"}:
-        raise invalid(key, f"{text!r} is neither true nor false", "true")
-    return text == "true"
+    return one_of({key: str(given.get(key)).lower()}, key, "true", "false") == "true"
 
 
-def text_or_none(given: Mapping[str, object], key: str) -> str:
+def text_or_empty(given: Mapping[str, object], key: str) -> str:
     """Return a text, '' where there is none."""
     return str(given.get(key) or "").strip()
+
+
+def structure(given: Mapping[str, object], key: str, kind: type[_Structure]) -> _Structure | None:
+    """Return a list or a mapping, which may be given as JSON, '' for an empty one; None where it is none."""
+    value = given.get(key)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value else kind()
+        except ValueError:
+            return None
+    return value if isinstance(value, kind) else None
 
 
 def texts(given: Mapping[str, object], key: str, rule: re.Pattern[str], example: str) -> tuple[str, ...]:
@@ -60,13 +83,8 @@ def texts(given: Mapping[str, object], key: str, rule: re.Pattern[str], example:
         InvalidValueError: it is none, or one of them breaks the rule.
 
     """
-    value = given.get(key)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value or "[]")
-        except ValueError:
-            value = None
-    if not isinstance(value, list):
+    value = structure(given, key, list)
+    if value is None:
         raise invalid(key, "is not a list", example)
     for number, each in enumerate(value, start=1):
         if not rule.fullmatch(str(each)):
