@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.retention import Decision, Policy, decide
-from aragora_persist.backup.verify import Content
 from aragora_persist.settings import Settings
+from tests.backup_entries import entry_of
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 TEN_YEARS = timedelta(days=3650)
@@ -25,20 +25,7 @@ Catalog = Sequence[tuple[BackupEntry, bool]]
 
 def entry(number: int, database: str, created_at: datetime) -> BackupEntry:
     """Return an entry of which only its database, time and place in the list matter here."""
-    return BackupEntry(
-        id=f"{database}_{number}",
-        database=database,
-        file=f"{database}_{number}.db",
-        created_at=created_at,
-        duration_s=0.1,
-        size_bytes=1,
-        sha256="0" * 64,
-        plain_size_bytes=1,
-        plain_sha256="0" * 64,
-        content=Content(schema_version=1, foreign_key_violations=0, tables={}),
-        method="test",
-        package_version="0",
-    )
+    return entry_of(f"{database}_{number}", created_at)
 
 
 def dense(base: datetime) -> st.SearchStrategy[datetime]:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.records import BackupEntry
 from aragora_persist.backup.restore.sets import choose_set
-from aragora_persist.backup.verify import Content
 from aragora_persist.errors import ConflictError, NotFoundError
+from tests.backup_entries import entry_of
+
+if TYPE_CHECKING:
+    from aragora_persist.backup.records import BackupEntry
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def backup(run: str, database: str, minute: int) -> BackupEntry:
     """Return the entry of a backup."""
-    id_ = f"{database}_{minute}"
-    return BackupEntry(
-        id=id_,
-        database=database,
-        file=f"{id_}.db",
-        created_at=START + timedelta(minutes=minute),
-        duration_s=1.0,
-        size_bytes=1,
-        sha256="",
-        plain_size_bytes=1,
-        plain_sha256="",
-        content=Content(schema_version=1, foreign_key_violations=0, tables={}),
-        method="reflink",
-        package_version="0.2.0",
-        run=run,
-    )
+    return entry_of(f"{database}_{minute}", START + timedelta(minutes=minute), run=run)
 
 
 def run_of(name: str, minute: int, *databases: str) -> list[BackupEntry]:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aragora_persist.backup.offsite.layout import is_of, line_name, part_name, parts
 from aragora_persist.backup.offsite.objects import StoredObject
-from aragora_persist.backup.records import BackupEntry
-from aragora_persist.backup.verify import Content
+from tests.backup_entries import entry_of
+
+if TYPE_CHECKING:
+    from aragora_persist.backup.records import BackupEntry
 
 
-def entry_of(size_bytes: int) -> BackupEntry:
+def sized(size_bytes: int) -> BackupEntry:
     """Return an entry of a file of this size."""
-    return BackupEntry(
-        id="users_20260131_120000",
-        database="users",
-        file="users_20260131_120000.db.zst",
-        created_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
-        duration_s=1.0,
-        size_bytes=size_bytes,
-        sha256="0" * 64,
-        plain_size_bytes=1,
-        plain_sha256="0" * 64,
-        content=Content(schema_version=1, foreign_key_violations=0, tables={}),
-        method="reflink",
-        package_version="0.2.0",
-    )
+    moment = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    return entry_of("users_20260131_120000", moment, file="users_20260131_120000.db.zst", size_bytes=size_bytes)
 
 
 def listing(entry: BackupEntry, sizes: list[int]) -> dict[str, StoredObject]:
@@ -42,7 +33,7 @@ def listing(entry: BackupEntry, sizes: list[int]) -> dict[str, StoredObject]:
 @settings(max_examples=100)
 def test_parts_of_any_sizes_are_whole_together_and_not_without_one(sizes: list[int], data: st.DataObject) -> None:
     """They are found in their order; one that is missing, or a last one of another size, makes them no backup."""
-    entry = entry_of(sum(sizes))
+    entry = sized(sum(sizes))
     known = listing(entry, sizes)
     found = parts(entry, known)
     assert found is not None
@@ -58,7 +49,7 @@ def test_parts_of_any_sizes_are_whole_together_and_not_without_one(sizes: list[i
 
 def test_what_lies_behind_its_end_takes_no_backup_away() -> None:
     """As when another machine, with a longer file of the same name, tried to go on behind it."""
-    entry = entry_of(10)
+    entry = sized(10)
     known = listing(entry, [4, 6, 5])
     assert parts(entry, known) == parts(entry, listing(entry, [4, 6]))
     assert parts(entry, known) is not None
@@ -66,7 +57,7 @@ def test_what_lies_behind_its_end_takes_no_backup_away() -> None:
 
 def test_names_stand_in_the_order_of_the_bytes() -> None:
     """In a listing, which is sorted as text."""
-    entry = entry_of(1)
+    entry = sized(1)
     names = [part_name(entry, offset) for offset in (0, 9, 10, 8 << 20, 1 << 39)]
     assert names == sorted(names)
     assert names[0] == "users/users_20260131_120000.db.zst/000000000000"

@@ -14,30 +14,19 @@ from typing import Any
 import pytest
 
 from aragora_persist.backup.metrics import backup_families, work_families, work_of
-from aragora_persist.backup.records import BackupEntry, Drill
+from aragora_persist.backup.records import Drill
 from aragora_persist.backup.report import BackupReport
-from aragora_persist.backup.verify import Content
 from aragora_persist.exposition import exposition
 from aragora_persist.service import page as page_module
 from aragora_persist.service.metrics import metrics_text
 from aragora_persist.service.page import page
 from aragora_persist.service.state import ServiceState
 from aragora_persist.status import BackupStatus, DatabaseStatus, OutboxStatus, Status
+from tests.backup_entries import entry_of
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-BACKUP = BackupEntry(
-    id="users_20260301_115500",
-    database="users",
-    file="users_20260301_115500.db.zst",
-    created_at=NOW - timedelta(minutes=5),
-    duration_s=0.5,
-    size_bytes=8192,
-    sha256="",
-    plain_size_bytes=40960,
-    plain_sha256="",
-    content=Content(schema_version=2, foreign_key_violations=0, tables={}),
-    method="reflink",
-    package_version="1.2.3",
+BACKUP = entry_of(
+    "users_20260301_115500", NOW - timedelta(minutes=5), duration_s=0.5, size_bytes=8192, plain_size_bytes=40960
 )
 DRILL = Drill(
     backup=BACKUP.id, database="users", at=NOW - timedelta(hours=4), ok=True, seconds=1.25, source="local", problem=""
