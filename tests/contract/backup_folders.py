@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -50,3 +52,23 @@ def flip(path: Path, place: int = -1, bit: int = 1) -> None:
         (byte,) = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ bit]))
+
+
+def refused_to_nobody(settings: Settings, module: str, call: str) -> str:
+    """Call a function of a module of ours as a user who owns nothing here; return the error that it ends with."""
+    for folder in (settings.nomic_dir, *settings.nomic_dir.parents[:4]):  # all that pytest and its workers make
+        if not (mode := folder.stat().st_mode) & 0o001:
+            folder.chmod(mode | 0o011)
+    code = (
+        "import os\n"
+        f"from {module} import {call.partition('(')[0]}\n"
+        "from aragora_persist.errors import PersistError\n"
+        "from aragora_persist.settings import Settings\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"  # nothing is forbidden to root
+        f"try: {call}\n"
+        "except PersistError as error: print(type(error).__name__, error)\n"
+    )
+    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
+    run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout

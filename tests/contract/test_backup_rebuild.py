@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,9 @@ from aragora_persist.backup.verify import verify
 from aragora_persist.errors import BusyError, NotFoundError, StorageError
 from aragora_persist.settings import Compression, Settings
 from tests.age_identities import make_identity
-from tests.contract.backup_folders import flip, make_database, names_in
+from tests.contract.backup_folders import flip, make_database, names_in, refused_to_nobody
+from tests.full_disk import largest_file
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_damaged_line_costs_no_backup(settings: Settings) -> None:
     """Sound lines stay as they are, bit for bit; the backup of the damaged one is found and has its place again."""
     entries = [take_backup("users", settings) for _ in range(3)]
     catalog = Catalog(settings.backup_dir)
-    with catalog.writing(timeout_s=1) as writer:
+    with catalog.writing(timeout_s=PATIENCE_S) as writer:
         writer.add_drill(
             Drill(backup=entries[0].id, database="users", at=times.utc_now(), ok=True, seconds=1, source="local")
         )
@@ -216,13 +217,8 @@ def test_a_full_disk_leaves_the_old_catalog(settings: Settings) -> None:
     catalog = Catalog(settings.backup_dir)
     flip(catalog.path, 50)
     before = {name: (settings.backup_dir / name).read_bytes() for name in names_in(settings.backup_dir)}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        with pytest.raises(StorageError, match="File too large"):
-            rebuild(settings)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(100), pytest.raises(StorageError, match="File too large"):
+        rebuild(settings)
     assert {name: (settings.backup_dir / name).read_bytes() for name in names_in(settings.backup_dir)} == before
     assert [entry.id for entry in (*rebuild(settings).found, *entries[1:])] == [entry.id for entry in entries]
 
@@ -235,21 +231,10 @@ def test_what_cannot_be_read_now_does_not_go_out_of_the_catalog(settings: Settin
     before = catalog.read_bytes()
     catalog.chmod(0o666)
     settings.backup_dir.chmod(0o777)
-    for folder in (settings.nomic_dir, *settings.nomic_dir.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)
     (settings.backup_dir / entries[1].file).chmod(0)
-    code = (
-        "import os\n"
-        "from aragora_persist.backup.rebuild import rebuild\n"
-        "from aragora_persist.errors import StorageError\n"
-        "from aragora_persist.settings import Settings\n"
-        "if os.getuid() == 0: os.setuid(65534)\n"  # root may read everything
-        "try: rebuild(Settings.from_env())\n"
-        "except StorageError as error: print(error)\n"
-    )
-    environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
-    run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
-    assert "Permission denied" in run.stdout, run
+    told = refused_to_nobody(settings, "aragora_persist.backup.rebuild", "rebuild(Settings.from_env())")
+    assert told.startswith("StorageError ")
+    assert "Permission denied" in told
     assert catalog.read_bytes() == before
     assert names_in(settings.backup_dir) == sorted([FILE_NAME, *(entry.file for entry in entries)])
 
@@ -257,7 +242,7 @@ def test_what_cannot_be_read_now_does_not_go_out_of_the_catalog(settings: Settin
 def test_a_backup_in_the_making_is_waited_for(settings: Settings) -> None:
     """While another process holds the catalog, nothing is read and nothing replaced."""
     take_backup("users", settings)
-    with Catalog(settings.backup_dir).writing(timeout_s=1), pytest.raises(BusyError):
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S), pytest.raises(BusyError):
         rebuild(replace(settings, db_timeout_s=0.05))
     assert len(rebuild(settings).kept) == 1
 
@@ -331,7 +316,7 @@ def shell(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[st
     """Run the command on these settings."""
     environ = {**os.environ, "NOMIC_DIR": str(settings.nomic_dir)}
     command = [sys.executable, "-m", "aragora_persist", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def test_where_there_is_no_folder_none_is_made(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -36,7 +35,9 @@ from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.storage.sqlite.files import is_being_restored
 from aragora_persist.storage.user_store import UserStore
-from tests.waiting import wait_until
+from tests.contract.backup_folders import names_in
+from tests.full_disk import largest_file
+from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,11 +109,6 @@ def change(settings: Settings, email: str = "later") -> list[str]:
     with closing(sqlite3.connect(live(settings), isolation_level=None)) as connection:
         connection.execute("INSERT INTO users (email) VALUES (?)", (email,))
     return emails(live(settings))
-
-
-def names_in(directory: Path) -> list[str]:
-    """Return the names of everything in a folder, hidden files too."""
-    return sorted(path.name for path in directory.iterdir())
 
 
 def break_header(path: Path) -> None:
@@ -280,13 +276,8 @@ def test_a_full_disk_changes_nothing_and_leaves_nothing(settings: Settings) -> N
         connection.execute("DELETE FROM users WHERE id > 1")
         connection.execute("VACUUM")
     rows = emails(live(settings))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (34_000, before[1]))
-    try:
-        with pytest.raises(StorageError):
-            restore("users", settings)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with largest_file(34_000), pytest.raises(StorageError):
+        restore("users", settings)
     assert emails(live(settings)) == rows
     assert names_in(settings.nomic_dir) == ["aragora_users.db", "backups"]
 
@@ -552,7 +543,7 @@ def test_pages_are_compared_but_for_what_the_header_counts(settings: Settings, t
     ):
         restore("users", settings)
         copy = tmp_path / "copy.db"
-        copy_into(live(settings), copy, timeout_s=5)
+        copy_into(live(settings), copy, timeout_s=PATIENCE_S)
         data = copy.read_bytes()
         assert data != origin.path.read_bytes()
         assert candidate.has_the_pages_of(copy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sqlite3
 from contextlib import closing
@@ -34,6 +33,9 @@ from aragora_persist.migrations.runner import migrate
 from aragora_persist.settings import Compression, Settings
 from aragora_persist.storage.schema import get_wal_connection
 from tests.age_identities import make_identity
+from tests.contract.backup_folders import names_in
+from tests.full_disk import largest_file
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,11 +87,6 @@ def all_notes(settings: Settings) -> list[list[str]]:
     return [notes(live(settings, name)) for name in NAMES]
 
 
-def listing(settings: Settings) -> list[str]:
-    """Return the names of what lies in the data folder, hidden files too."""
-    return sorted(path.name for path in settings.nomic_dir.iterdir())
-
-
 OLD, NEW = [["first", "later"]] * 3, [["first"]] * 3
 
 
@@ -106,7 +103,7 @@ def test_all_databases_come_back_from_one_run(settings: Settings) -> None:
     assert [result.replaced is None for result in done.results] == [False, False, True]
     assert {result.entry.run for result in done.results if result.entry} == {done.chosen.run}
     assert all(result.equal for result in done.results)
-    left = [name for name in listing(settings) if ".replaced_" not in name]
+    left = [name for name in names_in(settings.nomic_dir) if ".replaced_" not in name]
     assert left == sorted(["backups", *(live(settings, name).name for name in NAMES)])
     for name in NAMES:
         with closing(sqlite3.connect(live(settings, name))) as connection:
@@ -128,7 +125,7 @@ def test_the_number_of_another_program_comes_back(settings: Settings) -> None:
 
 def test_a_backup_that_is_damaged_or_a_transaction_that_does_not_end_changes_nothing(settings: Settings) -> None:
     """The last of the three is found before the first was touched, and no file stays behind."""
-    before = listing(settings)
+    before = names_in(settings.nomic_dir)
     with closing(sqlite3.connect(live(settings, "tokens"), isolation_level=None)) as busy:
         busy.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
@@ -140,7 +137,7 @@ def test_a_backup_that_is_damaged_or_a_transaction_that_does_not_end_changes_not
     with pytest.raises(DamagedError):
         restore_all(settings)
     assert all_notes(settings) == OLD
-    assert listing(settings) == before
+    assert names_in(settings.nomic_dir) == before
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
@@ -221,15 +218,15 @@ def test_notes_that_count_are_completed_by_whoever_opens(settings: Settings) -> 
         assert notes(live(settings, "elo")) == ["first"]
         held.execute("INSERT INTO notes (text) VALUES ('after')")
     assert all_notes(settings) == [["first", "after"], ["first"], ["first"]]
-    assert not any(name.endswith((".restoring", ".restored", "-all")) for name in listing(settings))
+    assert not any(name.endswith((".restoring", ".restored", "-all")) for name in names_in(settings.nomic_dir))
 
 
 def test_notes_that_do_not_count_yet_are_taken_back(settings: Settings) -> None:
     """All of them by the first who opens one of the databases, or restores one."""
-    before = listing(settings)
+    before = names_in(settings.nomic_dir)
     declared(settings, counts=False)
     assert notes(live(settings, "users")) == ["first", "later"]
-    assert listing(settings) == before
+    assert names_in(settings.nomic_dir) == before
     assert all_notes(settings) == OLD
     declared(settings, counts=False)
     restore("tokens", settings)
@@ -271,17 +268,12 @@ def test_a_fault_behind_the_first_exchange_says_what_is_done_and_what_is_not(set
         connection.commit()
         connection.execute("VACUUM")
     size = next(path.stat().st_size for path in settings.backup_dir.glob("users_*.db") if path.stat().st_size > 40_000)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1, before[1]))  # a log is larger than what is in it
-    try:
-        with pytest.raises(StorageError) as raised:
-            restore_all(settings)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with largest_file(size + 1), pytest.raises(StorageError) as raised:  # a log is larger than what is in it
+        restore_all(settings)
     assert raised.value.hint.startswith("restored so far: elo; still to come: users, tokens")
     restore_all(settings)
     assert [len(rows) for rows in all_notes(settings)] == [2, 4, 2]
-    assert not any(name.endswith((".restoring", ".restored")) for name in listing(settings))
+    assert not any(name.endswith((".restoring", ".restored")) for name in names_in(settings.nomic_dir))
 
 
 def test_a_database_that_was_restored_is_not_restored_over(settings: Settings) -> None:
@@ -292,21 +284,21 @@ def test_a_database_that_was_restored_is_not_restored_over(settings: Settings) -
         put_mark(database, mark)
     declare_together(settings.nomic_dir, [(place, Intent(staged.name, "aside.db", mark))])
     assert notes(place) == ["first", "later"]
-    assert "aside.db" not in listing(settings)
+    assert "aside.db" not in names_in(settings.nomic_dir)
     with closing(sqlite3.connect(place)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0,)
 
 
 def test_no_room_is_found_before_anything_is_touched(settings: Settings) -> None:
     """Neither one database nor all are begun where the disk is too small; the error says how much is needed."""
-    with Catalog(settings.backup_dir).writing(timeout_s=5) as writer:
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
         for entry in writer.read().backups:
             writer.add_backup(replace(entry, plain_size_bytes=2**50))
-    before = listing(settings)
+    before = names_in(settings.nomic_dir)
     for restore_it in (lambda: restore_all(settings), lambda: restore("elo", settings)):
         with pytest.raises(StorageError, match=r"free, and this restore may take (1024|3072) TiB"):
             restore_it()
-    assert listing(settings) == before
+    assert names_in(settings.nomic_dir) == before
     assert all_notes(settings) == OLD
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from aragora_persist.errors import (
     StorageError,
 )
 from tests.age_identities import make_identity
+from tests.full_disk import largest_file
 
 if TYPE_CHECKING:
     from aragora_persist.backup.records import BackupEntry
@@ -314,13 +314,8 @@ def test_a_fetch_that_cannot_be_written_leaves_nothing(machine: Machine) -> None
     """What does not fit must not fill the disk."""
     entry = machine.back_up()
     ship_all(machine)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (machine.part_bytes + 1, limits[1]))
-    try:
-        with pytest.raises(StorageError, match="File too large"):
-            fetch(entry, machine.home / entry.file, machine.settings())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(machine.part_bytes + 1), pytest.raises(StorageError, match="File too large"):
+        fetch(entry, machine.home / entry.file, machine.settings())
     assert [path.name for path in machine.home.iterdir() if entry.file in path.name] == []
 
 

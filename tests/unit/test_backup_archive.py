@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from aragora_persist.errors import AccessDeniedError, DamagedError, InvalidValue
 from aragora_persist.settings import Compression
 from tests.age_identities import make_identity
 from tests.contract.backup_folders import flip
+from tests.full_disk import largest_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,15 +222,11 @@ def test_a_full_disk_is_told_as_such(
     recipients = (identity[1],) if encrypted else ()
     content = random.Random(1).randbytes(300_000)  # noqa: S311 - any bytes will do
     archive, _ = packed(tmp_path, content, compression, recipients)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
+    with largest_file(200_000):
         with (tmp_path / "other").open("wb", buffering=0) as file, pytest.raises(OSError, match="File too large"):
             pack(tmp_path / "plain.db", file, compression=compression, recipients=recipients)
         with pytest.raises(OSError, match="File too large"):
             unpack(archive, tmp_path / "out", identity_file=identity[0])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from aragora_persist.backup.lines import parse, to_line
 from aragora_persist.backup.records import BackupEntry, Drill, Shipment
 from aragora_persist.backup.verify import Content, TableContent
 from aragora_persist.errors import BusyError
+from tests.full_disk import largest_file
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -293,13 +293,8 @@ def test_a_full_disk_leaves_no_halfto_line(tmp_path: Path) -> None:
     """A write that stops in its middle is taken back, and the next one stands on a line of its own."""
     catalog = write(tmp_path, 1)
     whole = catalog.path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write(tmp_path, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(len(whole) + 50), pytest.raises(OSError, match="File too large"):
+        write(tmp_path, 2)
     assert catalog.path.read_bytes() == whole
     write(tmp_path, 3)
     assert catalog.read().backups == (entry(1), entry(3))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
-import resource
 import sqlite3
-import threading
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -25,8 +26,11 @@ from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFo
 from aragora_persist.migrations import ledger, runner
 from aragora_persist.migrations.folder import latest_version
 from aragora_persist.storage.schema import get_wal_connection
+from tests.full_disk import largest_file
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from aragora_persist.backup.recover.report import Report, TableReport
 
 PAGE = 512
@@ -570,20 +574,18 @@ def test_a_file_that_others_write_to_is_not_taken(sample: Sample, tmp_path: Path
     """Half of two states is worth less than an error that says so; nothing is left behind."""
     source = tmp_path / "source.db"
     source.write_bytes(sample.data)
-    done = threading.Event()
+    moments = itertools.count()
 
-    def touch() -> None:
-        while not done.wait(0.001):
-            source.touch()
+    def touch(frame: FrameType, what: str, _argument: object) -> None:
+        if what == "call" and frame.f_code.co_name == "_stamps":
+            os.utime(source, (0, next(moments)))
 
-    writer = threading.Thread(target=touch)
-    writer.start()
+    sys.setprofile(touch)
     try:
         with pytest.raises(BusyError, match="changed while it was copied"):
             recover(source, tmp_path / "new.db", None)
     finally:
-        done.set()
-        writer.join()
+        sys.setprofile(None)
     assert [path.name for path in tmp_path.iterdir()] == ["source.db"]
 
 
@@ -591,13 +593,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(sample: Sample, tmp_path: Path) 
     """The limit on a file's size stands for it."""
     source = tmp_path / "source.db"
     source.write_bytes(sample.data)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(sample.data) // 2, hard))
-    try:
-        with pytest.raises(StorageError, match=r"cannot be copied: .*File too large"):
-            recover(source, tmp_path / "new.db", None)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with largest_file(len(sample.data) // 2), pytest.raises(StorageError, match=r"cannot be copied: .*File too large"):
+        recover(source, tmp_path / "new.db", None)
     assert [path.name for path in tmp_path.iterdir()] == ["source.db"]
 
 
