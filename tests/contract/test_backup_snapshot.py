@@ -20,7 +20,7 @@ from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.errors import BusyError, ConflictError, DamagedError, NotFoundError, StorageError
 from aragora_persist.storage.sqlite.copier import FILE_COPY, REFLINK, copy_files
 from aragora_persist.storage.sqlite.copying import BACKUP_API
-from tests.waiting import is_running, wait_until
+from tests.waiting import PATIENCE_S, is_running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ def test_it_reads_a_cleanly_closed_source_in_a_folder_it_may_not_write_to(tmp_pa
     # Root may write everywhere, until it has given that right away.
     drop = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
     command = [*drop, sys.executable, "-c", code, str(source), str(tmp_path / "copy.db")]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
     assert rows_of(tmp_path / "copy.db") == rows_of(source)
     assert list(source.parent.iterdir()) == [source]
 
@@ -328,7 +328,7 @@ def test_a_killed_copying_process_is_told_and_leaves_nothing(tmp_path: Path) -> 
     """The error says what happened; nothing has the backup's name."""
     with held_up(tmp_path) as (source, parent, child):
         os.kill(child, signal.SIGKILL)
-        told, _ = parent.communicate(timeout=30)
+        told, _ = parent.communicate(timeout=PATIENCE_S)
     assert told.startswith("StorageError copy database")
     assert str(source) in told
     assert "signal 9" in told
@@ -351,7 +351,7 @@ def test_a_source_that_is_deleted_meanwhile_is_no_backup(tmp_path: Path) -> None
     with held_up(tmp_path) as (source, parent, _child):
         source.unlink()
         with Path(f"{source}-journal").open("wb"):
-            told, _ = parent.communicate(timeout=30)
+            told, _ = parent.communicate(timeout=PATIENCE_S)
     assert told.startswith("NotFoundError copy database")
     assert list((tmp_path / "backups").iterdir()) == []
 

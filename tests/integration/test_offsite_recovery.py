@@ -14,6 +14,7 @@ import pytest
 from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.errors import AccessDeniedError
 from tests.age_identities import make_identity
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def run(home: Path, machine: Machine, *arguments: str, **more: str) -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 

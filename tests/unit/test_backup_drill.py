@@ -38,6 +38,8 @@ from aragora_persist.storage.usage_store import UsageStore
 from aragora_persist.storage.user_store import UserStore
 from aragora_persist.storage.webhook_store import WebhookStore
 from aragora_persist.testing import temporary_settings
+from tests.contract.backup_folders import flip
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,10 +156,7 @@ def test_a_flipped_bit_in_the_newest_backup_fails_the_drill(live: Settings, sett
     """Though an earlier one is whole; the way out names that one, and a good drill of the next backup heals it."""
     copy_live(live, settings, "tokens")
     earlier, newest = take_backup("tokens", settings), take_backup("tokens", settings)
-    file = settings.backup_dir / newest.file
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
+    flip(settings.backup_dir / newest.file, newest.size_bytes // 2)
     found = only(settings)
     assert (found.ok, found.backup) == (False, newest.id)
     assert "damaged" in found.problem
@@ -190,7 +189,7 @@ def test_counts_and_digests_are_compared_with_the_catalog(
     entry = take_backup("tokens", settings)
     tables = {**entry.content.tables, "token_blacklist": recorded}
     wrong = replace(entry, content=replace(entry.content, tables=tables))
-    with Catalog(settings.backup_dir).writing(timeout_s=60) as writer:
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
         writer.add_backup(wrong)
     found = only(settings)
     assert (found.ok, found.backup) == (False, entry.id)

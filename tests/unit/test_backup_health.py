@@ -16,6 +16,7 @@ from aragora_persist.backup.take import take_backup
 from aragora_persist.cli import main
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def drilled(settings: Settings, entry: BackupEntry, at: datetime, problem: str =
         source="local",
         problem=problem,
     )
-    with Catalog(settings.backup_dir).writing(timeout_s=60) as writer:
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
         writer.add_drill(drill)
 
 
@@ -103,7 +104,7 @@ def test_only_a_backup_that_could_be_restored_counts(settings: Settings) -> None
     """Neither a deleted one nor one whose file is gone does."""
     oldest, deleted, gone = (take_backup("tokens", settings) for _ in range(3))
     (settings.backup_dir / gone.file).unlink()
-    with Catalog(settings.backup_dir).writing(timeout_s=60) as writer:
+    with Catalog(settings.backup_dir).writing(timeout_s=PATIENCE_S) as writer:
         writer.add_deletion(deleted, at=datetime.now(UTC), reason="test")
     (health,) = look_at_health(settings)
     assert health.backup == oldest
