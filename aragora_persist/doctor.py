@@ -171,7 +171,7 @@ def _backups(settings: Settings, status: Status) -> Iterator[Finding]:
         if not one.present:
             continue
         if one.newest_backup is None:
-            detail = f"{one.name} has no verified backup"
+            detail = f"{one.name} has no verified backup in {status.backup_dir}"
         elif (age_s := one.newest_backup.age_s(status.taken_at)) > limit_s:
             detail = f"the newest verified backup of {one.name} is {span_text(age_s)} old"
         else:

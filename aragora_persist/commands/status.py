@@ -36,7 +36,7 @@ def _print(status: Status) -> None:
     if cloud or drill:
         rows.append((SUPABASE, "-", "-", _backup(cloud, status), _drill(drill, status)))
     print_table(("DATABASE", "SCHEMA", "SIZE", "NEWEST VERIFIED BACKUP", "LAST DRILL"), rows)
-    print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}")
+    print(f"\nDatabases: {status.nomic_dir}\nBackups:   {status.backup_dir}{_none_there(status)}")
     if status.outbox is not None:
         pending = count_text(status.outbox.pending, "record")
         oldest = (
@@ -50,7 +50,8 @@ def _print(status: Status) -> None:
     if (lag_s := status.backups.offsite_lag_s) is not None:
         held = status.backups.offsite_held_back
         but = f", but for {count_text(held, 'older one')} without encryption (backups --ship)" if held else ""
-        said = f"a backup has been waiting for {span_text(lag_s)}" if lag_s else "all backups are there"
+        sent = "all backups are there" if status.backups.newest else "there is no backup to send"
+        said = f"a backup has been waiting for {span_text(lag_s)}" if lag_s else sent
         print(f"Off-site:  {said}{but}")
     if (record := status.litestream) is not None:
         since = record.newest_at and span_text((status.taken_at - record.newest_at).total_seconds())
@@ -59,6 +60,13 @@ def _print(status: Status) -> None:
             print(f"Problem:   {problem}")
     if status.catalog_problem:
         print(f"Problem:   backups: {status.catalog_problem}")
+
+
+def _none_there(status: Status) -> str:
+    """Return where else backups may be: a service beside a sidecar has a backup folder, but not that one's."""
+    if status.backups.newest or status.catalog_problem:
+        return ""
+    return " (no verified backup there; a sidecar's are seen in its container)"
 
 
 def _supabase(status: Status, outbox: OutboxStatus) -> str:

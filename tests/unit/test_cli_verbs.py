@@ -141,6 +141,20 @@ def test_status_tells_each_database(shell: Shell) -> None:
     assert f"Databases: {shell.home}" in lines
 
 
+def test_status_says_where_no_backup_is(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's own folder holds none of those that the sidecar takes: none is no assurance, there or off-site."""
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", (tmp_path / "elsewhere").as_uri())
+    shell("migrate", "--db", "tokens")
+    before = shell("status")
+    shell("backup")
+    after = shell("status")
+
+    said = f"Backups:   {shell.home / 'backups'}"
+    assert f"{said} (no verified backup there; a sidecar's are seen in its container)\n" in before
+    assert "Off-site:  there is no backup to send\n" in before
+    assert f"{said}\n" in after
+
+
 def test_status_names_problems(shell: Shell) -> None:
     """An unreadable database is named below the table with its way out; showing it is a success."""
     shell.home.mkdir()
