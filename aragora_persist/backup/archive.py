@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aragora_persist.backup import encryption
+from aragora_persist.backup.files import write_all
 from aragora_persist.backup.names import COMPRESSED, ENCRYPTED
 from aragora_persist.errors import DamagedError, UnsupportedError
 from aragora_persist.settings import Compression
@@ -91,7 +92,6 @@ def unpack(archive: Path, target: Path, *, identity_file: Path | None) -> Stored
     compressed = archive.name.removesuffix(ENCRYPTED).endswith(COMPRESSED)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        # Without a buffer: what a full disk refused would be written once more when the file is closed.
         with open(descriptor, "wb", buffering=0) as file, archive.open("rb") as source:  # noqa: PTH123 - a descriptor
             out = _Out(file)
             plain = _Decompressing(out.write, archive) if compressed else None
@@ -120,9 +120,7 @@ class _Out:
     def write(self, data: bytes) -> None:
         self._digest.update(data)
         self._size_bytes += len(data)
-        unwritten = memoryview(data)
-        while unwritten:
-            unwritten = unwritten[self._file.write(unwritten) :]
+        write_all(self._file, data)
 
     def stored(self) -> Stored:
         return Stored(self._size_bytes, self._digest.hexdigest())

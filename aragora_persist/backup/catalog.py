@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aragora_persist import times
-from aragora_persist.backup.files import flush, locked, partial
+from aragora_persist.backup.files import flush, locked, partial, write_all
 from aragora_persist.backup.lines import is_torn, parse, split, to_line
 from aragora_persist.backup.records import NOT_A_RECORD, BackupEntry, Drill, Shipment
 from aragora_persist.errors import StorageError
@@ -213,7 +213,6 @@ class CatalogWriter:
     def _append(self, line: bytes) -> None:
         path = self._catalog.path
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Without a buffer: what a full disk refused would be written once more when the file is closed.
         with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened with its rights
             lines, rest = split(file.read())
             if is_torn(rest):
@@ -223,9 +222,7 @@ class CatalogWriter:
             end = file.tell()
             file.truncate()
             try:
-                unwritten = memoryview(line)
-                while unwritten:
-                    unwritten = unwritten[file.write(unwritten) :]
+                write_all(file, line)
                 flush(file.fileno())
             except OSError:
                 file.truncate(end)  # a full disk must not leave half a line

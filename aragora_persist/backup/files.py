@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from aragora_persist.errors import BusyError, ConflictError
 from aragora_persist.storage.sqlite.files import sync_folder
@@ -46,6 +46,16 @@ def flush(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
     else:
         os.fsync(descriptor)
+
+
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Write all of ``data`` to a file without a buffer, which may take less of it at once.
+
+    Such files are for what must not be half there: what a full disk refused, a buffer writes once more at its closing.
+    """
+    unwritten = memoryview(data)
+    while unwritten:
+        unwritten = unwritten[file.write(unwritten) :]
 
 
 def make_directory(directory: Path) -> None:

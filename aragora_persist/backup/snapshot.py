@@ -5,7 +5,6 @@ Leaves out: how it is copied (``storage.sqlite.copying``), and whether the copy 
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import make_directory, partial
@@ -38,10 +37,3 @@ def snapshot(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
     except OSError as error:
         raise StorageError("snapshot", target, f"cannot be written: {error.strerror}") from error
     return method
-
-
-def open_read_only(path: Path, *, parameters: str = "mode=ro", timeout_s: float = 0.0) -> sqlite3.Connection:
-    """Open an existing database without the right to write to it; in autocommit, for the caller to close."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{parameters}", uri=True, timeout=timeout_s, isolation_level=None
-    )

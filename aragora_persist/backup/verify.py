@@ -11,9 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.errors import DamagedError
+from aragora_persist.storage.names import free_rowid, quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
+from aragora_persist.storage.sqlite.readonly import open_unchanging
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,7 +61,7 @@ def verify(path: Path) -> Verification:
     """
     sha256 = file_sha256(path)
     try:
-        with closing(open_read_only(path, parameters="mode=ro&immutable=1")) as connection:
+        with closing(open_unchanging(path)) as connection:
             content = read_content(connection, path)
     except DRIVER_ERRORS as error:
         raise translate(error, _OPERATION, path) from error
@@ -91,7 +92,7 @@ def read_content(connection: sqlite3.Connection, path: Path) -> Content:
         ).fetchall()
         return Content(
             schema_version=_schema_version(connection),
-            foreign_key_violations=sum(_count_violations(connection, name) for name, _ in tables),
+            foreign_key_violations=sum(count_violations(connection, name) for name, _ in tables),
             tables={
                 name: _read_table(connection, name, _row_order(connection, name, without_rowid=bool(wr)))
                 for name, wr in tables
@@ -102,9 +103,10 @@ def read_content(connection: sqlite3.Connection, path: Path) -> Content:
         connection.execute("ROLLBACK")
 
 
-def _count_violations(connection: sqlite3.Connection, table: str) -> int:
+def count_violations(connection: sqlite3.Connection, table: str) -> int:
+    """Return how many rows of a table refer to nothing."""
     try:
-        return sum(1 for _ in connection.execute(f"PRAGMA foreign_key_check({_quote(table)})"))
+        return sum(1 for _ in connection.execute(f"PRAGMA foreign_key_check({quoted(table)})"))
     except DRIVER_ERRORS as error:
         # It may refer to columns that are not unique: SQLite lets anyone declare that, and then cannot check it. Rows
         # in such a table must not end all backups.
@@ -125,11 +127,9 @@ def _row_order(connection: sqlite3.Connection, table: str, *, without_rowid: boo
     """Return the ORDER BY terms that give each row its one place: the primary key, or the rowid."""
     columns = connection.execute("SELECT name, pk FROM pragma_table_xinfo(?)", (table,)).fetchall()
     if without_rowid:
-        return ", ".join(_quote(name) for name, pk in sorted(columns, key=lambda column: int(column[1])) if pk)
-    taken = {name.lower() for name, _ in columns}
-    # A column may bear one of the three names and hide the rowid; with all three taken there is no name left for it.
-    free = [name for name in ("rowid", "_rowid_", "oid") if name not in taken]
-    return free[0] if free else ", ".join(_quote(name) for name, _ in columns)
+        return ", ".join(quoted(name) for name, pk in sorted(columns, key=lambda column: int(column[1])) if pk)
+    names = [name for name, _ in columns]
+    return free_rowid(names) or ", ".join(map(quoted, names))
 
 
 def _read_table(connection: sqlite3.Connection, table: str, order: str) -> TableContent:
@@ -156,13 +156,9 @@ def _digest(connection: sqlite3.Connection, table: str, order: str) -> TableCont
     shortest exact form, and is the same in every version of Python, as ``repr`` of newer Unicode is not.
     """
     digest, rows = hashlib.sha256(), 0
-    cursor = connection.execute(f"SELECT * FROM {_quote(table)} ORDER BY {order}")  # noqa: S608 - quoted names
+    cursor = connection.execute(f"SELECT * FROM {quoted(table)} ORDER BY {order}")  # noqa: S608 - quoted names
     digest.update(ascii([column[0] for column in cursor.description]).encode() + b"\n")
     for row in cursor:  # one at a time: many large ones together would not be faster, and take all of the memory
         rows += 1
         digest.update(b"%a\n" % (row,))
     return TableContent(rows=rows, digest=digest.hexdigest())
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -8,7 +8,6 @@ again and again into a migration that fails does not fill the disk with copies o
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -17,9 +16,11 @@ from aragora_persist.errors import DamagedError, MigrationError, PersistError, S
 from aragora_persist.migrations import ledger
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import sync_folder
+from aragora_persist.storage.sqlite.readonly import open_unchanging
 from aragora_persist.times import utc_now
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -112,7 +113,7 @@ def find_snapshot(folder: Path, database: str, applied: Sequence[Applied]) -> Pa
 def _examined(copy: Path, source: Path) -> int:
     """Return the version of the copy, when it was found to be sound."""
     try:
-        with closing(_open(copy)) as connection:
+        with closing(open_unchanging(copy)) as connection:
             problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
             if problems != ["ok"]:
                 raise DamagedError(_OPERATION, source, "; ".join(problems), hint="restore a backup, then migrate that")
@@ -137,10 +138,6 @@ def _standing(connection: sqlite3.Connection) -> int | None:
 
 def _ledger(path: Path) -> tuple[Applied, ...] | None:
     """Return the ledger of a snapshot; None where it is none."""
-    with suppress(*DRIVER_ERRORS, MigrationError), closing(_open(path)) as connection:
+    with suppress(*DRIVER_ERRORS, MigrationError), closing(open_unchanging(path)) as connection:
         return ledger.read(connection)
     return None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)

@@ -11,7 +11,8 @@ from itertools import count, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from aragora_persist.backup.recover.format import BadText
-from aragora_persist.storage.names import quoted
+from aragora_persist.backup.verify import count_violations
+from aragora_persist.storage.names import free_rowid, quoted
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full
 
 if TYPE_CHECKING:
@@ -207,10 +208,7 @@ class Target:
 
     def dangling(self, table: str) -> int:
         """Return how many rows of the table refer to rows that are not there."""
-        try:
-            return sum(1 for _ in self.connection.execute(f"PRAGMA foreign_key_check({quoted(table)})"))
-        except DRIVER_ERRORS:
-            return 0  # it refers to columns that are not unique, which SQLite cannot check
+        return count_violations(self.connection, table)
 
     def finish(self, *, user_version: int, application_id: int) -> None:
         """Write the last, and leave a single file."""
@@ -229,9 +227,8 @@ class Target:
             if hidden in _STORED
         )
         computes = not all(column.written for column in columns)
-        taken = {column.name.lower() for column in columns}
-        free = [each for each in ("rowid", "_rowid_", "oid") if each not in taken]
-        return Table(name, columns, free[0] if free else "", self._alias(name, columns), counts, computes)
+        rowid = free_rowid(column.name for column in columns) or ""
+        return Table(name, columns, rowid, self._alias(name, columns), counts, computes)
 
     def _alias(self, name: str, columns: Sequence[Column]) -> int:
         """Return which column is the rowid: the only one of the primary key, an INTEGER, and without an index of it."""

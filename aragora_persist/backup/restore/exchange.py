@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import SIDE_FILES, beside, partial
 from aragora_persist.backup.restore.holders import are_held
-from aragora_persist.backup.snapshot import open_read_only
-from aragora_persist.errors import BusyError, DamagedError
+from aragora_persist.errors import BusyError, DamagedError, StorageError
 from aragora_persist.migrations.progress import report
 from aragora_persist.storage.sqlite.checkpointer import under_litestream
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import sync_folder
+from aragora_persist.storage.sqlite.readonly import open_unchanging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def takes_pages_of(source: Path, target: Path, *, timeout_s: float) -> bool:
         return False
     try:
         with (
-            closing(open_read_only(source, parameters="mode=ro&immutable=1")) as origin,
+            closing(open_unchanging(source)) as origin,
             closing(connect(target, timeout_s)) as live,
         ):
             live.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -70,7 +70,7 @@ def write_into(source: Path, target: Path, replaced: Path, *, timeout_s: float) 
     replaced = _free_name(replaced, ("", *SIDE_FILES))
     try:
         with (
-            closing(open_read_only(source, parameters="mode=ro&immutable=1")) as origin,
+            closing(open_unchanging(source)) as origin,
             closing(connect(target, timeout_s)) as live,
             partial(replaced) as kept,
         ):
@@ -123,9 +123,13 @@ def _watch(locked: Path, timeout_s: float, after_first_step: Callable[[], None])
 
 
 def _copy(database: Path, path: Path, timeout_s: float) -> None:
-    """Copy the live database, on which this process holds the lock, to the empty file ``path``, in rollback mode."""
+    """Copy the live database, on which this process holds the lock, to the empty file ``path``, in rollback mode.
+
+    Through SQLite, unlike every other copy: it finds a file and a log that do not belong together, which are then moved
+    aside as they are, and a copy of the files would only be of what came of them. Nobody writes who could be held up.
+    """
     with (
-        closing(open_read_only(database, timeout_s=timeout_s)) as reader,
+        closing(connect(database, timeout_s, mode="ro")) as reader,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
     ):
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = OFF", "synchronous = OFF"):
@@ -194,8 +198,16 @@ def refuse_holders(database: Path, timeout_s: float) -> None:
             if isinstance(translate(error, _OPERATION, database), BusyError):
                 raise _held(database) from error
             # A file that SQLite cannot open for writing is what a restore is for.
-    elif are_held(database):
+    elif _are_held(database):
         raise _held(database)
+
+
+def _are_held(database: Path) -> bool:
+    try:
+        return are_held(database)
+    except OSError as error:
+        problem = f"no process can be started that asks who has it open: {error.strerror or error}"
+        raise StorageError(_OPERATION, database, problem, hint="from a shell: aragora-persist restore") from error
 
 
 def _held(database: Path) -> BusyError:
@@ -209,7 +221,7 @@ def is_unreadable(database: Path) -> bool:
     closes, and what is moved aside is perhaps all that is left of the rows.
     """
     try:
-        with closing(open_read_only(database)) as connection:
+        with closing(connect(database, 0.0, mode="ro")) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         return isinstance(translate(error, _OPERATION, database), DamagedError)
@@ -225,9 +237,11 @@ def own_like(path: Path, database: Path) -> None:
         os.chown(path, like.st_uid, like.st_gid)
 
 
-def connect(target: Path, timeout_s: float) -> sqlite3.Connection:
-    """Open an existing database for writing; in autocommit, for the caller to close."""
-    return sqlite3.connect(f"{target.as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None)
+def connect(database: Path, timeout_s: float, *, mode: str = "rw") -> sqlite3.Connection:
+    """Open an existing database, as services have it open; in autocommit, for the caller to close."""
+    return sqlite3.connect(
+        f"{database.absolute().as_uri()}?mode={mode}", uri=True, timeout=timeout_s, isolation_level=None
+    )
 
 
 def _free_name(wanted: Path, endings: tuple[str, ...] | list[str]) -> Path:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from aragora_persist.backup.archive import unpack
 from aragora_persist.backup.files import beside, scratch_folder
 from aragora_persist.backup.names import is_packed
-from aragora_persist.backup.snapshot import open_read_only
 from aragora_persist.backup.verify import verify
 from aragora_persist.databases import DATABASES
 from aragora_persist.errors import ConflictError, DamagedError, NotFoundError, PersistError, StorageError
 from aragora_persist.storage.sqlite.copying import copy_into
 from aragora_persist.storage.sqlite.files import is_there, resolve
+from aragora_persist.storage.sqlite.readonly import open_unchanging
 from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _examined(path: Path, place: Path, database: str) -> Verification:
     if not found.content.tables:
         problem = "holds no table: what made it did not come to its end, or it was never in use"
         raise DamagedError(_OPERATION, place, problem, hint=_OTHERS)
-    with closing(open_read_only(path, parameters="mode=ro&immutable=1")) as connection:
+    with closing(open_unchanging(path)) as connection:
         try:
             Expected(place, database, None).judge(connection)
         except Refused as refused:

@@ -16,11 +16,13 @@ _LOCKS = (("", 0x40000000, 512), ("-shm", 120, 9))
 
 
 def are_held(database: object) -> bool:
-    """Say whether a connection, of whatever process, has the database's files open."""
+    """Say whether a connection, of whatever process, has the database's files open; OSError where none can tell."""
     import subprocess  # noqa: PLC0415 - the program itself starts none, and few who import this ever ask
 
+    if not sys.executable:
+        raise OSError("it is not known where Python is")
     command = [sys.executable, "-I", "-S", __file__, str(database)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 1
+    return subprocess.run(command, check=False, capture_output=True).returncode != 0  # killed, it has not said no
 
 
 def _is_held(path: str, first: int, count: int) -> bool:

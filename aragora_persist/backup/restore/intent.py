@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.files import locked, partial
-from aragora_persist.backup.restore.exchange import move_into_place, refuse_holders, write_into
-from aragora_persist.backup.snapshot import open_read_only
+from aragora_persist.backup.restore.exchange import connect, move_into_place, refuse_holders, write_into
 from aragora_persist.errors import DamagedError, StorageError
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, translate
 from aragora_persist.storage.sqlite.files import is_being_restored, restore_note, sync_folder
@@ -178,7 +177,7 @@ def _exchange(database: Path, staged: Path, intent: Intent, timeout_s: float) ->
 
 def _mark_of(database: Path) -> int:
     try:
-        with closing(open_read_only(database)) as connection:
+        with closing(connect(database, 0.0, mode="ro")) as connection:
             return int(connection.execute("PRAGMA application_id").fetchone()[0])
     except DRIVER_ERRORS as error:
         raise translate(error, _OPERATION, database) from error

@@ -50,6 +50,11 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
             raise translate(error, "read database", path) from error
 
 
+def open_unchanging(path: Path) -> sqlite3.Connection:
+    """Open a file to which nobody writes: it alone is read, whatever lies beside it; for the caller to close."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
 def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Return a connection that has read once: from then on nobody takes the files away from it."""
     for left in reversed(range(_MOVED_ATTEMPTS)):

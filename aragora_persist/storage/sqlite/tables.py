@@ -10,10 +10,9 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from aragora_persist.storage.names import folded, quoted
+from aragora_persist.storage.names import free_rowid, quoted
 from aragora_persist.storage.rebuild_rules import Column
 
-_ROWID_NAMES = ("rowid", "_rowid_", "oid")
 _GENERATED = (2, 3)  # table_xinfo's "hidden": virtual and stored
 
 
@@ -48,13 +47,12 @@ def read_table(conn: sqlite3.Connection, table: str) -> Table:
     (without_rowid,) = conn.execute(query, (table,)).fetchone()
     keys = [(name, kind) for name, kind, _, _, in_key, _ in columns if in_key]
     key = keys[0][0] if len(keys) == 1 and keys[0][1].upper() == "INTEGER" and not without_rowid else None
-    names = {folded(column[0]) for column in columns}
     return Table(
         tuple(
             Column(name, bool(not_null) and default is None and name != key, hidden in _GENERATED)
             for name, _, not_null, default, _, hidden in columns
         ),
-        None if without_rowid else next((name for name in _ROWID_NAMES if name not in names), None),
+        None if without_rowid else free_rowid(column[0] for column in columns),
         key,
     )
 
