@@ -285,13 +285,14 @@ def test_a_log_that_is_begun_anew_meanwhile_is_copied_again(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
 @pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("executable", ["/there/is/none", "", None])
 def test_where_no_process_can_be_started_sqlite_copies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, *, live: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, executable: str | None, *, live: bool
 ) -> None:
-    """Who has given up rights may not run the interpreter that runs it, and gets a backup all the same."""
+    """Who has given up rights, or has Python inside, does not know how to run it, and gets a backup all the same."""
     source = tmp_path / "live.db"
     make_database(source, mode=mode)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    monkeypatch.setattr(sys, "executable", executable)
     with closing(sqlite3.connect(source, isolation_level=None)) as writer:
         if live:
             writer.execute("INSERT INTO pairs VALUES (10, 'left', NULL)")

@@ -83,9 +83,11 @@ def copy_into(source: Path, target: Path, *, timeout_s: float = 30.0) -> str:
         except (DamagedError, StorageError):
             if _place(source) == before:  # else it is an error of what is there no more
                 raise
-        if method is not None and _place(source) == before:
+        if method is not None:
             refuse_restore(source)
-            return method
+            # After that look, not before it: of an exchange that was under way all the while and is over, this tells.
+            if _place(source) == before:
+                return method
         attempts += 1
         if time.monotonic() >= deadline and attempts >= _ATTEMPTS:
             problem = f"was opened, closed or exchanged by others again and again for {timeout_s:g} s"
@@ -154,6 +156,8 @@ def _copy_files(source: Path, target: Path, log: str, *, lock: str) -> str | Non
     """
     import subprocess  # noqa: PLC0415 - whoever only looks at backups copies nothing
 
+    if not sys.executable:  # a program that has Python in it need not know of one
+        return BACKUP_API
     private = partial(os.open, mode=0o600)
     try:
         with ExitStack() as stack:
