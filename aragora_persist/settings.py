@@ -92,7 +92,7 @@ class FileSecret(Secret):
 
     def _unusable(self, problem: str) -> InvalidValueError:
         return InvalidValueError(
-            "read secret", self._variable, f"{self._value} {problem}", hint="write the secret into this file"
+            "read secret file", self._variable, f"{self._value} {problem}", hint="write the secret into this file"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aragora_persist.errors import InvalidValueError
+from aragora_persist.redaction import redact
 from aragora_persist.settings import VARIABLES, Durability, FileSecret, Secret, Settings
 
 
@@ -168,6 +169,7 @@ def test_a_file_without_a_secret_is_told_when_the_secret_is_needed(tmp_path: Pat
         with pytest.raises(InvalidValueError) as refused:
             secret.reveal()
         assert refused.value.target == "SUPABASE_KEY_FILE"
+        assert redact(str(refused.value)) == str(refused.value)
         problems.append(refused.value.problem.removeprefix(f"{file} "))
     assert problems == ["is not there, or is not a file", "is empty", "is empty", "cannot be read: it is not text"]
 
