@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # A checkout uses its own environment, so that cron needs no PATH; elsewhere the installed command does the work.
-own="$(dirname "${BASH_SOURCE[0]}")/../.venv/bin/aragora-persist"
+own="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.venv/bin/aragora-persist"
 if [[ -x $own ]]; then
   exec "$own" backup "$@"
 fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ from aragora_persist.backup.metrics import backup_families, work_families
 from aragora_persist.backup.report import BackupReport
 from aragora_persist.backup.retention import Policy, decide
 from aragora_persist.settings import VARIABLES, Settings
+from aragora_persist.storage.sqlite.engine import open_engine
 from tests.backup_entries import entry_of
-from tests.documented import Page, Reader
+from tests.documented import ROOT, Page, Reader
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,3 +69,13 @@ def test_every_metric_is_on_the_page() -> None:
     listed = re.findall(r"^\| `((?:backup|drill)_\w+)` \|", PAGE.text, re.MULTILINE)
     assert sorted(listed) == sorted(family.name for family in families)
     assert {name for name in re.findall(r"aragora_persist_(\w+)", PAGE.text) if name} <= set(listed)
+
+
+def test_the_script_finds_its_checkout_through_a_link(tmp_path: Path) -> None:
+    """As from a folder of cron's, which knows of no command of ours."""
+    (tmp_path / ".aragora").mkdir()
+    open_engine(tmp_path / ".aragora" / "aragora_tokens.db", "tokens").close()
+    (link := tmp_path / "hourly").symlink_to(ROOT / "scripts" / "backup_dbs.sh")
+    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([link], env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Backed up: tokens\n", "")

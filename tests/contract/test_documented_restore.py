@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from aragora_persist.backup.catalog import Catalog
-from tests.documented import Page, Reader, sqlite_shell
+from aragora_persist.backup.inventory import FileState
+from tests.documented import ROOT, Page, Reader, sqlite_shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +31,18 @@ def test_every_section_of_the_table_is_there() -> None:
     links = PAGE.links()
     assert len(links) > 8
     assert all(links.values()), links
+
+
+@pytest.mark.parametrize("name", ["backups.md", "restore.md"])
+def test_what_a_page_quotes_is_what_is_said(name: str) -> None:
+    """Who looks for an error in the table of what to do finds it: each text there is one of the program's."""
+    said = "\n".join(path.read_text() for path in (ROOT / "aragora_persist").rglob("*.py"))
+    table = Page(name).text.partition("| it says |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    texts = {text.strip() for cell in cells for part in cell.split("…") for text in part.split(", ")}
+    states = {f"is {state.value}" for state in FileState}
+    assert len(texts) > 5
+    assert {text for text in texts - states if text not in said} == set()
 
 
 def test_every_option_is_on_the_page() -> None:
