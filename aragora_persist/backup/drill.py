@@ -57,12 +57,22 @@ def drill(settings: Settings, databases: Iterable[str] | None = None, *, offsite
         PersistError: with ``offsite``, what is there cannot be listed.
 
     """
+    without = way_to_one(settings, offsite=offsite)
     with _source(settings, offsite=offsite) as (source, newest):
         for database in sorted(newest) if databases is None else databases:
             report(database)
-            result = _try(database, newest.get(database), source, offsite=offsite)
+            result = _try(database, newest.get(database), source, offsite=offsite, without=without)
             _record(result, settings)
             yield result
+
+
+def way_to_one(settings: Settings, *, offsite: bool) -> str:
+    """Return the way out where there is no backup to drill."""
+    if offsite:
+        return "aragora-persist backup, then aragora-persist backups --ship"
+    if settings.offsite_url:
+        return "aragora-persist backup; what is off-site: aragora-persist drill --offsite"
+    return "aragora-persist backup"
 
 
 @contextmanager
@@ -73,22 +83,21 @@ def _source(settings: Settings, *, offsite: bool) -> Iterator[tuple[Settings, Ma
         # The last in the catalog, damaged or not: one that is missing here is not to be made up for from elsewhere.
         yield replace(settings, offsite_url=""), {entry.database: entry for entry in state.backups}
         return
-    from aragora_persist.backup.offsite import remote_entries  # noqa: PLC0415 - only where something is off-site
-    from aragora_persist.backup.offsite.shipping import unshipped  # noqa: PLC0415 - as above
+    from aragora_persist.backup.offsite import remote_entries, shipped  # noqa: PLC0415 - only where something is off-site
 
     # What was shipped must be there: one that got lost since is not to be made up for by an older one.
-    waiting = {entry.id for entry in unshipped(state, settings)}
-    shipped = (entry for entry in state.backups if entry.id not in waiting)
-    entries = sorted((*shipped, *remote_entries(settings)), key=lambda entry: entry.created_at)
+    ids = shipped(state, settings)
+    known = (entry for entry in state.backups if entry.id in ids)
+    entries = sorted((*known, *remote_entries(settings)), key=lambda entry: entry.created_at)
     with scratch_folder(SCRATCH) as empty:
         yield replace(settings, backup_dir=empty), {entry.database: entry for entry in entries}
 
 
-def _try(database: str, entry: BackupEntry | None, settings: Settings, *, offsite: bool) -> Drill:
+def _try(database: str, entry: BackupEntry | None, settings: Settings, *, offsite: bool, without: str) -> Drill:
     at, started, problem = times.utc_now(), time.monotonic(), ""
     try:
         if entry is None:
-            problem = f"there is no backup of it ({_TAKE_ANOTHER})"
+            problem = f"there is no backup of it ({without})"
         else:
             _restore(entry, settings)
     except PersistError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.catalog import Catalog
-from aragora_persist.backup.inventory import FileState, file_state, present_databases
+from aragora_persist.backup.inventory import newest_intact, present_databases
 from aragora_persist.backup.names import SUPABASE
 from aragora_persist.wording import span_text
 
@@ -64,22 +64,12 @@ def look_at_health(settings: Settings, databases: Collection[str] | None = None)
         # The cloud half is looked after by who is told to: it has no file by which it would show.
         names = [name for name in (*names, SUPABASE) if name in databases]
     catalog = Catalog(settings.backup_dir)
-    backups = _newest_backups(catalog, names)
+    backups = newest_intact(catalog.newest_first(), catalog.directory, names)
     drills, good = _last_drills(catalog, names)
     return tuple(
         Health(database=name, backup=backups.get(name), drill=drills.get(name), good_drill=good.get(name))
         for name in names
     )
-
-
-def _newest_backups(catalog: Catalog, names: Collection[str]) -> dict[str, BackupEntry]:
-    found: dict[str, BackupEntry] = {}
-    entries = catalog.newest_first()
-    while len(found) < len(names) and (entry := next(entries, None)):
-        wanted = entry.database in names and entry.database not in found
-        if wanted and file_state(catalog.directory, entry, check=False) is FileState.INTACT:
-            found[entry.database] = entry
-    return found
 
 
 def _last_drills(catalog: Catalog, names: Collection[str]) -> tuple[dict[str, Drill], dict[str, Drill]]:

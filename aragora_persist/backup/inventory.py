@@ -17,9 +17,10 @@ from aragora_persist.errors import StorageError
 from aragora_persist.migrations.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
+    from aragora_persist.backup.catalog import CatalogState
     from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
@@ -52,7 +53,7 @@ class Inventory:
     damaged_lines: tuple[int, ...]
     torn: bool
     shipped: frozenset[str]
-    """The ids of those that are off-site too."""
+    """The ids of those that are off-site too, where that is now."""
 
     @property
     def lost(self) -> bool:
@@ -66,11 +67,6 @@ class Inventory:
             for listed in self.backups
             if listed.state is FileState.INTACT and database in {None, listed.entry.database}
         )
-
-    def newest(self, database: str) -> BackupEntry | None:
-        """Return the backup that was made last; by its place in the catalog, which no wrong clock can change."""
-        intact = self.intact(database)
-        return intact[-1] if intact else None
 
 
 def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
@@ -93,11 +89,19 @@ def take_inventory(settings: Settings, *, check: bool = False) -> Inventory:
             uncatalogued=tuple(sorted(files - state.known_files)),
             damaged_lines=state.damaged_lines,
             torn=state.torn,
-            shipped=frozenset(state.shipments),
+            shipped=_shipped(state, settings),
         )
     except OSError as error:
         problem = error.strerror or str(error)
         raise StorageError("list backups", directory, problem, hint="this user must be able to read there") from error
+
+
+def _shipped(state: CatalogState, settings: Settings) -> frozenset[str]:
+    if not (settings.offsite_url and state.shipments):
+        return frozenset()
+    from aragora_persist.backup.offsite import shipped  # noqa: PLC0415 - only where something is off-site
+
+    return shipped(state, settings)
 
 
 def files_in(directory: Path) -> Iterable[Path]:
@@ -121,6 +125,21 @@ def file_state(directory: Path, entry: BackupEntry, *, check: bool) -> FileState
         problem = error.strerror or str(error)
         raise StorageError("read backup", path, problem, hint="this user must be able to read it") from error
     return FileState.INTACT if same else FileState.DAMAGED
+
+
+def newest_intact(
+    newest_first: Iterator[BackupEntry], directory: Path, names: Collection[str] | None = None
+) -> dict[str, BackupEntry]:
+    """Return the last backup of each of these databases (None: of all) whose file has its size.
+
+    Takes no more entries than it needs.
+    """
+    found: dict[str, BackupEntry] = {}
+    while (names is None or len(found) < len(names)) and (entry := next(newest_first, None)):
+        wanted = entry.database not in found and (names is None or entry.database in names)
+        if wanted and file_state(directory, entry, check=False) is FileState.INTACT:
+            found[entry.database] = entry
+    return found
 
 
 def newest_sound(database: str, settings: Settings, *, but: BackupEntry) -> BackupEntry | None:

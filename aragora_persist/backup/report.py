@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.catalog import Catalog, CatalogState
-from aragora_persist.backup.inventory import FileState, file_state
+from aragora_persist.backup.inventory import newest_intact
 from aragora_persist.errors import PersistError
 from aragora_persist.wording import count_text
 
@@ -79,21 +79,13 @@ def _mark(path: Path) -> tuple[int, ...] | None:
 def _report(state: CatalogState, settings: Settings, now: datetime) -> BackupReport:
     damaged = len(state.damaged_lines)
     return BackupReport(
-        newest=_newest(state, settings.backup_dir),
+        newest=newest_intact(reversed(state.backups), settings.backup_dir),
         drills={drill.database: drill for drill in state.drills},  # in the order in which they were made
         good_drills={drill.database: drill for drill in state.drills if drill.ok},
         offsite_lag_s=_offsite_lag_s(state, settings, now),
         offsite_held_back=_offsite_held_back(state, settings),
         problem=f"the catalog has {count_text(damaged, 'damaged line')}" if damaged else "",
     )
-
-
-def _newest(state: CatalogState, directory: Path) -> dict[str, BackupEntry]:
-    newest: dict[str, BackupEntry] = {}
-    for entry in reversed(state.backups):
-        if entry.database not in newest and file_state(directory, entry, check=False) is FileState.INTACT:
-            newest[entry.database] = entry
-    return newest
 
 
 def _offsite_lag_s(state: CatalogState, settings: Settings, now: datetime) -> float | None:

@@ -1,6 +1,6 @@
 """The database file inside a backup, proved equal to its entry, for whoever restores or reads it.
 
-Leaves out: which backup to take (``inventory``), and whether the rows are those of the entry (``verify``).
+Leaves out: which backup to take (``restore.choosing``), and whether the rows are those of the entry (``verify``).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
-from aragora_persist.backup.drill import drill
+from aragora_persist.backup.drill import drill, way_to_one
 from aragora_persist.commands.console import print_json, read_settings, showing
 
 if TYPE_CHECKING:
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 def run(arguments: Namespace) -> int:
     """Restore the newest of each into scratch space; fail where one is not what it was, or where there is none."""
+    settings = read_settings(arguments)
     names = tuple(dict.fromkeys(arguments.databases)) if arguments.databases else None
     done = []
     with showing("drilling") as progress:
-        for one in drill(read_settings(arguments), names, offsite=arguments.offsite):
+        for one in drill(settings, names, offsite=arguments.offsite):
             progress.clear()
             done.append(one)
             if not arguments.json:
                 _print(one)
     if not done:
-        print("aragora-persist: drill: there is no backup\n  way out: aragora-persist backup", file=sys.stderr)
+        way_out = way_to_one(settings, offsite=arguments.offsite)
+        print(f"aragora-persist: drill: there is no backup\n  way out: {way_out}", file=sys.stderr)
     if arguments.json:
         print_json({"drills": [{**asdict(one), "at": times.to_text(one.at)} for one in done]})
     return 0 if done and all(one.ok for one in done) else 1

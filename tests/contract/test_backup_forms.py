@@ -254,3 +254,16 @@ def test_a_disk_that_is_full_leaves_everything_as_it_was(keyed: Settings, tmp_pa
     assert {path: path.read_bytes() for path in settings.backup_dir.iterdir()} == before
     assert names_in(space) == []
     assert take_inventory(settings, check=True).intact() == (first, entry)
+
+
+def test_what_was_shipped_elsewhere_is_not_off_site(keyed: Settings, tmp_path: Path) -> None:
+    """Where a backup's file is lost, a restore looks where off-site is now, and so does what tells of it."""
+    settings = in_form(keyed, "")
+    make_database(settings)
+    entry = take_backup("users", settings)
+    folders = (tmp_path / "here", tmp_path / "there")
+    for folder in folders:
+        folder.mkdir()
+    here, there = (replace(settings, offsite_url=folder.as_uri()) for folder in folders)
+    assert [outcome.error for outcome in ship(here)] == [None]
+    assert [take_inventory(one).shipped for one in (here, there, settings)] == [{entry.id}, set(), set()]

@@ -282,6 +282,26 @@ def test_a_database_without_a_backup_is_told(settings: Settings) -> None:
     assert "no backup" in found.problem
 
 
+@pytest.mark.parametrize("options", [[], ["--db", "users"]])
+def test_an_empty_machine_is_told_of_what_is_off_site(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+) -> None:
+    """It has nothing to drill but what is there, and that only where there is such a place."""
+    command = ["--nomic-dir", str(settings.nomic_dir), "drill", *options]
+    assert main(command) == 1
+    assert "--offsite" not in capsys.readouterr().err
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", (tmp_path / "away").as_uri())
+    (tmp_path / "away").mkdir()
+    assert main(command) == 1
+    assert "aragora-persist drill --offsite" in capsys.readouterr().err
+    assert main([*command, "--offsite"]) == 1
+    assert "aragora-persist backups --ship" in capsys.readouterr().err
+
+
 def test_the_command_tells_and_fails(live: Settings, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each where it is good; on standard error what failed and the way out, exit 1; JSON holds all."""
     command = ["--nomic-dir", str(settings.nomic_dir), "drill"]

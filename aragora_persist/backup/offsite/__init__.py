@@ -7,7 +7,7 @@ when it is needed and not before). Nothing here removes or changes what is off-s
 
 from aragora_persist.backup.offsite.fetching import fetch
 from aragora_persist.backup.offsite.listing import Remote, RemoteState, check, look, remote_entries
-from aragora_persist.backup.offsite.shipping import Outcome, held_back, oldest_unshipped_age_s, ship
+from aragora_persist.backup.offsite.shipping import Outcome, held_back, oldest_unshipped_age_s, ship, shipped
 
 __all__ = [
     "Outcome",
@@ -20,4 +20,5 @@ __all__ = [
     "oldest_unshipped_age_s",
     "remote_entries",
     "ship",
+    "shipped",
 ]

@@ -1,6 +1,6 @@
 """Bringing a backup back from off-site: what has arrived stays, and nothing gets a name before it is proved whole.
 
-Leaves out: choosing the backup (``inventory``), and what is in the file (``unpacking``).
+Leaves out: choosing the backup (``restore.choosing``), and what is in the file (``unpacking``).
 """
 
 from __future__ import annotations

@@ -99,23 +99,25 @@ def ship(settings: Settings, *, stop: Callable[[], bool] = lambda: False) -> Ite
             yield Outcome(entry)
 
 
-def unshipped(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
-    """Yield the backups that are not recorded as shipped to where off-site now is, in the order of their making."""
+def shipped(state: CatalogState, settings: Settings) -> frozenset[str]:
+    """Return the ids of the backups that are recorded as shipped to where off-site is now."""
     try:
         place = str(location(settings))
     except InvalidValueError:  # who ships is told; who only looks is told that nothing is there
-        place = ""
-    for entry in state.backups:
-        shipment = state.shipments.get(entry.id)
-        if shipment is None or shipment.url != f"{place}/{line_name(entry)}":
-            yield entry
+        return frozenset()
+    known = state.shipments
+    return frozenset(
+        entry.id
+        for entry in state.backups
+        if entry.id in known and known[entry.id].url == f"{place}/{line_name(entry)}"
+    )
 
 
 def held_back(state: CatalogState, settings: Settings) -> tuple[BackupEntry, ...]:
     """Return what is not off-site and does not go there: once there are recipients, what everybody could read."""
     if not (settings.offsite_url and settings.backup_recipients):
         return ()
-    return tuple(entry for entry in unshipped(state, settings) if not _may_leave(entry, settings))
+    return tuple(entry for entry in _unshipped(state, settings) if not _may_leave(entry, settings))
 
 
 def oldest_unshipped_age_s(state: CatalogState, settings: Settings, now: datetime) -> float | None:
@@ -125,7 +127,12 @@ def oldest_unshipped_age_s(state: CatalogState, settings: Settings, now: datetim
 
 
 def _waiting(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
-    return (entry for entry in unshipped(state, settings) if _may_leave(entry, settings))
+    return (entry for entry in _unshipped(state, settings) if _may_leave(entry, settings))
+
+
+def _unshipped(state: CatalogState, settings: Settings) -> Iterator[BackupEntry]:
+    there = shipped(state, settings)
+    return (entry for entry in state.backups if entry.id not in there)
 
 
 def _may_leave(entry: BackupEntry, settings: Settings) -> bool:
