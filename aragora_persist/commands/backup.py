@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.inventory import present_databases
 from aragora_persist.backup.take import apply_retention, foresee_retention, take_all
 from aragora_persist.commands.console import print_error, print_json, read_settings, showing
+from aragora_persist.errors import NotFoundError
 from aragora_persist.redaction import redact
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _once(arguments: Namespace, settings: Settings) -> int:
                 failed.append({"database": outcome.database, "error": redact(str(outcome.error))})
                 print_error(outcome.error, verbose=arguments.verbose)
     if not (taken or failed):
-        print(f"aragora-persist: there is no database in {settings.nomic_dir} yet", file=sys.stderr)
+        raise _nothing(settings)
     # Only where there is a newer one: a database that cannot be backed up keeps all that it has.
     decisions = apply_retention(settings, databases=[backup["database"] for backup in taken])
     removed = [decision.entry.id for decision in decisions if not decision.keep]
@@ -59,6 +59,8 @@ def _once(arguments: Namespace, settings: Settings) -> int:
 
 def _foresee(arguments: Namespace, settings: Settings) -> int:
     names = tuple(dict.fromkeys(arguments.databases or present_databases(settings)))
+    if not names:
+        raise _nothing(settings)
     decisions = foresee_retention(settings, names)
     if arguments.json:
         print_json({"backups": names, "decisions": [_decision(decision) for decision in decisions]})
@@ -68,6 +70,11 @@ def _foresee(arguments: Namespace, settings: Settings) -> int:
     for decision in decisions:
         print(f"Would {'keep' if decision.keep else 'remove'}: {decision.entry.id}: {decision.reason}")
     return 0
+
+
+def _nothing(settings: Settings) -> NotFoundError:
+    hint = "NOMIC_DIR or --nomic-dir names their folder; a service makes them there, or aragora-persist migrate"
+    return NotFoundError("backup", settings.nomic_dir, "there is no database in it", hint=hint)
 
 
 def _decision(decision: Decision) -> dict[str, object]:

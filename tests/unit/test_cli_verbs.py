@@ -176,11 +176,13 @@ def test_backup_says_what_it_backed_up(shell: Shell) -> None:
     assert sorted(path.name.split("_")[0] for path in (shell.home / "backups").glob("*.db")) == ["tokens", "users"]
 
 
-def test_backup_of_nothing_is_done_and_says_so(shell: Shell) -> None:
-    """An empty machine has nothing to back up, which is no failure, but is told."""
-    assert shell("backup") == ""
-    assert shell.code == 0
-    assert shell.err == f"aragora-persist: there is no database in {shell.home} yet\n"
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--json",)])
+def test_backup_of_nothing_fails(shell: Shell, options: tuple[str, ...]) -> None:
+    """Who misspelled the folder in a crontab must not believe that it is backed up."""
+    assert shell("backup", *options) == ""
+    assert shell.code == 1
+    assert shell.err.startswith(f"aragora-persist: backup: {shell.home}: there is no database in it\n  way out: ")
+    assert not shell.home.exists()
 
 
 def test_backup_goes_on_after_a_failure_and_fails(shell: Shell) -> None:
