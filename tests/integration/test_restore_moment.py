@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.backup.point_in_time import newest_shipped
 from aragora_persist.backup.restore.origins import LITESTREAM
 from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
@@ -15,26 +14,16 @@ from aragora_persist.errors import NotFoundError, UnsupportedError
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import utc_now
-from tests.shipping import shipping
+from tests.shipping import ship, shipping
 from tests.unit.tokens import add
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from aragora_persist.storage.sqlite.engine import Engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("litestream")]
 pytest_plugins = ("tests.litestream_fixtures",)
-
-
-def shipped(engine: Engine, settings: Settings, jti: str) -> datetime:
-    """Add a token, wait until Litestream has shipped it, and return a moment after that."""
-    before = newest_shipped("tokens", settings)
-    add(engine, jti)
-    wait_until(lambda: newest_shipped("tokens", settings) not in {None, before}, "what was written to be shipped")
-    return utc_now()
 
 
 def jtis(engine: Engine) -> list[str]:
@@ -54,8 +43,8 @@ def test_a_moment_is_restored_into_the_live_database(tmp_path: Path, monkeypatch
         early = utc_now()
         add(engine, "b")
         with shipping(settings, "tokens"):
-            then = shipped(engine, settings, "c")
-            shipped(engine, settings, "d")
+            then = ship(engine, settings, "c")
+            ship(engine, settings, "d")
             result = restore("tokens", settings, at=then)
             assert jtis(engine) == ["a", "b", "c"]
             assert (result.way, result.equal) == (Way.INTO, True)
