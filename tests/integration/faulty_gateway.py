@@ -6,15 +6,9 @@ took place.
 
 from __future__ import annotations
 
-import http.client
-import socket
-import struct
-import threading
-from collections import deque
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
-from tests.integration.faulty_server import FaultyServer
+from tests.integration.faulty_server import LONGEST_S, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,42 +16,34 @@ if TYPE_CHECKING:
 BEFORE = ("reset", "502", "busy", "portal", "redirect")
 AFTER = ("lose", "late 502", "cut", "stall", "drip")
 _PAGE = b"<html><body>secret page</body></html>"
-_LONGEST_S = 30.0
 
 
 class FaultyGateway(FaultyServer):
     """Listens from ``with`` on; ``faults`` are consumed one a request, after which everything passes."""
 
     def __init__(self, url: str, faults: Iterable[str] = ()) -> None:
-        super().__init__(url, _Handler)
-        self.faults = deque(faults)
+        super().__init__(url, _Handler, faults)
         self.redirect_to = ""
         self.retry_after = "0"
         self.largest_bytes: int | None = None
-        self._lock = threading.Lock()
 
     def next_fault(self, request: str) -> str:
         """Note a request, and return what shall happen to it."""
-        with self._lock:
+        with self.lock:
             self.requests.append(request)
             return self.faults.popleft() if self.faults else ""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection of a client."""
-
+class _Handler(FaultyHandler):
     owner: FaultyGateway
-    protocol_version = "HTTP/1.1"
     timeout = 1  # an idle connection that is kept alive would keep the server from ending
 
-    def do_POST(self) -> None:
-        """Serve one request."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+    def serve(self, body: bytes) -> None:
         fault = self.owner.next_fault(f"{self.command} {self.path}")
         if self.owner.largest_bytes is not None and len(body) > self.owner.largest_bytes:
             self._answer(413, "text/html", _PAGE)
         elif fault == "reset":
-            self._break_off()
+            self.break_off()
         elif fault == "502":
             self._answer(502, "text/html", _PAGE)
         elif fault == "busy":
@@ -69,30 +55,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "redirect":
             self._answer(307, "text/html", b"", ("Location", f"{self.owner.redirect_to}{self.path}"))
         else:
-            self._pass_on(body, fault)
+            self._pass(body, fault)
 
-    do_GET = do_POST  # noqa: N815 - the name that the class looks for
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _pass_on(self, body: bytes, fault: str) -> None:
-        connection = http.client.HTTPConnection(self.owner.behind, timeout=_LONGEST_S)
-        try:
-            connection.request(self.command, self.path, body, dict(self.headers))
-            response = connection.getresponse()
-            status, kind, content = response.status, response.headers.get("Content-Type", ""), response.read()
-        finally:
-            connection.close()
+    def _pass(self, body: bytes, fault: str) -> None:
+        status, headers, content = self.pass_on(body, self.owner.behind)
+        kind = headers.get("content-type", "")
         if fault == "lose":
-            self._break_off()
+            self.break_off()
         elif fault == "late 502":
             self._answer(502, "text/html", _PAGE)
         elif fault == "cut":
             self._answer(status, kind, content[: len(content) // 2], ("Content-Length", str(len(content) + 10)))
-            self._break_off()
+            self.break_off()
         elif fault == "stall":
-            self.owner.released.wait(_LONGEST_S)
+            self.owner.released.wait(LONGEST_S)
             self.close_connection = True
         elif fault == "drip":
             self._drip(status)
@@ -116,8 +92,3 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b" ")
         except OSError:
             return
-
-    def _break_off(self) -> None:
-        """Close the connection as a crash does."""
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

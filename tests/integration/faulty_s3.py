@@ -7,20 +7,13 @@ reached the server, others after.
 
 from __future__ import annotations
 
-import http.client
-import socket
-import struct
-import threading
-from collections import deque
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
-from tests.integration.faulty_server import FaultyServer
+from tests.integration.faulty_server import LONGEST_S, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST_S = 30.0
 _PAUSE_S = 0.02
 _REFUSALS = {
     "403": (403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"),
@@ -39,11 +32,9 @@ class FaultyS3(FaultyServer):
     """Listens inside of ``with``; ``requests`` are the methods, paths and ranges that came, and ``headers`` theirs."""
 
     def __init__(self, url: str, faults: Iterable[str] = (), *, always: str = "") -> None:
-        super().__init__(url, _Handler)
-        self.faults = deque(faults)
+        super().__init__(url, _Handler, faults)
         self.always = always
         self.headers: list[dict[str, str]] = []
-        self._lock = threading.Lock()
 
     def count(self, method: str) -> int:
         """Return how many requests of this method have come."""
@@ -51,7 +42,7 @@ class FaultyS3(FaultyServer):
 
     def next_fault(self, method: str, request: str, headers: dict[str, str]) -> str:
         """Note a request, and return what shall happen to it."""
-        with self._lock:
+        with self.lock:
             self.requests.append(request)
             self.headers.append(headers)
             if not self.faults:
@@ -63,15 +54,10 @@ class FaultyS3(FaultyServer):
             return fault
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection of a client."""
-
+class _Handler(FaultyHandler):
     owner: FaultyS3
-    protocol_version = "HTTP/1.1"
 
-    def do_PUT(self) -> None:
-        """Serve one request."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+    def serve(self, body: bytes) -> None:
         request = f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip()
         headers = {name.lower(): value for name, value in self.headers.items()}
         fault = self.owner.next_fault(self.command, request, headers)
@@ -82,54 +68,37 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "liar":
             self._answer(200, b"", {"ETag": '"00000000000000000000000000000000"'})
         elif fault == "stall":
-            self.owner.released.wait(_LONGEST_S)
+            self.owner.released.wait(LONGEST_S)
         elif fault == "reset":
-            self._break_off()
+            self.break_off()
         else:
-            self._pass_on(_flipped(body) if fault == "flip" and body else body, fault)
+            self._pass(_flipped(body) if fault == "flip" and body else body, fault)
 
-    do_GET = do_HEAD = do_PUT  # noqa: N815 - the names that the class looks for
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _pass_on(self, body: bytes, fault: str) -> None:
-        connection = http.client.HTTPConnection(self.owner.behind, timeout=_LONGEST_S)
-        try:
-            # With the client's own Host, which it has signed.
-            connection.request(self.command, self.path, body, dict(self.headers))
-            response = connection.getresponse()
-            headers = {name: value for name, value in response.getheaders() if name.lower() != "connection"}
-            content = response.read()
-        finally:
-            connection.close()
+    def _pass(self, body: bytes, fault: str) -> None:
+        status, headers, content = self.pass_on(body, self.owner.behind)
         if fault == "lose":
-            self._break_off()
+            self.break_off()
         elif fault == "cut":
-            self._answer(response.status, content[: len(content) // 2], headers)
-            self._break_off()
+            self._answer(status, content[: len(content) // 2], headers)
+            self.break_off()
         elif fault == "slow":
-            self._answer(response.status, content, headers, pause_s=_PAUSE_S)
+            self._answer(status, content, headers, pause_s=_PAUSE_S)
         elif fault == "flip answer":
-            self._answer(response.status, _flipped(content), headers)
+            self._answer(status, _flipped(content), headers)
         else:
-            self._answer(response.status, content, headers)
+            self._answer(status, content, headers)
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str], *, pause_s: float = 0) -> None:
         """Answer, with a pause before the answer and in the midst of it."""
         self.owner.released.wait(pause_s)
         self.send_response_only(status)
-        for name, value in ({"Content-Length": str(len(content)), "Connection": "close"} | headers).items():
+        for name, value in ({"content-length": str(len(content))} | headers | {"connection": "close"}).items():
             self.send_header(name, value)
         self.end_headers()
         for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
             self.wfile.write(piece)
             self.wfile.flush()
             self.owner.released.wait(pause_s)
-
-    def _break_off(self) -> None:
-        """Close the connection as a crash does."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _flipped(data: bytes) -> bytes:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +36,7 @@ from aragora_persist.errors import (
 from tests.integration.faulty_s3 import FaultyS3
 from tests.ports import free_ports
 from tests.s3_server import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ def test_an_answer_that_never_comes_is_not_waited_for(
     s3_machine.back_up()
     with FaultyS3(s3_server.url, always="stall") as faulty:
         [error] = errors_of(s3_machine, faulty.url)
-        assert len(faulty.requests) == 5
+        wait_until(lambda: len(faulty.requests) == 5, "each attempt to have come")
     assert isinstance(error, UnreachableError)
     assert f"{faulty.url} did not answer in time" in str(error)
     assert s3_machine.names() == []
@@ -126,13 +126,9 @@ def test_attempts_end_when_they_are_told_to_or_have_gone_on_for_long(
     """A pause is no reason to make a process wait that shall end."""
     s3_machine.back_up()
     monkeypatch.setattr(objects, "_FIRST_WAIT_S", 1000.0)
-    stop = threading.Event()
     with FaultyS3(s3_server.url, always="503") as faulty:
         settings = s3_machine.settings(ARAGORA_OFFSITE_ENDPOINT=faulty.url)
-        timer = threading.Timer(0.1, stop.set)
-        timer.start()
-        [outcome] = ship(settings, stop=stop.is_set)
-        timer.join()
+        [outcome] = ship(settings, stop=lambda: bool(faulty.requests))
         monkeypatch.setattr(objects, "_GIVE_UP_S", 0.1)
         [again] = ship(settings)
         assert len(faulty.requests) == 2
@@ -341,7 +337,7 @@ def test_two_that_ship_at_once_make_everything_once(machine: Machine) -> None:
         subprocess.Popen(command, env=machine.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60) for process in both]
+    said = [process.communicate(timeout=PATIENCE_S) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert remote_entries(machine.settings()) == tuple(entries)
     assert len(machine.names()) == 2 * len(entries)  # one part each, and a line
