@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import FileState, take_inventory
 from aragora_persist.backup.names import id_of, read_id
-from aragora_persist.commands.console import print_json, print_table, read_settings, showing
+from aragora_persist.commands.console import print_json, print_problems, print_table, read_settings, showing
 from aragora_persist.wording import count_text, size_text, span_text
 
 if TYPE_CHECKING:
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aragora_persist.backup.inventory import Inventory, Listed
+    from aragora_persist.backup.records import BackupEntry
     from aragora_persist.settings import Settings
 
+HEADINGS = ("ID", "DATABASE", "AGE", "SIZE", "SCHEMA", "STATE")
 _REBUILD = "`aragora-persist backups --rebuild`"
 
 
@@ -49,13 +50,19 @@ def run(arguments: Namespace) -> int:
         if arguments.check:
             notes += _notes(inventory)
     if arguments.json:
-        print_json({"backups": [_record(one, now) for one in listed], "problems": problems, "notes": notes})
+        print_json(
+            {
+                "backups": [record_of(one.entry, one.state.value, now) for one in listed],
+                "problems": problems,
+                "notes": notes,
+            }
+        )
     else:
         if not short:
-            _print(listed, now)
+            print_table(HEADINGS, [row_of(one.entry, one.state.value, now) for one in listed])
         for note in notes:
             print(f"Note: {note}")
-        _tell(problems)
+        print_problems(problems)
     return 1 if problems else 0
 
 
@@ -106,14 +113,8 @@ def _rebuild(arguments: Namespace, settings: Settings) -> int:
             print(f"Listed again: {entry.id}")
         if result.replaced:
             print(f"The old catalog is kept: {result.replaced}")
-        _tell(problems)
+        print_problems(problems)
     return 1 if problems else 0
-
-
-def _tell(problems: list[str]) -> None:
-    print(end="", flush=True)  # what is told comes after what is listed, in a pipe too
-    for problem in problems:
-        print(f"aragora-persist: {problem}", file=sys.stderr)
 
 
 def _unhealthy(settings: Settings, arguments: Namespace, now: datetime) -> Iterator[str]:
@@ -126,8 +127,8 @@ def _unhealthy(settings: Settings, arguments: Namespace, now: datetime) -> Itera
             yield from health.drill_problems(settings.drill_objective_s, now)
 
 
-def _record(one: Listed, now: datetime) -> dict[str, object]:
-    entry = one.entry
+def record_of(entry: BackupEntry, state: str, now: datetime) -> dict[str, object]:
+    """Return a backup as a list in JSON has it, wherever it lies."""
     return {
         "id": entry.id,
         "database": entry.database,
@@ -140,22 +141,11 @@ def _record(one: Listed, now: datetime) -> dict[str, object]:
         "method": entry.method,
         "run": entry.run,
         "recipients": entry.recipients,
-        "state": one.state.value,
+        "state": state,
     }
 
 
-def _print(listed: list[Listed], now: datetime) -> None:
-    print_table(
-        ("ID", "DATABASE", "AGE", "SIZE", "SCHEMA", "STATE"),
-        [
-            (
-                one.entry.id,
-                one.entry.database,
-                span_text((now - one.entry.created_at).total_seconds()),
-                size_text(one.entry.size_bytes),
-                str(one.entry.content.schema_version or "-"),
-                one.state.value,
-            )
-            for one in listed
-        ],
-    )
+def row_of(entry: BackupEntry, state: str, now: datetime) -> tuple[str, ...]:
+    """Return a backup as a table under ``HEADINGS`` has it."""
+    age, size = span_text((now - entry.created_at).total_seconds()), size_text(entry.size_bytes)
+    return (entry.id, entry.database, age, size, str(entry.content.schema_version or "-"), state)

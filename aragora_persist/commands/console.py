@@ -15,7 +15,7 @@ from aragora_persist.settings import Settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _REDRAW_S = 0.1
 
@@ -37,6 +37,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for row in (headings, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_problems(problems: Iterable[str]) -> None:
+    """Print what is wrong to stderr, a line each, behind what was printed to stdout: in a pipe too."""
+    print(end="", flush=True)
+    for problem in problems:
+        print(f"aragora-persist: {problem}", file=sys.stderr)
 
 
 class Progress:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.offsite import RemoteState, check, held_back, look, ship
-from aragora_persist.commands.console import print_error, print_json, print_table, showing
+from aragora_persist.commands.backups import HEADINGS, record_of, row_of
+from aragora_persist.commands.console import print_error, print_json, print_problems, print_table, showing
 from aragora_persist.redaction import redact
-from aragora_persist.wording import size_text, span_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,10 +57,8 @@ def list_all(arguments: Namespace, settings: Settings) -> int:
     if arguments.json:
         print_json({"backups": [_record(one, now) for one in listed], "problems": problems})
     else:
-        rows = [_row(one, now) for one in listed]
-        print_table(("ID", "DATABASE", "AGE", "SIZE", "SCHEMA", "STATE"), rows)
-        for problem in problems:
-            print(f"aragora-persist: {problem}", file=sys.stderr)
+        print_table(HEADINGS, [_row(one, now) for one in listed])
+        print_problems(problems)
     return 1 if problems else 0
 
 
@@ -72,24 +69,9 @@ _PROBLEMS = {
 
 
 def _record(one: Remote, now: datetime) -> dict[str, object]:
-    record: dict[str, object] = {"name": one.name, "state": one.state.value}
-    if entry := one.entry:
-        record |= {
-            "id": entry.id,
-            "database": entry.database,
-            "created_at": times.to_text(entry.created_at),
-            "age_s": round((now - entry.created_at).total_seconds(), 3),
-            "size_bytes": entry.size_bytes,
-            "schema_version": entry.content.schema_version,
-            "sha256": entry.sha256,
-            "recipients": entry.recipients,
-        }
-    return record
+    state = one.state.value
+    return {"name": one.name, **(record_of(one.entry, state, now) if one.entry else {"state": state})}
 
 
 def _row(one: Remote, now: datetime) -> tuple[str, ...]:
-    if (entry := one.entry) is None:
-        return (one.name, "-", "-", "-", "-", one.state.value)
-    age = span_text((now - entry.created_at).total_seconds())
-    schema = str(entry.content.schema_version or "-")
-    return (entry.id, entry.database, age, size_text(entry.size_bytes), schema, one.state.value)
+    return row_of(one.entry, one.state.value, now) if one.entry else (one.name, *"----", one.state.value)

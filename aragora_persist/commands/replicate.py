@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
-from aragora_persist.commands.console import read_settings
+from aragora_persist.commands.console import print_problems, read_settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,8 +27,7 @@ def _probe(arguments: Namespace) -> int:
     record = read_record(read_settings(arguments).backup_dir)
     wanted = arguments.databases or (record.databases if record else ())
     problems = [*late(record, wanted, arguments.max_lag, times.utc_now())]
-    for problem in problems:
-        print(f"aragora-persist: {problem}", file=sys.stderr)
+    print_problems(problems)
     return 1 if problems else 0
 
 
