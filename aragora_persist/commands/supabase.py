@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aragora_persist.cloud.schema import apply_schema, inspect_schema
+from aragora_persist.cloud.schema import apply_schema, database_url, inspect_schema
 from aragora_persist.commands.console import print_json, print_table, read_settings
-from aragora_persist.errors import InvalidValueError
 from aragora_persist.wording import count_text
 
 if TYPE_CHECKING:
@@ -26,14 +25,7 @@ def run(arguments: Namespace) -> int:
 
     """
     settings = read_settings(arguments)
-    db_url = settings.supabase_db_url
-    if db_url is None:
-        raise InvalidValueError(
-            "supabase",
-            "SUPABASE_DB_URL",
-            "is not set",
-            hint="the URL of the project's database, from its page under Connect, or SUPABASE_DB_URL_FILE with it in",
-        )
+    db_url = database_url(settings, "supabase")
     if arguments.action == "status":
         _show(db_url, json=arguments.json)
     elif arguments.action == "restore":

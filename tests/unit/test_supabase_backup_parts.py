@@ -40,6 +40,7 @@ URL = Secret("postgresql://ann:se%2Fcret@db.example.org:6000/cloud?sslmode=verif
         (1, "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout", BusyError, "timeout"),
         (1, "pg_dump: error: server closed the connection unexpectedly", UnreachableError, "server closed"),
         (3, "", StorageError, "pg_dump: failed with code 3"),
+        (1, "pg_dump: what it has read: ann@example.org", StorageError, "pg_dump: failed with code 1"),
     ],
 )
 def test_a_failure_says_what_a_program_died_of(code: int, said: str, leaf: type[PersistError], problem: str) -> None:
@@ -47,6 +48,27 @@ def test_a_failure_says_what_a_program_died_of(code: int, said: str, leaf: type[
     error = failure("/bin/pg_dump", code, said.encode(), operation="dump supabase", target="host")
 
     assert type(error) is leaf
+    assert problem in error.problem
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (
+            "popen failure: Cannot allocate memory\n  \ninitdb: removing data directory\n",
+            "Cannot allocate memory; initdb: ",
+        ),
+        (
+            "2026-11-23 FATAL:  could not map anonymous shared memory\nHINT:  smaller\n",
+            "initdb: could not map anonymous",
+        ),
+        ("initdb: error: could not look up effective user ID 7", "initdb: could not look up effective user ID 7"),
+    ],
+)
+def test_a_server_that_cannot_be_made_says_why(said: str, problem: str) -> None:
+    """Whichever of its programs told: there are no rows yet that could be quoted."""
+    error = failure("/bin/initdb", 1, said.encode(), operation="start scratch server", target="folder")
+
     assert problem in error.problem
 
 

@@ -23,9 +23,9 @@ from aragora_persist.backup.supabase.dumping import refuse_transaction_pooler
 from aragora_persist.backup.supabase.programs import bare_environment, failure, find_programs
 from aragora_persist.backup.supabase.project import make_room, publish, withdraw, without_default_grants
 from aragora_persist.backup.supabase.restoring import check_equal
-from aragora_persist.backup.supabase.taking import configured, read_dump, written_by
+from aragora_persist.backup.supabase.taking import read_dump, written_by
 from aragora_persist.backup.unpacking import opened_backup
-from aragora_persist.cloud.schema.connecting import connected
+from aragora_persist.cloud.schema.connecting import connected, database_url
 from aragora_persist.errors import StorageError
 from aragora_persist.storage.postgresql.faults import DRIVER_ERRORS, translate
 
@@ -77,7 +77,7 @@ def restore(
         PersistError: see ``load``, ``opened_backup`` and ``try_out``.
 
     """
-    db_url = configured(settings, _OPERATION)
+    db_url = database_url(settings, _OPERATION)
     if file is not None:
         expected = read_dump(file)
         database, aside = load(file, expected, db_url, major=find_programs(0, newest=True).major, replace=replace)

@@ -1,7 +1,7 @@
 """PostgreSQL's own programs: which of them are here, and running them without telling anybody a password.
 
-A program gets its address by the environment, which other users cannot read, and never by an argument. Of what it says
-only the first error is told: more would quote rows. Leaves out: what they are run for.
+A program gets its address by the environment, which other users cannot read, and never by an argument. Of what one says
+that reads rows only the first error is told: more would quote them. Leaves out: what they are run for.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ PACKAGED = Path("/usr/lib/postgresql")
 """Where Debian keeps the versions side by side."""
 
 _FIRST_ERROR = re.compile(
-    r"^(?:pg_dump|pg_restore|initdb|pg_ctl)[^\n]*?(?:error|fatal): (.*)$|^.*ERROR: +(.*)$", re.MULTILINE
+    r"^(?:pg_dump|pg_restore|initdb|pg_ctl)[^\n]*?(?:error|fatal): (.*)$|^.*(?:ERROR|FATAL|PANIC): +(.*)$", re.MULTILINE
 )
 _GONE = ("server closed the connection", "connection to server", "terminating connection", "could not receive data")
 _LOCKED = "due to statement timeout"  # the one that pg_dump sets while it waits for a table
 _FULL = "No space left on device"
 KEPT_ALIVE = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3"
+_WITHOUT_ROWS = {"initdb", "pg_ctl"}
+_LONGEST_WORDS = 500
 _END_S = 10.0
 
 
@@ -130,12 +132,6 @@ def running(
             raise failure(arguments[0], process.returncode, said.read(), operation=operation, target=target)
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str], *, operation: str, target: object) -> None:
-    """Run a program to its end; see ``running``."""
-    with running(arguments, environment, operation=operation, target=target):
-        pass
-
-
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
@@ -154,7 +150,8 @@ def failure(program: str, code: int, said: bytes, *, operation: str, target: obj
     if _FULL.encode() in said:
         hint = "free some space, or set TMPDIR to a folder with more of it"
         return StorageError(operation, target, f"{name}: {_FULL}", hint=hint)
-    problem = f"{name}: {reported(said) or f'failed with code {code}'}"
+    told = reported(said) or (_all_of(said) if name in _WITHOUT_ROWS else "")
+    problem = f"{name}: {told or f'failed with code {code}'}"
     if _LOCKED.encode() in said:
         return BusyError(operation, target, problem, hint="another session holds a table: repeat when it has ended")
     if any(sign.encode() in said for sign in _GONE):
@@ -166,3 +163,8 @@ def reported(said: bytes) -> str:
     """Return the first error that a program told, without the details, which quote rows."""
     found = _FIRST_ERROR.search(said.decode(errors="replace"))
     return (found[1] or found[2]) if found else ""
+
+
+def _all_of(said: bytes) -> str:
+    lines = (line.strip() for line in said.decode(errors="replace").splitlines())
+    return "; ".join(line for line in lines if line)[:_LONGEST_WORDS]

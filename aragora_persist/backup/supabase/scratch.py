@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aragora_persist.backup.files import scratch_folder
-from aragora_persist.backup.supabase.programs import bare_environment, run
-from aragora_persist.errors import StorageError, UnsupportedError
+from aragora_persist.backup.supabase.programs import bare_environment, reported, running
+from aragora_persist.errors import PersistError, StorageError, UnsupportedError
 from aragora_persist.settings import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aragora_persist.backup.supabase.programs import Programs
@@ -31,6 +31,7 @@ OWNER = "aragora_scratch"
 
 _PREFIX = "aragora-pg-"
 _OPERATION = "start scratch server"
+_LOG = "log"
 _PORT = 5432
 _LONGEST_PLACE = 107 - len(f"/aragora-pg-xxxxxxxx/.s.PGSQL.{_PORT}")
 """Of a socket's whole path a system takes 107 bytes; some take fewer, and then the server says so."""
@@ -54,8 +55,8 @@ dynamic_shared_memory_type = mmap
 max_parallel_workers_per_gather = 0
 max_parallel_maintenance_workers = 0
 lc_messages = 'C'
-# What it logs would hold rows.
-log_min_messages = panic
+# What it logs beyond this would hold rows.
+log_min_messages = fatal
 log_min_error_statement = panic
 """
 _GUARD = 'cat >/dev/null; "$1" --pgdata="$2/data" --mode=immediate --silent stop; rm -rf "$2"'
@@ -117,8 +118,18 @@ def _start(folder: Path, programs: Programs) -> None:
     data, environment = folder / "data", bare_environment()
     kind = ("--encoding=UTF8", "--locale=C", f"--username={OWNER}", "--auth=trust", "--wal-segsize=1")
     make = [programs.path("initdb"), f"--pgdata={data}", *kind, "--no-sync", "--no-instructions"]
-    run(make, environment, operation=_OPERATION, target=folder)
+    _run(make, environment, folder)
     with (data / "postgresql.conf").open("a") as file:
         file.write(_CONFIGURATION + "unix_socket_directories = '{}'\n".format(str(folder).replace("'", "''")))
-    start = [programs.path("pg_ctl"), f"--pgdata={data}", f"--log={folder / 'log'}", "--silent", "--wait", "start"]
-    run(start, environment, operation=_OPERATION, target=folder)
+    start = [programs.path("pg_ctl"), f"--pgdata={data}", f"--log={folder / _LOG}", "--silent", "--wait", "start"]
+    _run(start, environment, folder)
+
+
+def _run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    try:
+        with running(arguments, environment, operation=_OPERATION, target=folder):
+            pass
+    except PersistError as error:
+        if why := reported((folder / _LOG).read_bytes()) if (folder / _LOG).exists() else "":
+            error.problem += f": {why}"
+        raise

@@ -12,14 +12,14 @@ from aragora_persist.backup.supabase.programs import find_programs
 from aragora_persist.backup.supabase.restoring import check_equal, try_out
 from aragora_persist.backup.supabase.scratch import refuse_place
 from aragora_persist.backup.verify import Verification, file_sha256
-from aragora_persist.errors import InvalidValueError
+from aragora_persist.cloud.schema.connecting import database_url
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aragora_persist.backup.records import BackupEntry
     from aragora_persist.backup.verify import Content
-    from aragora_persist.settings import Secret, Settings
+    from aragora_persist.settings import Settings
 
 _METHOD = "pg_dump "
 _LOGGER = logging.getLogger("aragora_persist.backup")
@@ -37,7 +37,7 @@ def take(settings: Settings, *, run: str = "") -> BackupEntry:
         PersistError: see ``dump_into``, ``try_out`` and ``making``.
 
     """
-    db_url = configured(settings, "backup")
+    db_url = database_url(settings, "backup")
     refuse_place()
     with making(SUPABASE, settings, run=run, kind=DUMP_FILE) as new:
         dumped = dump_into(new.path, db_url)
@@ -75,17 +75,3 @@ def written_by(entry: BackupEntry) -> int:
     """Return the major version of the program that wrote a backup, or of the newest one here where nobody knows."""
     major = entry.method.removeprefix(_METHOD).partition(".")[0]
     return int(major) if major.isdecimal() else find_programs(0, newest=True).major
-
-
-def configured(settings: Settings, operation: str) -> Secret:
-    """Return the address of the database.
-
-    Raises:
-        InvalidValueError: there is none.
-
-    """
-    if settings.supabase_db_url is None:
-        problem = "is not set, nor SUPABASE_DB_URL_FILE"
-        hint = "the URL of the project's database, from its page under Connect"
-        raise InvalidValueError(operation, "SUPABASE_DB_URL", problem, hint=hint)
-    return settings.supabase_db_url

@@ -5,7 +5,7 @@ Needs the extra `supabase`. Leaves out: the rows (`cloud/connection`), and the d
 """
 
 from aragora_persist.cloud.schema.apply import apply_schema, inspect_schema
-from aragora_persist.cloud.schema.connecting import NOT_THERE
+from aragora_persist.cloud.schema.connecting import NOT_THERE, database_url
 from aragora_persist.cloud.schema.plan import SchemaState
 
-__all__ = ["NOT_THERE", "SchemaState", "apply_schema", "inspect_schema"]
+__all__ = ["NOT_THERE", "SchemaState", "apply_schema", "database_url", "inspect_schema"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from aragora_persist.errors import PersistError
-    from aragora_persist.settings import Secret
+    from aragora_persist.settings import Secret, Settings
 
 NOT_THERE = (UnreachableError, AccessDeniedError, NotFoundError)
 """What ``connected`` raises where a database may be there a moment later: started, or with another password."""
@@ -49,6 +49,19 @@ _POOLER_HINT = (
     "the direct host of a project has an IPv6 address only: use the URL of the session or transaction pooler, or a "
     "network with IPv6"
 )
+
+
+def database_url(settings: Settings, operation: str) -> Secret:
+    """Return the address of the project's database.
+
+    Raises:
+        InvalidValueError: there is none.
+
+    """
+    if settings.supabase_db_url is None:
+        hint = f"the URL of the project's database, from its page under Connect, or {_VARIABLE}_FILE with it in"
+        raise InvalidValueError(operation, _VARIABLE, "is not set", hint=hint)
+    return settings.supabase_db_url
 
 
 @contextmanager
