@@ -20,6 +20,7 @@ METRICS_FILE = "backup.prom"
 """In the backup folder: what Prometheus' textfile collector reads, rewritten after each piece of a sidecar's work."""
 
 _WORK = re.compile(r"(# (HELP|TYPE) )?aragora_persist_(\w+_failures_total|backup_check_failed)\b")
+_CHECK_FAILED = re.compile(r"^aragora_persist_backup_check_failed ([01])$", re.MULTILINE)
 _BACKUP: tuple[tuple[str, str, Callable[[BackupEntry], float]], ...] = (
     (
         "timestamp_seconds",
@@ -66,6 +67,12 @@ def work_families(
     if damaged is not None:
         help_ = "1 when the last look at every backup and the catalog found something damaged or missing."
         yield Family("backup_check_failed", "gauge", help_, [({}, damaged)])
+
+
+def damaged_of(text: str) -> bool | None:
+    """Return what a sidecar's file says of its last look at every backup; None where it says nothing."""
+    found = _CHECK_FAILED.search(text)
+    return found and found[1] == "1"
 
 
 def work_of(text: str) -> str:

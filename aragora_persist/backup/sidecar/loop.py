@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aragora_persist import times
 from aragora_persist.backup.files import clean_partials, make_directory, partial
 from aragora_persist.backup.health import look_at_health
-from aragora_persist.backup.metrics import METRICS_FILE, backup_families, work_families
+from aragora_persist.backup.metrics import METRICS_FILE, backup_families, damaged_of, work_families
 from aragora_persist.backup.report import Reports
 from aragora_persist.backup.sidecar.alone import alone
 from aragora_persist.backup.sidecar.jobs import Jobs
@@ -61,6 +61,7 @@ class Sidecar:
         self._jobs = Jobs(settings.nomic_dir)
         self._shipper = Shipper(settings, self._jobs)
         self._reports = Reports(settings)
+        self._metrics = settings.backup_dir / METRICS_FILE
         self._stopping = threading.Event()
         self._failures = Counter[str]()
         self._drill_failures = Counter[str]()
@@ -79,6 +80,9 @@ class Sidecar:
         _LOGGER.info("stopped")
 
     def _work(self) -> None:
+        with suppress(OSError):  # there is none yet
+            # The alarm of the sidecar before this one is not over because that one has ended.
+            self._damaged = damaged_of(self._metrics.read_text(encoding="utf-8", errors="replace"))
         self._shipper.start()
         try:
             while not self._stopping.is_set():
@@ -159,16 +163,14 @@ class Sidecar:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
-        settings = self._settings
         families = (
             *backup_families(self._reports.take(times.utc_now())),
             *work_families(self._failures, self._drill_failures, self._shipper.failures, damaged=self._damaged),
         )
-        make_directory(settings.backup_dir)
-        target = settings.backup_dir / METRICS_FILE
-        with partial(target) as file:
+        make_directory(self._settings.backup_dir)
+        with partial(self._metrics) as file:
             file.path.write_text(exposition(families), encoding="utf-8")
-            file.replace(target)
+            file.replace(self._metrics)
         self._written_at_s = time.monotonic()
 
 
