@@ -1,7 +1,8 @@
 """What containers that back up have in common: the rules as environment, secrets as files, the way off-site, and room.
 
-A container is in no network but for a bucket, to which one of the stack's own leads. A folder of the engine's host is
-mounted. Deliberately declares no container, and no volume with data.
+Each has the volume of backups and scratch space, and the databases where they are files. A container is in no network
+but for a bucket, to which one of the stack's own leads. A folder of the engine's host is mounted. Deliberately declares
+no container, and no volume with data.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ from typing import TYPE_CHECKING, TypedDict
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.containers import volume_labels
+from infra.components.containers import BACKUPS, DATA, Restricted, restricted, volume_labels
 from infra.components.secret_files import MOUNT, SecretFiles
 from infra.naming import resource_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from infra.backup_settings import BackupSettings
-    from infra.settings import BackupSecrets
+    from infra.settings import BackupSecrets, StackSettings
 
 SCRATCH = "/scratch"
 """Where databases are unpacked and drilled: as large as they may be, so not in memory."""
+
+_FOLDERS = {DATA: f"NOMIC_DIR={DATA}", BACKUPS: f"ARAGORA_BACKUP_DIR={BACKUPS}"}
+"""By what the tier is told where they are."""
 
 _FOLDER = "/offsite"
 """Where a folder of the engine's host is mounted."""
@@ -104,20 +110,47 @@ def offsite_url(settings: BackupSettings) -> list[str]:
     return [f"ARAGORA_OFFSITE_URL={url}"] if url else []
 
 
-def secret_files(
+class BacksUp(Restricted):
+    """The arguments of ``docker.Container`` that hold for every container that backs up."""
+
+    envs: list[str]
+    volumes: list[docker.ContainerVolumeArgs]
+
+
+def backs_up(
     name: str,
     *,
-    stack: str,
+    settings: StackSettings,
     image: pulumi.Input[str],
-    files: dict[str, pulumi.Input[str]],
+    volumes: Mapping[str, pulumi.Input[str]],
+    envs: Sequence[str],
+    files: Mapping[str, pulumi.Input[str]],
+    mounts: Sequence[docker.ContainerVolumeArgs] = (),
     parent: pulumi.Resource,
-) -> SecretFiles | None:
-    """Declare the secrets of the container ``name``; None where it has none."""
-    opts = pulumi.ResourceOptions(parent=parent)
-    return SecretFiles(f"{name}-secrets", stack=stack, image=image, files=files, opts=opts) if files else None
+) -> BacksUp:
+    """Declare the secret ``files`` and the scratch space of the container ``name``; return its arguments.
+
+    ``volumes`` are the names of those at ``DATA`` and at ``BACKUPS``; ``envs`` and ``mounts`` are what is its own.
+    """
+    stack = settings.stack
+    arguments: BacksUp = {
+        **restricted(stack, (name,), image, settings.memory_mb),
+        "envs": [*(_FOLDERS[path] for path in volumes), f"TMPDIR={SCRATCH}", *envs],
+        "volumes": [
+            *(docker.ContainerVolumeArgs(volume_name=each, container_path=path) for path, each in volumes.items()),
+            _scratch_volume(name, stack=stack, parent=parent),
+            *mounts,
+        ],
+    }
+    if files:
+        opts = pulumi.ResourceOptions(parent=parent)
+        secrets = SecretFiles(f"{name}-secrets", stack=stack, image=image, files=files, opts=opts)
+        arguments["labels"].append(secrets.label)
+        arguments["volumes"].append(secrets.mount)
+    return arguments
 
 
-def scratch_volume(name: str, *, stack: str, parent: pulumi.Resource) -> docker.ContainerVolumeArgs:
+def _scratch_volume(name: str, *, stack: str, parent: pulumi.Resource) -> docker.ContainerVolumeArgs:
     """Declare the scratch space of the container ``name``, which holds nothing that lasts; return its mount."""
     volume = docker.Volume(
         f"{name}-scratch",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.backup_means import SCRATCH, scratch_volume, secret_files
-from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
+from infra.components.backup_means import backs_up
+from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole
 
 if TYPE_CHECKING:
     from infra.components.backup_means import BackupMeans
@@ -44,30 +44,22 @@ class BackupSidecar(pulumi.ComponentResource):
         name = f"{holder.name}-backup"
         super().__init__("aragora:persist:BackupSidecar", name, None, opts)
         options = [option for database in holder.databases for option in ("--db", database)]
-        stack, told = settings.stack, settings.backups
-        secrets = secret_files(name, stack=stack, image=image, files=means.files(), parent=self)
-        arguments = restricted(stack, (name,), image, settings.memory_mb)
-        arguments["labels"] += [] if secrets is None else [secrets.label]
+        told = settings.backups
         container = docker.Container(
             name,
-            **arguments,
+            **backs_up(
+                name,
+                settings=settings,
+                image=image,
+                volumes={DATA: volumes.data, BACKUPS: volumes.backups},
+                envs=[*means.rules(told.interval_s, objective_s=told.objective_s), *means.access()],
+                files=means.files(),
+                mounts=means.folder(),
+                parent=self,
+            ),
             **always_running(ready_s=_PROVED_S),
             **means.reached(ships=told.offsite.in_a_bucket),
             command=["backup", "--every", *options],
-            envs=[
-                f"NOMIC_DIR={DATA}",
-                f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"TMPDIR={SCRATCH}",
-                *means.rules(told.interval_s, objective_s=told.objective_s),
-                *means.access(),
-            ],
-            volumes=[
-                docker.ContainerVolumeArgs(volume_name=volumes.data, container_path=DATA),
-                docker.ContainerVolumeArgs(volume_name=volumes.backups, container_path=BACKUPS),
-                scratch_volume(name, stack=stack, parent=self),
-                *means.folder(),
-                *([] if secrets is None else [secrets.mount]),
-            ],
             healthcheck=healthcheck("aragora-persist", "backups", "--health", *options, start_s=_PROVED_S),
             # After the service's first start, which migrates: there is something to back up.
             opts=replaced_whole(self, service),

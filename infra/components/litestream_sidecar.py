@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.backup_means import SCRATCH, scratch_volume, secret_files
-from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole, restricted
+from infra.components.backup_means import backs_up
+from infra.components.containers import BACKUPS, DATA, always_running, healthcheck, replaced_whole
 
 if TYPE_CHECKING:
     from infra.components.backup_means import BackupMeans
@@ -51,32 +51,26 @@ class LitestreamSidecar(pulumi.ComponentResource):
     ) -> None:
         name = f"{holder.name}-{LITESTREAM}"
         super().__init__("aragora:persist:LitestreamSidecar", name, None, opts)
-        stack, url = settings.stack, settings.backups.litestream_url
-        files = means.bucket_files() if url else {}
-        secrets = secret_files(name, stack=stack, image=image, files=files, parent=self)
-        arguments = restricted(stack, (name,), image, settings.memory_mb)
-        arguments["labels"] += [] if secrets is None else [secrets.label]
+        url = settings.backups.litestream_url
         options = [option for database in holder.databases for option in ("--db", database)]
         container = docker.Container(
             name,
-            **arguments,
+            **backs_up(
+                name,
+                settings=settings,
+                image=image,
+                volumes={DATA: volumes.data, BACKUPS: volumes.backups},
+                envs=[
+                    f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backups.retention_days}",
+                    f"ARAGORA_LITESTREAM_URL={url or HERE}",
+                    *(means.bucket_access() if url else ()),
+                ],
+                files=means.bucket_files() if url else {},
+                parent=self,
+            ),
             **always_running(ready_s=120, stop_s=_STOP_S),
-            command=["replicate", *options],
-            envs=[
-                f"NOMIC_DIR={DATA}",
-                f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"ARAGORA_BACKUP_RETENTION_DAYS={settings.backups.retention_days}",
-                f"ARAGORA_LITESTREAM_URL={url or HERE}",
-                f"TMPDIR={SCRATCH}",
-                *(means.bucket_access() if url else ()),
-            ],
-            volumes=[
-                docker.ContainerVolumeArgs(volume_name=volumes.data, container_path=DATA),
-                docker.ContainerVolumeArgs(volume_name=volumes.backups, container_path=BACKUPS),
-                scratch_volume(name, stack=stack, parent=self),
-                *([] if secrets is None else [secrets.mount]),
-            ],
             **means.reached(ships=bool(url)),
+            command=["replicate", *options],
             healthcheck=healthcheck("aragora-persist", "replicate", "--max-lag", str(_MAX_LAG_S), *options),
             # After the service's first start, which migrates.
             opts=replaced_whole(self, service),

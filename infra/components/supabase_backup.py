@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_docker as docker
 
-from infra.components.backup_means import SCRATCH, scratch_volume
-from infra.components.containers import BACKUPS, always_running, healthcheck, replaced_whole, restricted
+from infra.components.backup_means import backs_up
+from infra.components.containers import BACKUPS, always_running, healthcheck, replaced_whole
 from infra.components.data_volumes import kept_volume
-from infra.components.secret_files import MOUNT, SecretFiles
+from infra.components.secret_files import MOUNT
 from infra.naming import SUPABASE
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ SUPABASE_BACKUP = "supabase_backup"
 """The image that it runs from."""
 
 _URL_FILE = "supabase_db_url"
-_PART = "backup"
 _READY_S = 1800
 """Healthy is when the first backup was taken and proved, and a hosted database may be large and far away."""
 
@@ -50,38 +49,28 @@ class SupabaseBackup(pulumi.ComponentResource):
         after: pulumi.Resource | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        name = f"{SUPABASE}-{_PART}"
+        name = f"{SUPABASE}-backup"
         super().__init__("aragora:persist:SupabaseBackup", name, None, opts)
-        stack = settings.stack
-        self.backups_volume = kept_volume(SUPABASE, "backups", stack=stack, parent=self)
-        secrets = SecretFiles(
-            f"{name}-secrets",
-            stack=stack,
-            image=image,
-            files={_URL_FILE: database_url, **means.files()},
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        arguments = restricted(stack, (SUPABASE, _PART), image, settings.memory_mb)
-        arguments["labels"].append(secrets.label)
+        self.backups_volume = kept_volume(SUPABASE, "backups", stack=settings.stack, parent=self)
         container = docker.Container(
             name,
-            **arguments,
+            **backs_up(
+                name,
+                settings=settings,
+                image=image,
+                volumes={BACKUPS: self.backups_volume},
+                envs=[
+                    f"SUPABASE_DB_URL_FILE={MOUNT}/{_URL_FILE}",
+                    *means.rules(settings.backups.supabase_interval_s),
+                    *means.access(),
+                ],
+                files={_URL_FILE: database_url, **means.files()},
+                mounts=means.folder(),
+                parent=self,
+            ),
             **always_running(ready_s=_READY_S),
-            command=["backup", "--every", "--db", SUPABASE],
-            envs=[
-                f"SUPABASE_DB_URL_FILE={MOUNT}/{_URL_FILE}",
-                f"ARAGORA_BACKUP_DIR={BACKUPS}",
-                f"TMPDIR={SCRATCH}",
-                *means.rules(settings.backups.supabase_interval_s),
-                *means.access(),
-            ],
-            volumes=[
-                docker.ContainerVolumeArgs(volume_name=self.backups_volume, container_path=BACKUPS),
-                scratch_volume(name, stack=stack, parent=self),
-                *means.folder(),
-                secrets.mount,
-            ],
             **means.reached(ships=settings.backups.offsite.in_a_bucket, inside=network),
+            command=["backup", "--every", "--db", SUPABASE],
             healthcheck=healthcheck("aragora-persist", "backups", "--health", "--db", SUPABASE),
             opts=replaced_whole(self, *(() if after is None else (after,))),
         )
