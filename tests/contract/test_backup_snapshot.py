@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 # Writes pairs of rows, one transaction each, and says when it has begun.
+WAL_HEADER_BYTES = 32
 WRITER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -180,7 +181,10 @@ def test_a_source_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_whole(tmp_path: Path) -> None:
-    """Its log counts, also where it was killed while it wrote to the memory that all processes share."""
+    """Its log counts, also where it was killed while it wrote to the memory that all processes share.
+
+    Where it had only begun the log, nothing is in it.
+    """
     source = tmp_path / "live.db"
     make_database(source)
     with closing(sqlite3.connect(source, isolation_level=None)) as other:
@@ -196,8 +200,10 @@ def test_what_a_killed_writer_left_is_whole(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", killed, str(source)], check=False)
     snapshot(source, tmp_path / "two.db")
+    os.truncate(f"{source}-wal", WAL_HEADER_BYTES)
+    snapshot(source, tmp_path / "three.db")
     assert told.strip() in {REFLINK, FILE_COPY}
-    assert [len(rows_of(tmp_path / name)) for name in ("one.db", "two.db")] == [11, 12]
+    assert [len(rows_of(tmp_path / name)) for name in ("one.db", "two.db", "three.db")] == [11, 12, 11]
 
 
 def test_a_source_that_someone_opens_meanwhile_is_copied_with_its_log(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+WAL_HEADER_BYTES = 32
 MOUNTS = [
     "22 27 0:21 / /proc rw,nosuid shared:12 - proc proc rw",
     "27 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw",
@@ -225,6 +226,12 @@ class TestOpenReadonly:
             sys.setprofile(None)
         assert gone
         assert rows == [("a",), ("b",)]
+
+    def test_a_log_that_a_killed_writer_had_only_begun_hides_nothing(self, path: Path) -> None:
+        """SQLite itself answers "locking protocol" to readers, until somebody opens the file for writing."""
+        self.killed(path)
+        os.truncate(f"{path}-wal", WAL_HEADER_BYTES)
+        assert self.look(path) == [("a",)]
 
     def test_it_cannot_write(self, path: Path) -> None:
         """The connection refuses to change the file."""

@@ -49,6 +49,7 @@ _ATTEMPTS = 5
 _RETRY_S = 0.02
 # Nobody else has the copy; a torn one is thrown away, and a whole one is flushed by whoever keeps it.
 _PRIVATE = ("locking_mode=EXCLUSIVE", "synchronous=OFF")
+_LEFT_BY_KILLED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -133,9 +134,10 @@ def _read_lock(source: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
         try:
             reader = stack.enter_context(_reading(source, "&readonly_shm=1", timeout_s))
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            if error.sqlite_errorcode & 0xFF not in _LEFT_BY_KILLED:
                 raise
-            # A writer that was killed left the shared memory in a state that only a reader who may write there mends.
+            # A writer that was killed left the shared memory, or a log that it had only begun, in a state that only a
+            # reader who may write there mends.
             reader = stack.enter_context(_reading(source, "", timeout_s))
         yield reader
 

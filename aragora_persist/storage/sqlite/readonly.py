@@ -1,10 +1,12 @@
 """Reading a database file without leaving a trace: nothing is made or written beside it.
 
-Four cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
+Five cases, all of which SQLite itself gets wrong for a plain ``mode=ro`` (it makes ``-wal`` and ``-shm``, or fails on
 a read-only mount):
 
 - neither ``-wal`` nor ``-journal``: nobody has it open; ``immutable=1`` reads the file alone;
 - ``-wal`` and ``-shm``: someone has it open, or was killed; ``readonly_shm=1`` reads with them and writes neither;
+- the same, where a killed writer has begun the ``-wal`` and written nothing to it: SQLite answers "locking protocol" to
+  who may write nothing, for ever; nobody has it open, and the file alone holds everything;
 - ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there;
 - ``-journal``: another program's database, which is being written, or whose writer was killed in the middle; the file
   alone would be half of two states. Both are copied to scratch, where SQLite may roll back.
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 _MOVED_ATTEMPTS = 5
 _RETRY_S = 0.01
+_WAL_HEADER_BYTES = 32
 _TORN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -57,18 +60,20 @@ def open_unchanging(path: Path) -> sqlite3.Connection:
 
 def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Return a connection that has read once: from then on nobody takes the files away from it."""
+    abandoned = False
     for left in reversed(range(_MOVED_ATTEMPTS)):
         with ExitStack() as attempt:
             before = _state(path)
             try:
-                connection = attempt.enter_context(closing(_connected(path, attempt)))
+                connection = attempt.enter_context(closing(_connected(path, attempt, abandoned=abandoned)))
                 connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             except (sqlite3.DatabaseError, FileNotFoundError, BusyError) as error:
                 # The last one who had it open has closed it between our look at its side files and our opening them; or
                 # the first one has opened it and written to it, while we read it as a file that nobody writes to.
                 code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
                 moved = code == sqlite3.SQLITE_CANTOPEN or (code in _TORN and _state(path) != before)
-                if not (moved and path.exists()):
+                abandoned = code == sqlite3.SQLITE_PROTOCOL and _is_only_begun(Path(f"{path}-wal"))
+                if not ((moved or abandoned) and path.exists()):
                     raise
                 if not left:
                     if isinstance(error, FileNotFoundError):
@@ -81,10 +86,17 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
+def _is_only_begun(wal: Path) -> bool:
+    """Say whether a log has its header and nothing more."""
+    return wal.exists() and wal.stat().st_size <= _WAL_HEADER_BYTES
+
+
+def _connected(path: Path, stack: ExitStack, *, abandoned: bool) -> sqlite3.Connection:
     """Connect in the way that leaves no trace; what is needed for it lives as long as ``stack``."""
     wal, shm, journal = (Path(f"{path}-{ending}") for ending in ("wal", "shm", "journal"))
-    if wal.exists() and shm.exists():
+    if abandoned:
+        how = "mode=ro&immutable=1"
+    elif wal.exists() and shm.exists():
         how = "mode=ro&readonly_shm=1"
     elif wal.exists():
         path, how = stack.enter_context(_copied(path, wal)), "mode=ro"
