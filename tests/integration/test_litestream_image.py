@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aragora_persist.times import to_text, utc_now
+from aragora_persist.times import from_text, to_text, utc_now
 from tests.built_images import built_image
 from tests.waiting import wait_until
 
@@ -24,7 +24,7 @@ ADD = """
 import sys
 from aragora_persist.storage.sqlite.engine import open_engine
 with open_engine(None, "tokens") as engine:
-    add = "INSERT INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', 'y')"
+    add = "INSERT OR REPLACE INTO token_blacklist (jti, expires_at, revoked_at) VALUES (?, 'x', hex(randomblob(9)))"
     engine.write("add", lambda tx: tx.execute(add, (sys.argv[1],)))
 """
 LIST = """
@@ -57,10 +57,13 @@ def test_a_moment_is_restored_in_the_sidecar_and_the_rest_is_shipped_at_its_stop
     }
     sidecar = start("replicate", "--db", "tokens", **more)
     run(sidecar, "python3", "-c", ADD, "a")
+    written = utc_now()
 
     def is_shipped() -> bool:
-        shipped = json.loads(run(sidecar, "aragora-persist", "status", "--json"))["litestream"]
-        return bool(shipped and shipped["databases"].get("tokens", {}).get("newest_shipped_at"))
+        run(sidecar, "python3", "-c", ADD, "a")  # what was taken over before may be without it: this is later
+        told = json.loads(run(sidecar, "aragora-persist", "status", "--json"))["litestream"]
+        newest = told and told["databases"].get("tokens", {}).get("newest_shipped_at")
+        return bool(newest) and from_text(newest) > written
 
     wait_until(is_shipped, "the first row to be shipped")
     run(sidecar, "aragora-persist", "replicate", "--max-lag", "60", "--db", "tokens")

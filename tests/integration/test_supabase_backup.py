@@ -29,19 +29,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 pytest_plugins = ("tests.schema_fixtures",)
 
-ODD_TABLES = Path(__file__).with_name("odd_tables.sql")
-SURROUNDINGS = """
-create schema extensions;
-create extension citext with schema extensions;
-create extension pgcrypto with schema extensions;
-create schema elsewhere;
-create extension hstore with schema elsewhere;
-create extension ltree with schema public;
-create schema auth;
-create function auth.uid() returns uuid language sql as 'select null::uuid';
-create function auth.is_ours() returns boolean language sql as 'select true';
-create table auth.users (id uuid primary key, name text);
-insert into auth.users values ('00000000-0000-0000-0000-000000000001', 'ann');
+SURROUNDINGS, ODD_TABLES = (
+    Path(__file__).with_name(f"{name}.sql").read_text() for name in ("surroundings", "odd_tables")
+)
+OF_AN_EMPTY_PROJECT = """
 create publication supabase_realtime;
 -- As projects of before had it.
 alter default privileges in schema public grant all on tables to anon, authenticated;
@@ -69,7 +60,7 @@ def test_a_backup_holds_everything_and_brings_it_back(
     project: Project, supabase: LocalSupabase, tmp_path: Path
 ) -> None:
     """Odd names, types, rows, rights and references, encrypted and drilled, end up in an empty project as they were."""
-    project.database.do(ODD_TABLES.read_text())
+    project.database.do(SURROUNDINGS + ODD_TABLES)
     recipient = make_identity(tmp_path / "identity")
     text = (tmp_path / "identity").read_text()
     project.box.run("sh", "-c", 'umask 077; printf %s "$1" > /tmp/identity', "write", text, env={})
@@ -96,7 +87,7 @@ def test_a_backup_holds_everything_and_brings_it_back(
     assert (status["supabase_backup"]["id"], status["supabase_drill"]["ok"]) == (entry["id"], True)
     assert re.search(rf"^supabase +- +- +.* ago \({entry['id']}\)", project.persist("status").out, re.MULTILINE)
     with new_database(supabase) as empty:
-        empty.do(SURROUNDINGS)
+        empty.do(SURROUNDINGS + OF_AN_EMPTY_PROJECT)
         restored = project.persist("supabase", "restore", "--json", **keys, SUPABASE_DB_URL=project.inside(empty))
         assert restored.document == {
             "backup": entry["id"],
