@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills what takes, removes and lists backups, again and again, and judges what is then on offer as a backup.
 
-    scripts/chaos/backup_kill.py [--kills 1000] [--seed 1] [--unprotected]
+    scripts/chaos/backup_kill.py [--kills 1000] [--seed 1] [--unprotected] [--until-wrong]
 
 Two databases are written to all the time, in pairs of rows. A process backs both up, plain, compressed or encrypted,
 removes old backups and records drills and shipments, as the sidecar does; in every fourth round it makes a damaged
@@ -9,7 +9,7 @@ catalog anew. It gets SIGKILL before and after each flush, name, removal and wri
 each kill everything on offer must hold what its entry says, restored too; what is encrypted must be nowhere in plain
 form. At the end nothing may be left over. Exits 1 when anything was bad. ``--unprotected`` copies in place instead, as
 the ``sqlite3 .backup`` of a shell script does, and every file counts as a backup: that run must fail, or the rig proves
-nothing.
+nothing. ``--until-wrong`` ends it with the first bad one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyrage
+from rounds import add_until_wrong, rounds
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
@@ -67,13 +68,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true", help="copy in place, without any protection")
+    add_until_wrong(parser)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)  # noqa: S311 - a repeatable choice of moments
     with tempfile.TemporaryDirectory(prefix="aragora-kills-") as folder:
         settings = make(Path(folder))
         with child(lambda: write_for_ever(settings)):
             torture = copies_in_place if arguments.unprotected else backups
-            report = torture(settings, arguments.kills, chance)
+            report = torture(settings, arguments.kills, chance, until_wrong=arguments.until_wrong)
     print(json.dumps(report, indent=2))
     return 1 if report["bad"] else 0
 
@@ -97,7 +99,7 @@ def make(folder: Path) -> Settings:
     return settings
 
 
-def backups(settings: Settings, kills: int, chance: random.Random) -> dict[str, Any]:
+def backups(settings: Settings, kills: int, chance: random.Random, *, until_wrong: bool) -> dict[str, Any]:
     """Kill ``kills`` processes that back up or rebuild; return where they were, and what was bad afterwards."""
     landed: Counter[str] = Counter()
     bad: list[str] = []
@@ -106,7 +108,7 @@ def backups(settings: Settings, kills: int, chance: random.Random) -> dict[str, 
     places: Counter[Work] = Counter()
     boundaries: Counter[str] = Counter()
     known: set[str] = set()
-    for number in range(kills):
+    for number in rounds(kills, bad, until_wrong=until_wrong):
         work = works[number % REBUILD_EVERY > 0]
         form = in_some_form(settings, chance)
         if work is mend:
@@ -127,7 +129,7 @@ def backups(settings: Settings, kills: int, chance: random.Random) -> dict[str, 
     back_up(settings)
     bad += [f"left over: {path}" for path in left_over(settings)]
     return {
-        "kills": kills,
+        "kills": landed.total(),
         "boundaries": dict(sorted(boundaries.items())),
         "found": dict(sorted(landed.items())),
         "bad": len(bad),
@@ -247,18 +249,20 @@ def judge_file(path: Path) -> Iterator[str]:
         yield f"{path.name}: holds {rows} rows"
 
 
-def copies_in_place(settings: Settings, kills: int, chance: random.Random) -> dict[str, Any]:
+def copies_in_place(settings: Settings, kills: int, chance: random.Random, *, until_wrong: bool) -> dict[str, Any]:
     """Do the same without protection: every file counts as a backup; a bad one is removed, to be counted once."""
     typical_s = duration_s(copy_in_place, settings)
-    bad = []
-    for _ in range(kills):
+    bad: list[str] = []
+    done = 0
+    for _ in rounds(kills, bad, until_wrong=until_wrong):
+        done += 1
         killed(copy_in_place, settings, after_s=chance.uniform(0, 1.2 * typical_s))
         for path in sorted(settings.backup_dir.glob("*.db")):
             problems = list(judge_file(path))
             bad += problems
             if problems:
                 path.unlink()
-    return {"kills": kills, "bad": len(bad), "examples": bad[:SHOWN]}
+    return {"kills": done, "bad": len(bad), "examples": bad[:SHOWN]}
 
 
 def copy_in_place(settings: Settings) -> None:

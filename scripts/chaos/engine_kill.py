@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Kills processes that write one database, again and again, and looks for every row that they had acknowledged.
 
-    scripts/chaos/engine_kill.py [--kills 1000] [--processes 1] [--threads 4] [--wal-limit-mb 64] [--unprotected]
+    scripts/chaos/engine_kill.py [--kills 1000] [--processes 1] [--threads 4] [--wal-limit-mb 64]
+        [--unprotected] [--until-wrong]
 
 Each process writes with several threads and reports each row when its write has returned; one of them at a time gets
 SIGKILL at a random moment, and a new one takes its place, so that with several processes the one that checkpoints for
 all dies again and again too, while others write and a reader in each keeps old pages wanted. Exits 1 when an
 acknowledged row is missing, the database is not sound, or the write-ahead log grew above its limit. ``--unprotected``
 reports each row when it has been written but not committed: that run must fail, or the rig proves nothing.
+``--until-wrong`` ends it with the first loss.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from pathlib import Path
 from select import select
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING
+
+from rounds import add_until_wrong, rounds
 
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
@@ -126,21 +130,22 @@ class Child:
         self._alive = True
 
 
-def missing(path: Path, reported: set[str], number: int) -> int:
-    """Return how many rows that a process reported are not in the database."""
+def missing(path: Path, reported: set[str], number: int) -> set[str]:
+    """Return the rows that a process reported and that are not in the database."""
     first = _REPORT.pack(number, 0, 0).hex()[:8]
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT jti FROM token_blacklist WHERE jti >= ? AND jti < ?", (first, first + "g"))
-        return len(reported - {key for (key,) in rows})
+        return reported - {key for (key,) in rows}
 
 
 def run(path: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Kill as often as asked; return the counts."""
     chance = random.Random(arguments.seed)  # noqa: S311 - repeatable on purpose
     children = {number: Child(number, path, arguments) for number in range(arguments.processes)}
-    found: dict[str, float] = {"kills": 0, "acknowledged": 0, "lost": 0, "unsound": 0, "wal_peak_mb": 0}
+    found: dict[str, float] = {"kills": 0, "acknowledged": 0, "unsound": 0, "wal_peak_mb": 0}
+    lost: set[str] = set()
     log = path.with_name(f"{path.name}-wal")
-    for number in range(arguments.processes, arguments.processes + arguments.kills):
+    for kill in rounds(arguments.kills, lost, until_wrong=arguments.until_wrong):
         victim = chance.choice(list(children))
         end = monotonic() + chance.random() * _LONGEST_LIFE_S
         for one in children.values():
@@ -151,14 +156,15 @@ def run(path: Path, arguments: argparse.Namespace) -> dict[str, float]:
         reported = children.pop(victim).reported
         found["kills"] += 1
         found["acknowledged"] += len(reported)
-        found["lost"] += missing(path, reported, victim)
+        lost |= missing(path, reported, victim)
+        number = arguments.processes + kill
         children[number] = Child(number, path, arguments)
     for number, one in children.items():
         one.kill()
-        found["lost"] += missing(path, one.reported, number)
+        lost |= missing(path, one.reported, number)
     with closing(sqlite3.connect(path)) as connection:
         found["unsound"] = int(connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)])
-    return found
+    return {**found, "lost": len(lost)}
 
 
 def main() -> int:
@@ -170,6 +176,7 @@ def main() -> int:
     parser.add_argument("--wal-limit-mb", type=float, default=64)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true")
+    add_until_wrong(parser)
     arguments = parser.parse_args()
     start = perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Kills an import of a git history again and again, lets the last one finish, and compares row by row.
 
-    scripts/chaos/import_kill.py [--commits 20000] [--kills 10] [--batch 200] [--unprotected]
+    scripts/chaos/import_kill.py [--commits 20000] [--kills 10] [--batch 200] [--unprotected] [--until-wrong]
 
 Every kill is SIGKILL at a random moment of a random batch. Exits 1 when a row was lost, doubled or changed, 2 when
 the history was too short for the kills. ``--unprotected`` takes the protection out (a batch's numbers and records in
-transactions of their own): that run must fail, or the rig proves nothing.
+transactions of their own): that run must fail, or the rig proves nothing. ``--until-wrong`` ends the kills with the
+first one that leaves a commit with a number and without records: the import never comes back to it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter, sleep
+
+from rounds import add_until_wrong, rounds
 
 from aragora_persist.cloud.outbox import Outbox
 from aragora_persist.importers import git, ledger
@@ -67,6 +70,16 @@ def imported(database: Path) -> int:
         return int(connection.execute("SELECT COUNT(*) FROM imported_commits").fetchone()[0])
 
 
+def lost(database: Path) -> list[str]:
+    """Return the commits that have numbers in an outbox and no records."""
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute(
+            "SELECT sha FROM imported_commits EXCEPT"
+            " SELECT json_extract(payload, '$.git_commit') FROM outbox WHERE table_name = 'nomic_cycles'"
+        )
+        return [sha for (sha,) in found]
+
+
 def main() -> int:
     """Run the rig."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,6 +88,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true")
+    add_until_wrong(parser)
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -88,8 +102,9 @@ def main() -> int:
         command = [sys.executable, *sys.argv, "--child", str(repository), str(database)]
         # New batches for each kill: the kills are spread over the history. Unprotected, each skips one more.
         new_batches = max(1, arguments.commits // arguments.batch // (arguments.kills + 1) - 1)
-        landed = []
-        for _ in range(arguments.kills):
+        landed: list[int] = []
+        wrong: list[str] = []
+        for _ in rounds(arguments.kills, wrong, until_wrong=arguments.until_wrong):
             done = imported(database) if landed else 0
             # From the second batch on, as the first one's time has the start of the process in it.
             batches = max(2, done // arguments.batch + chance.randint(1, new_batches))
@@ -97,6 +112,7 @@ def main() -> int:
                 print("the history is too short for so many kills", file=sys.stderr)
                 return 2
             landed.append(imported(database))
+            wrong += lost(database)
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         check = [sys.executable, str(_HISTORY), "compare", str(repository), str(database)]
         compared = subprocess.run(check, check=False, stdout=subprocess.PIPE)

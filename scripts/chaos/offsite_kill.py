@@ -2,11 +2,12 @@
 """Kill a process that ships backups, again and again, and look at what off-site offers.
 
 A machine has backups, and off-site is a bucket of a real S3 server, or with ``--folder`` a folder. A process ships
-until it gets SIGKILL at a random moment; the next one goes on. After each kill whatever is newly listed as whole is
-read, and must be what was shipped; what is recorded here as shipped must be listed. When all was shipped there is a new
-backup; now and then the records of the last two are lost. In the end one more process ships undisturbed: then every
-backup is there, once, and nothing else. With ``--unprotected`` the line that makes a backup comes before its parts:
-that shows that this rig finds what should not be there.
+until it gets SIGKILL at a random moment, of a while that becomes longer where a kill came before the first part, and
+shorter where it came too late; the next one goes on. After each kill whatever is newly listed as whole is read, and
+must be what was shipped; what is recorded here as shipped must be listed. When all was shipped there is a new backup;
+now and then the records of the last two are lost. In the end one more process ships undisturbed: then every backup is
+there, once, and nothing else. With ``--unprotected`` the line that makes a backup comes before its parts: that shows
+that this rig finds what should not be there. ``--until-wrong`` ends the kills with the first such thing.
 
 Prints a report in JSON. Exit code 0: nothing was wrong; 1: something was. All lies in a scratch folder that goes.
 """
@@ -28,6 +29,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rounds import add_until_wrong, rounds
+
 from aragora_persist.backup.catalog import FILE_NAME, Catalog
 from aragora_persist.backup.offsite import RemoteState, check, layout, look, ship, shipping
 from aragora_persist.backup.offsite.objects import Objects
@@ -44,6 +47,9 @@ BACKUP_BYTES = 500_000
 FIRST_BACKUPS = 2
 FORGETS_EVERY = 9
 FORGOTTEN = 2
+FIRST_LONGEST_S = 0.08
+LONGER = 1.5
+NOTHING_SHIPPED = "before the first part"
 ALL_SHIPPED = "when all were shipped"
 
 
@@ -53,6 +59,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--folder", action="store_true", help="off-site is a folder, not an S3 server")
     parser.add_argument("--unprotected", action="store_true", help="make the line before the parts")
+    add_until_wrong(parser)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ship", action="store_true", help=argparse.SUPPRESS)  # the process that is killed
     arguments = parser.parse_args()
@@ -63,7 +70,7 @@ def main() -> int:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aragora-offsite-kill-")))
         environ = folder(scratch) if arguments.folder else bucket(scratch, stack)
         rig = Rig(scratch, environ, random.Random(arguments.seed), unprotected=arguments.unprotected)  # noqa: S311 - a repeatable choice of moments
-        report = rig.run(arguments.kills)
+        report = rig.run(arguments.kills, until_wrong=arguments.until_wrong)
     print(json.dumps(report, indent=2))
     return 1 if report["wrong"] else 0
 
@@ -92,25 +99,29 @@ class Rig:
         self._settings = Settings.from_env(self._environ)
         self._moments = moments
         self._unprotected = unprotected
+        self._longest_s = FIRST_LONGEST_S
         self._landed: Counter[str] = Counter()
         self._wrong: list[str] = []
         self._read: set[str] = set()
 
-    def run(self, kills: int) -> dict[str, object]:
+    def run(self, kills: int, *, until_wrong: bool) -> dict[str, object]:
         """Kill so many processes, and return the report."""
         self._settings.nomic_dir.mkdir()
         entries = [self._back_up() for _ in range(FIRST_BACKUPS)]
-        for number in range(1, kills + 1):
+        for number in rounds(kills, self._wrong, until_wrong=until_wrong):
             landed = self._ship_and_kill()
             self._landed[landed] += 1
-            self._judge(f"kill {number}")
+            self._judge(f"kill {number + 1}")
+            if landed == NOTHING_SHIPPED:
+                self._longest_s *= LONGER
             if landed == ALL_SHIPPED:
+                self._longest_s /= LONGER
                 entries.append(self._back_up())
-            if number % FORGETS_EVERY == 0:
+            if number % FORGETS_EVERY == FORGETS_EVERY - 1:
                 self._forget_shipments()
         self._finish(entries)
         return {
-            "kills": kills,
+            "kills": self._landed.total(),
             "backups": len(entries),
             "killed": dict(sorted(self._landed.items())),
             "wrong": self._wrong,
@@ -136,7 +147,7 @@ class Rig:
         try:
             assert child.stdout is not None  # noqa: S101 - Popen was asked for it
             child.stdout.read(1)  # it has loaded everything, and begins
-            time.sleep(self._moments.uniform(0, 0.08))
+            time.sleep(self._moments.uniform(0, self._longest_s))
         finally:
             child.send_signal(signal.SIGKILL)
             child.communicate()
@@ -147,7 +158,7 @@ class Rig:
     def _where(self, before: Mapping[str, object]) -> str:
         """Say how far the killed process came, from what it left."""
         state = Catalog(self._settings.backup_dir).read()
-        waiting = next(shipping.unshipped(state, self._settings), None)
+        waiting = next((entry for entry in state.backups if entry.id not in state.shipments), None)
         if waiting is None:
             return ALL_SHIPPED
         known = Objects(self._settings).listing(waiting.database)
@@ -155,7 +166,7 @@ class Rig:
             return "between the line and the record"
         if any(name.startswith(layout.parts_folder(waiting)) for name in known):
             return "between the parts of a backup"
-        return "between two backups" if state.shipments != before else "before the first part"
+        return "between two backups" if state.shipments != before else NOTHING_SHIPPED
 
     def _judge(self, when: str) -> None:
         for problem in self._problems():

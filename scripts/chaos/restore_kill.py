@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Kills restores at every boundary in turn and at random moments, opens what is left, and restores again.
 
-    scripts/chaos/restore_kill.py [--kills 200] [--seed 1] [--unprotected]
+    scripts/chaos/restore_kill.py [--kills 200] [--seed 1] [--unprotected] [--until-wrong]
 
 Three kinds of restore: into an open database that others hold, in the place of a file that SQLite cannot write such
 pages into, and of a whole set, in which one database is missing. The process that restores gets SIGKILL before and
-after each statement, flush, name and removal, in each step of SQLite's backup, and at random moments. After each kill,
-whoever had a database open writes a row to it; then every database is opened as services open them: it must be sound,
-with all of the old rows or all of the restored ones, the same for all of a set; and that row must be in it or in a
-file that was kept. Then the restore is begun again: it must succeed, and leave nothing but what it keeps. Exits 1 when
-anything was wrong. ``--unprotected`` copies the backups over the databases instead, as a hand does: that run must fail,
-or the rig proves nothing.
+after each statement, flush, name and removal, in each step of SQLite's backup, and at random moments; few kills are at
+the first and the last of these before any other. After each kill, whoever had a database open writes a row to it; then
+every database is opened as services open them: it must be sound, with all of the old rows or all of the restored ones,
+the same for all of a set; and that row must be in it or in a file that was kept. Then the restore is begun again: it
+must succeed, and leave nothing but what it keeps. Exits 1 when anything was wrong. ``--unprotected`` copies the backups
+over the databases instead, as a hand does: that run must fail, or the rig proves nothing. ``--until-wrong`` ends it
+with the first kill after which something is wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
+
+from rounds import add_until_wrong, rounds
 
 from aragora_persist.backup.catalog import Catalog
 from aragora_persist.backup.restore.restoring import restore
@@ -242,9 +245,21 @@ def measured(template: Path, scene: str, *, protected: bool) -> tuple[list[str],
             sys.setprofile(None)
             told.write_text("\n".join(boundaries.passed))
 
-        start = perf_counter()
-        os.waitpid(forked(work), 0)
-        return told.read_text().splitlines(), perf_counter() - start
+        with held(place(settings, HELD)):
+            start = perf_counter()
+            os.waitpid(forked(work), 0)
+            return told.read_text().splitlines(), perf_counter() - start
+
+
+def planned(boundaries: dict[str, int], kills: int, rng: random.Random) -> list[tuple[str, int]]:
+    """Return the scene and the boundary of each kill, 0 for the random moments of every fourth one.
+
+    The ends of each scene come first, and then any of the others.
+    """
+    ends = [(scene, last) for scene, count in boundaries.items() for last in (1, count)]
+    others = [(scene, last) for scene, count in boundaries.items() for last in range(2, count)]
+    spread = [*ends, *rng.sample(others, len(others))][: kills - kills // 4]
+    return spread + [(rng.choice(list(boundaries)), 0) for _ in range(kills - len(spread))]
 
 
 def main() -> int:
@@ -253,6 +268,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unprotected", action="store_true", help="copy over the databases by hand")
+    add_until_wrong(parser)
     arguments = parser.parse_args()
     rng, protected = random.Random(arguments.seed), not arguments.unprotected  # noqa: S311 - repeatable on purpose
     wrong: list[str] = []
@@ -263,11 +279,9 @@ def main() -> int:
         template.mkdir()
         make(template)
         plans = {scene: measured(template, scene, protected=protected) for scene in SCENES}
-        # Every fourth kill comes at a random moment; the others are spread over all boundaries.
-        all_of_them = [(scene, last) for scene, (passed, _) in plans.items() for last in range(1, len(passed) + 1)]
-        spread = rng.sample(all_of_them, min(len(all_of_them), arguments.kills - arguments.kills // 4))
-        at_random = [(rng.choice(list(SCENES)), 0) for _ in range(arguments.kills - len(spread))]
-        for number, (scene, last) in enumerate(spread + at_random):
+        kills = planned({scene: len(passed) for scene, (passed, _) in plans.items()}, arguments.kills, rng)
+        for number in rounds(len(kills), wrong, until_wrong=arguments.until_wrong):
+            scene, last = kills[number]
             folder = Path(scratch, f"trial-{number}")
             shutil.copytree(template, folder)
             settings = Settings.from_env({"NOMIC_DIR": str(folder), "DB_TIMEOUT": "20"})
@@ -277,7 +291,7 @@ def main() -> int:
             wrong += [f"{problem} (kill {where}, {last})" for problem in problems]
             shutil.rmtree(folder)
     report = {
-        "kills": len(spread) + len(at_random),
+        "kills": landed.total(),
         "boundaries": {scene: len(passed) for scene, (passed, _) in plans.items()},
         "found_old": sum(count for name, count in landed.items() if name.endswith("old")),
         "found_new": sum(count for name, count in landed.items() if name.endswith("new")),

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Copies a database for a rehearsal and for a backup in turn, while processes write, checkpoint and reopen it.
 
-    scripts/chaos/scratch_copy.py [--folder DIR] [--copies 250] [--writers 3] [--unprotected]
+    scripts/chaos/scratch_copy.py [--folder DIR] [--copies 250] [--writers 3] [--unprotected] [--until-wrong]
 
 In a folder on XFS or btrfs the copies are clones, elsewhere they are made in pieces; the answer says which. Exits
 1 when a copy is not sound, lacks what was committed before it began, or has half of a transaction (each moves something
 from one row to another, so that the sum stays). ``--unprotected`` copies in the same way, but without the read lock:
-that run must fail, or the rig proves nothing.
+that run must fail, or the rig proves nothing. ``--until-wrong`` ends it with the first wrong copy.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from rounds import add_until_wrong, rounds
 
 from aragora_persist.backup.snapshot import snapshot
 from aragora_persist.migrations.rehearsal import scratch_copy
@@ -118,6 +120,7 @@ def main() -> int:
     parser.add_argument("--copies", type=int, default=250)
     parser.add_argument("--writers", type=int, default=3)
     parser.add_argument("--unprotected", action="store_true")
+    add_until_wrong(parser)
     arguments = parser.parse_args()
     wrong: list[str] = []
     seconds, context = [], multiprocessing.get_context("spawn")
@@ -131,7 +134,7 @@ def main() -> int:
             writer.start()
         while not moves(path):
             pass
-        for _ in range(arguments.copies):
+        for _ in rounds(arguments.copies, wrong, until_wrong=arguments.until_wrong):
             least, start = moves(path), perf_counter()
             with next(ways)(path) as copy:
                 seconds.append(perf_counter() - start)

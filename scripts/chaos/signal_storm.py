@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Interrupts the main thread while it writes, at random microseconds, and looks for every row that it should find.
 
-    scripts/chaos/signal_storm.py [--seconds 60] [--threads 3] [--seed 1] [--memory] [--unprotected]
+    scripts/chaos/signal_storm.py [--interrupts 20000] [--threads 3] [--seed 1] [--memory] [--unprotected]
 
 An alarm raises Ctrl-C, an exit or an ordinary exception in the main thread, which writes pairs of rows (a user and an
 entry of the audit log) by work and in blocks, makes organizations with their owners, logs and reads, while other
-threads write pairs and log too. Afterwards both rows of a pair are there or none; those of every call that returned are
-there, and of work that was interrupted exactly those whose exception says so; the log verifies, no turn and no reader
-is kept, and nobody else has noticed anything. Exits 1 when it is not so. ``--unprotected`` writes the rows of a pair in
-two transactions: that run must fail, or the rig proves nothing.
+threads write pairs and log too; however fast the machine is, about half of its calls are interrupted. Afterwards both
+rows of a pair are there or none; those of every call that returned are there, and of work that was interrupted exactly
+those whose exception says so; the log verifies, no turn and no reader is kept, and nobody else has noticed anything.
+Exits 1 when it is not so. ``--unprotected`` writes the rows of a pair in two transactions: that run must fail, or the
+rig proves nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from aragora_persist.settings import Settings
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from aragora_persist.storage.port import Backend, Transaction
 
-_LONGEST_S = 0.004
+_FIRST_LONGEST_S = 0.004
+_SHORTER, _LONGER = 0.98, 1.04
 
 
 class AlarmError(TimeoutError):
@@ -51,20 +52,23 @@ class Alarm:
     def __init__(self, chance: random.Random) -> None:
         self.armed = False
         self.rung = 0
+        self._longest_s = _FIRST_LONGEST_S
         self._chance = chance
         self._kind: type[BaseException] = RuntimeError
         signal.signal(signal.SIGALRM, self._ring)
 
     def set(self) -> None:
-        """Ring within a moment."""
+        """Ring within a while; each makes it shorter, and longer if it comes to ringing, so that half of them do."""
+        self._longest_s *= _SHORTER
         self._kind = self._chance.choice(_KINDS)
         self.armed = True
-        signal.setitimer(signal.ITIMER_REAL, max(1e-6, self._chance.random() ** 2 * _LONGEST_S))
+        signal.setitimer(signal.ITIMER_REAL, max(1e-6, self._chance.random() ** 2 * self._longest_s))
 
     def _ring(self, *_: object) -> None:
         if self.armed:
             self.armed = False
             self.rung += 1
+            self._longest_s *= _LONGER
             raise self._kind
 
 
@@ -124,10 +128,10 @@ class Ledger:
         """What was interrupted, and not said to be written."""
 
 
-def weather(stores: Stores, alarm: Alarm, ledger: Ledger, until: float) -> int:
-    """Be the main thread: call, and be interrupted; return how often."""
+def weather(stores: Stores, alarm: Alarm, ledger: Ledger, interrupts: int) -> int:
+    """Be the main thread: call until it was interrupted so many times; return how many calls that took."""
     calls = 0
-    while monotonic() < until:
+    while alarm.rung < interrupts:
         way = stores.ways[calls % len(stores.ways)]
         name = f"{way.__name__.strip('_')}-{calls}"
         calls += 1
@@ -198,7 +202,7 @@ def run(path: Path | str, arguments: argparse.Namespace) -> dict[str, int]:
         for thread in threads:
             thread.start()
         alarm = Alarm(random.Random(arguments.seed))  # noqa: S311 - repeatable on purpose
-        calls = weather(stores, alarm, ledgers[-1], monotonic() + arguments.seconds)
+        calls = weather(stores, alarm, ledgers[-1], arguments.interrupts)
         stop.set()
         for thread in threads:
             thread.join()
@@ -210,7 +214,7 @@ def run(path: Path | str, arguments: argparse.Namespace) -> dict[str, int]:
 def main() -> int:
     """Run the rig."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--interrupts", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory", action="store_true")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _SCRIPTS = Path(__file__).parents[2] / "scripts"
+_MOST = 300
 
 
 def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -18,3 +19,11 @@ def run(script: str, *arguments: str) -> tuple[int, dict[str, Any]]:
     assert done.stdout, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, report
+
+
+def rounds(option: str, count: int, *, unprotected: bool) -> tuple[str, ...]:
+    """Return the arguments for so many rounds; without protection, for as many as it takes to find something wrong.
+
+    How many those are is a matter of chance and of the machine. A rig that needs more than our bound sees nothing.
+    """
+    return (option, str(_MOST), "--unprotected", "--until-wrong") if unprotected else (option, str(count))
