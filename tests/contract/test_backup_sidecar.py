@@ -21,6 +21,7 @@ import pytest
 
 from aragora_persist import times
 from aragora_persist.backup.catalog import Catalog
+from aragora_persist.backup.drill import drill
 from aragora_persist.backup.files import clean_partials, try_lock
 from aragora_persist.backup.health import look_at_health
 from aragora_persist.backup.inventory import take_inventory
@@ -31,6 +32,7 @@ from aragora_persist.backup.sidecar.loop import Sidecar
 from aragora_persist.backup.take import take_backup
 from aragora_persist.settings import Settings
 from aragora_persist.storage.sqlite.engine import open_engine
+from tests.contract.backup_folders import flip
 from tests.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
@@ -47,9 +49,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("NOMIC_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setenv("DB_TIMEOUT", str(PATIENCE_S))
+    monkeypatch.setattr("aragora_persist.backup.sidecar.loop._LOOK_S", 0.05)
     settings = Settings.from_env()
     settings.nomic_dir.mkdir()
     return settings
+
+
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is off-site for who reads the environment from now on."""
+    (folder := tmp_path / "away").mkdir()
+    monkeypatch.setenv("ARAGORA_OFFSITE_URL", folder.as_uri())
+    return folder
 
 
 def make_database(settings: Settings, name: str) -> Path:
@@ -179,9 +190,7 @@ def test_a_flipped_bit_is_loud(settings: Settings, caplog: pytest.LogCaptureFixt
     make_database(settings, "tokens")
     entry = take_backup("tokens", settings)
     file = settings.backup_dir / entry.file
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
+    flip(file)
     with caplog.at_level(logging.INFO, logger="aragora_persist.backup"), running(settings, every_s=HOUR):
         wait_until(lambda: metrics(settings).get("backup_check_failed") == 1, "the drill and the check")
     assert metrics(settings)['drill_last_ok{database="tokens"}'] == 0
@@ -205,6 +214,18 @@ def test_a_restart_goes_on_where_the_catalog_says(settings: Settings, tmp_path: 
     with running(settings, every_s=HOUR):
         wait_until(lambda: metrics(settings) != {}, "its first look")
     assert Catalog(settings.backup_dir).path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("said", "stays"), [(1, 1.0), (0, 0.0), (2, None)])
+def test_a_restart_does_not_end_an_alarm(settings: Settings, said: int, stays: float | None) -> None:
+    """What the sidecar before it found damaged is damaged until the next look, which comes with the next drills."""
+    make_database(settings, "tokens")
+    take_backup("tokens", settings)
+    assert all(one.ok for one in drill(settings))
+    (settings.backup_dir / METRICS_FILE).write_text(f"aragora_persist_backup_check_failed {said}\n")
+    with running(settings, every_s=HOUR):
+        wait_until(lambda: "backup_offsite_failures_total" in metrics(settings), "its first look")
+        assert metrics(settings).get("backup_check_failed") == stays
 
 
 def test_it_removes_what_is_old(settings: Settings) -> None:
@@ -246,13 +267,11 @@ def test_of_two_on_one_folder_one_works_and_the_other_takes_over(
 
 
 def test_one_that_is_stopped_while_it_waits_does_nothing(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, away: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other one works there: what is not off-site yet is shipped by that one alone."""
-    (away := tmp_path / "away").mkdir()
     make_database(settings, "tokens")
     take_backup("tokens", settings)
-    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
     with locked(settings.backup_dir / LOCK_FILE), caplog.at_level(logging.INFO, logger="aragora_persist.backup"):
         with running(Settings.from_env(), every_s=HOUR):
             wait_until(lambda: "another sidecar" in caplog.text, "the second one's word")
@@ -267,27 +286,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("away")
 def test_shipping_goes_on_when_no_process_could_be_made(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As on a machine without memory or descriptors for a moment: that must not end it for ever."""
-    (away := tmp_path / "away").mkdir()
     make_database(settings, "tokens")
     take_backup("tokens", settings)
-    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
     monkeypatch.setattr("aragora_persist.backup.sidecar.shipper._SHORTEST_PAUSE_S", 0.1)
     (program := tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     monkeypatch.setattr(sys, "executable", str(program))
-    sidecar = Sidecar(Settings.from_env(), every_s=HOUR)
-    thread = threading.Thread(target=sidecar.run)
-    thread.start()
-    wait_until(lambda: caplog.text.count("not everything is off-site") >= 2, "two attempts")
-    program.chmod(0o700)
-    wait_until(lambda: bool(Catalog(settings.backup_dir).read().shipments), "the shipment")
-    sidecar.stop()
-    sidecar.abandon()
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    with running(Settings.from_env(), every_s=HOUR) as sidecar:
+        wait_until(lambda: caplog.text.count("not everything is off-site") >= 2, "two attempts")
+        program.chmod(0o700)
+        wait_until(lambda: bool(Catalog(settings.backup_dir).read().shipments), "the shipment")
+        sidecar.stop()
+        sidecar.abandon()
 
 
 def test_every_file_is_read_again_with_each_round_of_drills(
@@ -331,10 +345,9 @@ def test_a_backup_that_takes_long_is_given_up_and_leaves_nothing(
     assert {path.name for path in settings.backup_dir.iterdir()} <= {LOCK_FILE, METRICS_FILE}
 
 
-def test_what_is_taken_goes_off_site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("away")
+def test_what_is_taken_goes_off_site(settings: Settings) -> None:
     """Each backup soon after it was taken; then nothing waits."""
-    (away := tmp_path / "away").mkdir()
-    monkeypatch.setenv("ARAGORA_OFFSITE_URL", away.as_uri())
     make_database(settings, "tokens")
     with running(Settings.from_env(), every_s=HOUR):
         wait_until(lambda: bool(Catalog(settings.backup_dir).read().shipments), "the shipment")
