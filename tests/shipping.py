@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aragora_persist.backup.litestream import sidecar
-from aragora_persist.backup.point_in_time import newest_shipped
+from aragora_persist.backup.litestream.replica import Replica
 from aragora_persist.times import utc_now
 from tests.unit.tokens import add
 from tests.waiting import PATIENCE_S, wait_until
@@ -53,6 +53,12 @@ def ship(engine: Engine, settings: Settings, *jtis: str) -> datetime:
 
     wait_until(is_shipped, "what was written to be shipped")
     return utc_now()
+
+
+def newest_shipped(database: str, settings: Settings) -> datetime | None:
+    """Return when the newest shipped transaction was taken over, as the replica has it; None where there is none."""
+    replica = Replica(database, settings)
+    return replica.moment_of(replica.files[-1]) if replica.files else None
 
 
 def has_shipped(settings: Settings, moment: datetime) -> bool:

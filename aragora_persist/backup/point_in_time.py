@@ -1,4 +1,4 @@
-"""Any moment that Litestream has shipped: restored to a file, and how new the newest one is.
+"""Any moment that Litestream has shipped, restored to a file.
 
 Leaves out: shipping (``litestream.sidecar``), and what becomes of the restored file (``restore``).
 """
@@ -63,16 +63,3 @@ def restore_moment(database: str, at: datetime, target: Path, settings: Settings
     except DRIVER_ERRORS as error:
         raise translate(error, _OPERATION, target) from error
     return replica.moment_of(found)
-
-
-def newest_shipped(database: str, settings: Settings) -> datetime | None:
-    """Return when the newest shipped transaction was taken over, as the replica has it; None where there is none.
-
-    Raises:
-        InvalidValueError, UnreachableError, AccessDeniedError: as ``restore_moment``.
-
-    """
-    replica_place(settings)
-    replica = Replica(database, settings)
-    newest = replica.newest()
-    return replica.moment_of(newest) if newest else None

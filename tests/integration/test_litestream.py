@@ -22,7 +22,7 @@ from aragora_persist.backup.litestream import audit, sidecar
 from aragora_persist.backup.litestream.configuration import configuration
 from aragora_persist.backup.litestream.record import read_record
 from aragora_persist.backup.litestream.replica import Replica
-from aragora_persist.backup.point_in_time import newest_shipped, restore_moment
+from aragora_persist.backup.point_in_time import restore_moment
 from aragora_persist.backup.restore.restoring import restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import verify
@@ -32,7 +32,7 @@ from aragora_persist.storage.sqlite.engine import open_engine
 from aragora_persist.times import to_text, utc_now
 from tests.documented import Page, Reader
 from tests.s3_server import SECRET_ACCESS_KEY, S3Server
-from tests.shipping import has_shipped, litestreams, ship, shipping
+from tests.shipping import has_shipped, litestreams, newest_shipped, ship, shipping
 from tests.unit.tokens import add
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -29,12 +29,13 @@ from aragora_persist.backup.litestream.record import (
 )
 from aragora_persist.backup.litestream.replica import HEADER_BYTES, Replica
 from aragora_persist.backup.litestream.shipping import Shipping
-from aragora_persist.backup.point_in_time import newest_shipped, restore_moment
+from aragora_persist.backup.point_in_time import restore_moment
 from aragora_persist.cli import main
 from aragora_persist.errors import DamagedError, InvalidValueError, NotFoundError, UnsupportedError
 from aragora_persist.settings import Settings
 from aragora_persist.status import collect_status
 from aragora_persist.times import to_text, utc_now
+from tests.shipping import newest_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

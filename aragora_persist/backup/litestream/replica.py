@@ -59,10 +59,6 @@ class Replica:
         # Of files that end alike, the one of the lowest level was there first, and says when.
         self.files = sorted(_parsed(names, database), key=lambda file: (file.last, -file.level))
 
-    def newest(self) -> Shipped | None:
-        """Return the file with the newest transaction."""
-        return self.files[-1] if self.files else None
-
     def newest_before(self, moment: datetime) -> Shipped | None:
         """Return the file with the newest transaction that was taken over by ``moment``; None where there is none.
 
