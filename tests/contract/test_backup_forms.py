@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -131,9 +133,9 @@ def test_damage_anywhere_in_the_file_is_found(keyed: Settings, form: str) -> Non
     """Every byte: the check says so. Opened, it is refused in favour of the newest sound one, which is named."""
     settings = in_form(keyed, form)
     path = make_database(settings)
-    execute(path, "PRAGMA journal_mode = DELETE")
-    execute(path, "PRAGMA page_size = 512")
-    execute(path, "VACUUM")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 512", "VACUUM"):
+            connection.execute(statement)
     sound, entry = take_backup("users", settings), take_backup("users", settings)
     stored = settings.backup_dir / entry.file
     for place in range(entry.size_bytes):
