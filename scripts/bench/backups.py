@@ -70,7 +70,7 @@ def recovery(folder: Path, given: Given) -> dict[str, Any]:
     return backups_archives.recoveries(given.database, folder, min(options.rounds, 3), options.litestream)
 
 
-_SHORT = {"rounds": 1, "size_mb": 4, "limit_s": 1}
+_SHORT = {"rounds": 1, "size_mb": 4}
 RUNS = {"snapshot": snapshot, "size": size, "verify": verify, "recovery": recovery}
 
 
