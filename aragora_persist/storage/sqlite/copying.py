@@ -32,7 +32,7 @@ from aragora_persist.storage.sqlite import copier
 from aragora_persist.storage.sqlite.connecting import busy_timeout_ms, refuse_restore
 from aragora_persist.storage.sqlite.faults import DRIVER_ERRORS, is_full, translate
 from aragora_persist.storage.sqlite.files import is_there
-from aragora_persist.storage.sqlite.readonly import open_readonly
+from aragora_persist.storage.sqlite.readonly import is_only_begun, open_readonly
 from aragora_persist.wording import size_text
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ _ATTEMPTS = 5
 _RETRY_S = 0.02
 # Nobody else has the copy; a torn one is thrown away, and a whole one is flushed by whoever keeps it.
 _PRIVATE = ("locking_mode=EXCLUSIVE", "synchronous=OFF")
-_LEFT_BY_KILLED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -130,14 +129,14 @@ def _copy(source: Path, target: Path, place: _Place, timeout_s: float) -> str | 
 @contextmanager
 def _read_lock(source: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
     """Hold a read transaction of a database in WAL mode."""
+    how = "" if is_only_begun(Path(f"{source}-wal")) else "&readonly_shm=1"
     with ExitStack() as stack:
         try:
-            reader = stack.enter_context(_reading(source, "&readonly_shm=1", timeout_s))
+            reader = stack.enter_context(_reading(source, how, timeout_s))
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _LEFT_BY_KILLED:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
                 raise
-            # A writer that was killed left the shared memory, or a log that it had only begun, in a state that only a
-            # reader who may write there mends.
+            # A writer that was killed left the shared memory in a state that only a reader who may write there mends.
             reader = stack.enter_context(_reading(source, "", timeout_s))
         yield reader
 

@@ -6,7 +6,7 @@ a read-only mount):
 - neither ``-wal`` nor ``-journal``: nobody has it open; ``immutable=1`` reads the file alone;
 - ``-wal`` and ``-shm``: someone has it open, or was killed; ``readonly_shm=1`` reads with them and writes neither;
 - the same, where a killed writer has begun the ``-wal`` and written nothing to it: SQLite answers "locking protocol" to
-  who may write nothing, for ever; nobody has it open, and the file alone holds everything;
+  who may write nothing, for ever; the file alone holds everything;
 - ``-wal`` alone: a copy, or a mount without the shared memory; both files are copied to scratch and read there;
 - ``-journal``: another program's database, which is being written, or whose writer was killed in the middle; the file
   alone would be half of two states. Both are copied to scratch, where SQLite may roll back.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,20 +60,18 @@ def open_unchanging(path: Path) -> sqlite3.Connection:
 
 def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Return a connection that has read once: from then on nobody takes the files away from it."""
-    abandoned = False
     for left in reversed(range(_MOVED_ATTEMPTS)):
         with ExitStack() as attempt:
             before = _state(path)
             try:
-                connection = attempt.enter_context(closing(_connected(path, attempt, abandoned=abandoned)))
+                connection = attempt.enter_context(closing(_connected(path, attempt)))
                 connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             except (sqlite3.DatabaseError, FileNotFoundError, BusyError) as error:
                 # The last one who had it open has closed it between our look at its side files and our opening them; or
                 # the first one has opened it and written to it, while we read it as a file that nobody writes to.
                 code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
                 moved = code == sqlite3.SQLITE_CANTOPEN or (code in _TORN and _state(path) != before)
-                abandoned = code == sqlite3.SQLITE_PROTOCOL and _is_only_begun(Path(f"{path}-wal"))
-                if not ((moved or abandoned) and path.exists()):
+                if not (moved and path.exists()):
                     raise
                 if not left:
                     if isinstance(error, FileNotFoundError):
@@ -86,18 +84,18 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_only_begun(wal: Path) -> bool:
-    """Say whether a log has its header and nothing more."""
-    return wal.exists() and wal.stat().st_size <= _WAL_HEADER_BYTES
+def is_only_begun(wal: Path) -> bool:
+    """Say whether a log has its header and nothing more, for which readers who may write nothing wait ten seconds."""
+    with suppress(FileNotFoundError):
+        return wal.stat().st_size == _WAL_HEADER_BYTES
+    return False
 
 
-def _connected(path: Path, stack: ExitStack, *, abandoned: bool) -> sqlite3.Connection:
+def _connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Connect in the way that leaves no trace; what is needed for it lives as long as ``stack``."""
     wal, shm, journal = (Path(f"{path}-{ending}") for ending in ("wal", "shm", "journal"))
-    if abandoned:
-        how = "mode=ro&immutable=1"
-    elif wal.exists() and shm.exists():
-        how = "mode=ro&readonly_shm=1"
+    if wal.exists() and shm.exists():
+        how = "mode=ro&immutable=1" if is_only_begun(wal) else "mode=ro&readonly_shm=1"
     elif wal.exists():
         path, how = stack.enter_context(_copied(path, wal)), "mode=ro"
     elif journal.exists():
