@@ -308,7 +308,6 @@ def test_every_file_is_read_again_with_each_round_of_drills(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the look at them took longer than the drills: it is not left out every other time."""
-    monkeypatch.setenv("ARAGORA_DRILL_INTERVAL_SECONDS", "1")
     make_database(settings, "tokens")
     said: list[str] = []
     run = Jobs.run
@@ -321,7 +320,7 @@ def test_every_file_is_read_again_with_each_round_of_drills(
         return answer
 
     monkeypatch.setattr(Jobs, "run", slow)
-    with running(Settings.from_env(), every_s=HOUR):
+    with running(replace(settings, drill_interval_s=0.5), every_s=HOUR):
         wait_until(lambda: said.count("drill") == 3, "three rounds of drills")
     assert said[:5] == ["backup", *("drill", "backups") * 2]
 
@@ -357,6 +356,8 @@ def test_what_is_taken_goes_off_site(settings: Settings) -> None:
 
 def test_a_dead_off_site_holds_up_nothing_and_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and never answers: backups and drills go on, and the lag shows."""
+    # The request that waits for an answer ends with its process alone.
+    monkeypatch.setattr("aragora_persist.backup.sidecar.jobs._UNWIND_S", 0.0)
     make_database(settings, "tokens")
     with socket.create_server(("127.0.0.1", 0)) as dead:
         monkeypatch.setenv("ARAGORA_OFFSITE_URL", "s3://bucket/prefix")
