@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyrage
+from killing import Boundaries, forked
 from rounds import add_until_wrong, rounds
 
 from aragora_persist import times
@@ -316,7 +317,13 @@ def duration_s(work: Work, settings: Settings) -> float:
 def killed(work: Work, settings: Settings, *, boundary: int = 0, after_s: float = 0.0) -> str:
     """Do ``work`` in a child and kill it, at a boundary or after a time; return at which boundary that was."""
     told, tell = os.pipe()
-    pid = forked(lambda: work(settings), Boundaries(boundary, tell) if boundary else None)
+
+    def act() -> None:
+        if boundary:
+            Boundaries(boundary, told=lambda name: os.write(tell, name.encode())).watch(BOUNDARIES)
+        work(settings)
+
+    pid = forked(act)
     os.close(tell)
     if not boundary:
         time.sleep(after_s)
@@ -327,37 +334,6 @@ def killed(work: Work, settings: Settings, *, boundary: int = 0, after_s: float 
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise RuntimeError(f"{work.__name__} failed")
     return where or NOWHERE
-
-
-def forked(work: Callable[[], None], boundaries: Boundaries | None = None) -> int:
-    """Start ``work`` in a child, which kills itself at a boundary, and return its number."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 3
-        try:
-            sys.setprofile(boundaries)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-
-class Boundaries:
-    """Counts what a process does to files; it tells of one, by its number, and kills itself before or after that."""
-
-    def __init__(self, last: int, tell: int) -> None:
-        self._left = last
-        self._tell = tell
-
-    def __call__(self, _frame: object, event: str, called: Any) -> None:  # noqa: ANN401 - as sys.setprofile hands it over
-        """Count one event of the profiler."""
-        if event in {"c_call", "c_return"} and called.__name__ in BOUNDARIES:
-            self._left -= 1
-            if not self._left:
-                os.write(self._tell, f"{'before' if event == 'c_call' else 'after'} {called.__name__}".encode())
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

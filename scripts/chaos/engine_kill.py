@@ -31,6 +31,7 @@ from select import select
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from killing import forked
 from rounds import add_until_wrong, rounds
 
 from aragora_persist.settings import Settings
@@ -86,6 +87,7 @@ def child(path: Path, pipe: int, process: int, threads: int, *, protected: bool)
     for one in [*writers, threading.Thread(target=read, args=(engine,))]:
         one.start()
     os.write(pipe, _REPORT.pack(process, _NO_THREAD, 0))  # it lives
+    signal.pause()
 
 
 class Child:
@@ -95,14 +97,7 @@ class Child:
         self.reported: set[str] = set()
         self._alive = False
         self._pipe, theirs = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self._pipe)
-            try:
-                child(path, theirs, number, arguments.threads, protected=not arguments.unprotected)
-                signal.pause()
-            finally:
-                os._exit(1)  # only after an error: a living one is killed
+        self.pid = forked(lambda: child(path, theirs, number, arguments.threads, protected=not arguments.unprotected))
         os.close(theirs)
 
     def listen(self, until: float) -> None:

@@ -8,11 +8,12 @@ them, where only chance leads a kill.
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import killing
 
 from aragora_persist.migrations import ledger
 
@@ -28,27 +29,16 @@ _FILE_EVENTS = {
     "os.rmdir": "rmdir",
 }
 _FILE_EVENTS |= {"fcntl.flock": "flock"}
-_NEVER = 0
 
 
-class Boundaries:
-    """The moments that this process has come to, by name; at the one with the number ``last`` it ends."""
-
-    def __init__(self, last: int = _NEVER) -> None:
-        self.passed: list[str] = []
-        self._last = last
+class Boundaries(killing.Boundaries):
+    """Those of a process that works with SQLite."""
 
     def install(self) -> None:
         """Count what this process does from now on; for a process of its own, since it cannot be taken back."""
         sqlite3.connect = partial(sqlite3.connect, factory=_CountedConnection)  # type: ignore[assignment] # it is the point
         _CountedConnection.boundaries = self
         sys.addaudithook(self._hear)
-
-    def reach(self, name: str) -> None:
-        """Come to a moment."""
-        self.passed.append(name)
-        if len(self.passed) == self._last:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _FILE_EVENTS:

@@ -25,8 +25,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from killing import forked
 from migration_scenes import SETS, Scene, content_of, make_scenes, workplace
-from migration_trials import Trial, contents_between, fork, trial, was_killed
+from migration_trials import Trial, contents_between, trial, was_killed
 from migration_unprotected import without_transaction
 from power_loss_recorder import FULL, OK, Event, Recorder
 
@@ -152,7 +153,7 @@ class Rig:
         with trial(scene, place / "run", contents) as one:
             bytes_before = scene.path(one.place).read_bytes() if scene.dry_run else b""
             told.unlink(missing_ok=True)
-            if was_killed(fork(lambda: act(one, disk, told))):
+            if was_killed(forked(lambda: act(one, disk, told))):
                 raise RuntimeError("a process did not come to its end")
             disk.relieve()
             said = json.loads(told.read_text())

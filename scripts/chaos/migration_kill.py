@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from killing import forked
 from migration_boundaries import Boundaries
 from migration_scenes import SETS, Scene, make_scenes, workplace
-from migration_trials import contents_between, fork, trial, was_killed
+from migration_trials import contents_between, trial, was_killed
 from migration_unprotected import without_transaction
 
 if TYPE_CHECKING:
@@ -66,13 +67,13 @@ def observe(scene: Scene, root: Path) -> Undisturbed:
     contents = contents_between(scene, root / "between")  # and everything is imported then, as a child will find it
     told = root / "told"
     with trial(scene, root / "counted", contents) as counted:
-        was_killed(fork(lambda: act(scene, counted.place, 0, told)))
+        was_killed(forked(lambda: act(scene, counted.place, 0, told)))
         wrong = counted.finish() if told.exists() else ["it did not come to its end"]
         if wrong:
             raise RuntimeError(f"{scene.name}: the undisturbed run failed: {wrong}")
     with trial(scene, root / "timed", contents) as timed:
         start = perf_counter()
-        was_killed(fork(lambda: scene.act(timed.place)))
+        was_killed(forked(lambda: scene.act(timed.place)))
         seconds = perf_counter() - start
     return Undisturbed(scene, pickle.loads(told.read_bytes()), seconds, contents)  # noqa: S301 - written by our child
 
@@ -91,14 +92,14 @@ class Rig:
     def kill_at(self, seen: Undisturbed, boundary: int) -> None:
         """Let a process come to a boundary, where it ends."""
         name = seen.boundaries[boundary - 1]
-        if not self._strike(seen, name, lambda place: was_killed(fork(lambda: act(seen.scene, place, boundary)))):
+        if not self._strike(seen, name, lambda place: was_killed(forked(lambda: act(seen.scene, place, boundary)))):
             self.missed.append(f"{seen.scene.name}, {name}")
 
     def kill_after(self, seen: Undisturbed, seconds: float) -> None:
         """Kill a process at a moment."""
 
         def strike(place: Path) -> bool:
-            pid = fork(lambda: seen.scene.act(place))
+            pid = forked(lambda: seen.scene.act(place))
             sleep(seconds)
             os.kill(pid, signal.SIGKILL)
             return was_killed(pid)

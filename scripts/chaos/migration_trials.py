@@ -19,7 +19,7 @@ from aragora_persist.migrations.folder import load
 from aragora_persist.migrations.turn import clear_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from migration_scenes import Content
@@ -79,22 +79,6 @@ def trial(scene: Scene, place: Path, allowed: list[Content]) -> Iterator[Trial]:
         tempfile.tempdir = before
         shutil.rmtree(place)
         shutil.rmtree(scratch)
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Begin ``work`` in a process of its own, and return its id.
-
-    A fork and no new interpreter, which would take twenty times as long and do the same: this process has no other
-    thread and nothing open when it forks, and SQLite keeps nothing over the last close of a file.
-    """
-    if pid := os.fork():
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    finally:
-        os._exit(code)  # nothing of what the parent would do at its end
 
 
 def was_killed(pid: int) -> bool:

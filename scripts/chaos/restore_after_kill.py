@@ -28,6 +28,8 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from killing import forked
+
 from aragora_persist.backup.restore.restoring import Way, restore
 from aragora_persist.backup.take import take_backup
 from aragora_persist.backup.verify import read_content
@@ -65,16 +67,14 @@ def write(engine: Engine, pipe: int, number: int) -> None:
 def killed_writer(settings: Settings, rng: random.Random) -> set[str]:
     """Let a service write and kill it; return the rows that it had reported."""
     pipe, theirs = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            engine = open_engine(None, "tokens", settings=settings)
-            for number in range(THREADS):
-                threading.Thread(target=write, args=(engine, theirs, number), daemon=True).start()
-            signal.pause()
-        finally:
-            os._exit(3)
+
+    def serve() -> None:
+        engine = open_engine(None, "tokens", settings=settings)
+        for number in range(THREADS):
+            threading.Thread(target=write, args=(engine, theirs, number), daemon=True).start()
+        signal.pause()
+
+    pid = forked(serve)
     os.close(theirs)
     reported = os.read(pipe, REPORT_BYTES)  # it writes
     sleep(rng.uniform(0, LONGEST_LIFE_S))

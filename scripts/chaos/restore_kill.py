@@ -29,8 +29,9 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from killing import Boundaries, forked
 from rounds import add_until_wrong, rounds
 
 from aragora_persist.backup.catalog import Catalog
@@ -92,26 +93,6 @@ def add(connection: sqlite3.Connection, count: int) -> None:
     connection.execute("COMMIT")
 
 
-class Boundaries:
-    """Counts what a process does to files and databases, and kills it before or after the one that is named."""
-
-    def __init__(self, last: int) -> None:
-        self.passed: list[str] = []
-        self._last = last
-
-    def __call__(self, frame: Any, event: str, called: Any) -> None:  # noqa: ANN401 - as sys.setprofile hands them over
-        """Count one event of the profiler."""
-        if event in {"c_call", "c_return"} and called.__name__ in BOUNDARIES:
-            self._pass(f"{'before' if event == 'c_call' else 'after'} {called.__name__}")
-        elif event in {"call", "return"} and frame.f_code.co_name == STEP:
-            self._pass("in a step of the backup")
-
-    def _pass(self, name: str) -> None:
-        self.passed.append(name)
-        if len(self.passed) == self._last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def act(settings: Settings, scene: str, *, protected: bool) -> None:
     """Restore."""
     if not protected:
@@ -130,19 +111,6 @@ def copy_by_hand(backup: Path, live: Path) -> None:
         while piece := source.read(65536):
             target.write(piece)
             os.fsync(target.fileno())
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Run ``work`` in a child process, and return its number."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(3)
-    return pid
 
 
 @contextmanager
@@ -205,7 +173,7 @@ def trial(
     names, problems = SCENES[scene], []
 
     def work() -> None:
-        sys.setprofile(Boundaries(last))
+        Boundaries(last).watch(BOUNDARIES, function=STEP)
         act(settings, scene, protected=protected)
 
     with held(place(settings, HELD)) as write:
@@ -239,8 +207,8 @@ def measured(template: Path, scene: str, *, protected: bool) -> tuple[list[str],
         told, settings = Path(scratch, "told"), Settings.from_env({"NOMIC_DIR": str(folder)})
 
         def work() -> None:
-            boundaries = Boundaries(0)
-            sys.setprofile(boundaries)
+            boundaries = Boundaries()
+            boundaries.watch(BOUNDARIES, function=STEP)
             act(settings, scene, protected=protected)
             sys.setprofile(None)
             told.write_text("\n".join(boundaries.passed))
