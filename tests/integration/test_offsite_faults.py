@@ -147,7 +147,7 @@ def test_nobody_there_is_an_error_and_no_reason_to_take_no_backups(s3_machine: M
     assert [outcome.entry for outcome in ship(s3_machine.settings())] == [first, second]
 
 
-def test_a_missing_bucket_and_a_wrong_secret_say_what_to_do(s3_machine: Machine) -> None:
+def test_a_missing_bucket_and_a_wrong_key_say_what_to_do(s3_machine: Machine) -> None:
     """Once each, without a second attempt."""
     s3_machine.back_up()
     endpoint = s3_machine.environ["ARAGORA_OFFSITE_ENDPOINT"]
@@ -157,6 +157,9 @@ def test_a_missing_bucket_and_a_wrong_secret_say_what_to_do(s3_machine: Machine)
     [denied] = errors_of(s3_machine, endpoint, ARAGORA_OFFSITE_SECRET_ACCESS_KEY="wrong")
     assert isinstance(denied, AccessDeniedError)
     assert "403 SignatureDoesNotMatch" in denied.problem
+    [unknown] = errors_of(s3_machine, endpoint, ARAGORA_OFFSITE_ACCESS_KEY_ID="nobody")
+    assert isinstance(unknown, AccessDeniedError)
+    assert "ARAGORA_OFFSITE_ACCESS_KEY_ID" in unknown.hint
 
 
 @pytest.mark.parametrize(

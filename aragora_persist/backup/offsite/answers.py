@@ -23,6 +23,8 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _SYSTEM_SAYS = re.compile(r'message: "([^"]+)"|lookup address information: ([^"]+)"|(?:: )?([^:\n]+) \(os error \d+\)')
 _DENIED = {401, 403}
 _MISSING = 404
+_ABSENT = {"", "NoSuchKey", "NoSuchBucket"}
+"""What such an answer says of what was asked for; some servers give it of a key that they do not know."""
 _UNKNOWN_METHOD = 501
 _BUSY = {408, 409, 425, 429}
 _FIRST_OF_SERVER_FAULTS = 500
@@ -51,7 +53,7 @@ def translated(error: Exception, target: str, server: str) -> PersistError:
 
 def _of_answer(status: int, code: str, target: str) -> PersistError:
     said = f"the server answers {status} {code}".rstrip()
-    if status == _MISSING:
+    if status == _MISSING and code in _ABSENT:
         bucket = code == "NoSuchBucket"
         hint = "make it, or correct ARAGORA_OFFSITE_URL" if bucket else ""
         return NotFoundError(_OPERATION, target, "there is no such bucket" if bucket else "is not there", hint=hint)
@@ -59,7 +61,7 @@ def _of_answer(status: int, code: str, target: str) -> PersistError:
     meanings: tuple[tuple[bool, type[PersistError], str], ...] = (
         (code == "RequestTimeTooSkewed", AccessDeniedError, "set this machine's clock"),
         (code in _WRONG_REGION, AccessDeniedError, "set ARAGORA_OFFSITE_REGION to the region of the bucket"),
-        (status in _DENIED, AccessDeniedError, _KEYS),
+        (status in _DENIED or status == _MISSING, AccessDeniedError, _KEYS),
         (status == _UNKNOWN_METHOD, UnsupportedError, "the server must know conditional writes (If-None-Match)"),
         (busy, UnreachableError, _LATER),
         (True, StorageError, ""),
