@@ -45,14 +45,12 @@ def test_a_stack_from_up_to_delete_data(
     check_imports(stack, clone)
     check_strangers(stack)
     _compare_newest_backup(stack)
-    with stack.pulumi() as pulumi:
-        assert changes(pulumi.up(color="never").summary.resource_changes) == {}
     _kill_first_process(stack, python_image)
     kill_the_sender(stack, python_image)
     _remove_container(stack)
     tree = _copy_of_tree(tmp_path)
     _edit_applied_migration(stack, tree)
-    _add_column_by_hand(stack)
+    _add_column_by_hand(stack, tree)
     _break_image(stack, tree)
     assert _edit_image(stack, tree) != release
     _down_and_up(stack)
@@ -118,9 +116,9 @@ def _compare_newest_backup(stack: RunningStack) -> None:
         newest = _newest_backups(stack)
         return all(newest[name] != taken[name] for name in taken)
 
-    wait_for(all_newer, "the sidecar's next backups")
     stack.run("supabase/backup", "aragora-persist", "backup", "--db", "supabase")
     stack.run("supabase/backup", "aragora-persist", "drill", "--db", "supabase")
+    wait_for(all_newer, "the sidecar's next backups")  # which it has taken meanwhile
     for name in ("outbox", "replay", "users"):
         scratch = f"/tmp/{name}.db"  # noqa: S108 - the container's own
         stack.run("sqlite/backup", "aragora-persist", "restore", name, "--to", scratch)
@@ -137,7 +135,7 @@ def _newest_backups(stack: RunningStack) -> dict[str, str]:
 
 
 def _kill_first_process(stack: RunningStack, python_image: str) -> None:
-    """Kill the service's first process from the host; the engine starts it again without anybody's help."""
+    """Kill the service's first process from the host; the engine starts it again, and a second `up` changes nothing."""
     service = stack.container("sqlite")
     pid, started = service.attrs["State"]["Pid"], service.attrs["State"]["StartedAt"]
     # Through a container that sees the host's processes: the test's user need not be root.
@@ -147,7 +145,7 @@ def _kill_first_process(stack: RunningStack, python_image: str) -> None:
     wait_for(lambda: stack.container("sqlite").attrs["State"]["StartedAt"] != started, "a new start")
     stack.wait_healthy("sqlite")
     with stack.pulumi() as pulumi:
-        assert changes(pulumi.preview(color="never").change_summary) == {}
+        assert changes(pulumi.up(color="never").summary.resource_changes) == {}
 
 
 def _remove_container(stack: RunningStack) -> None:
@@ -175,11 +173,14 @@ def _edit_applied_migration(stack: RunningStack, tree: Path) -> None:
     first.write_text(whole)
 
 
-def _add_column_by_hand(stack: RunningStack) -> None:
-    """Change a table behind everybody's back: the preview names what is different, and changes nothing."""
+def _add_column_by_hand(stack: RunningStack, tree: Path) -> None:
+    """Change a table behind everybody's back: the preview names what is different, and changes nothing.
 
-    def preview() -> str:
-        with stack.pulumi() as pulumi:
+    Nor does one of a tree in which only what is in no image was edited.
+    """
+
+    def preview(root: Path) -> str:
+        with stack.pulumi(root) as pulumi:
             previewed = pulumi.preview(color="never")
         assert changes(previewed.change_summary) == {}
         return previewed.stdout + previewed.stderr
@@ -187,9 +188,10 @@ def _add_column_by_hand(stack: RunningStack) -> None:
     drift = "drift: public.nomic_cycles: column by_hand"
     with closing(psycopg.connect(stack.supabase_env()["SUPABASE_DB_URL"], autocommit=True)) as database:
         database.execute("ALTER TABLE nomic_cycles ADD COLUMN by_hand text")
-        assert drift in preview()
+        assert drift in preview(ROOT)
         database.execute("ALTER TABLE nomic_cycles DROP COLUMN by_hand")
-    assert "drift" not in preview()
+    (tree / "README.md").write_text("Not part of the image.")
+    assert "drift" not in preview(tree)
 
 
 def _break_image(stack: RunningStack, tree: Path) -> None:
@@ -222,9 +224,6 @@ def _append(file: Path, line: str) -> None:
 def _edit_image(stack: RunningStack, tree: Path) -> str:
     """Edit a file of the image; the preview tells what `up` then replaces, and the rest stays. Return the release."""
     before, volumes = stack.ids(), stack.left()["volumes"]
-    (tree / "README.md").write_text("Not part of the image.")
-    with stack.pulumi(tree) as pulumi:
-        assert changes(pulumi.preview(color="never").change_summary) == {}
     _append(tree / "aragora_persist" / "__init__.py", "EDITED = 2")
     with stack.pulumi(tree) as pulumi:
         foretold = changes(pulumi.preview(color="never").change_summary)
