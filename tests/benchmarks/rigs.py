@@ -1,4 +1,4 @@
-"""Runs the scripts of rigs in their short form, for the tests beside it."""
+"""Runs the scripts of rigs and benchmarks in their short form, for the tests beside it."""
 
 from __future__ import annotations
 
@@ -27,3 +27,13 @@ def rounds(option: str, count: int, *, unprotected: bool) -> tuple[str, ...]:
     How many those are is a matter of chance and of the machine. A rig that needs more than our bound sees nothing.
     """
     return (option, str(_MOST), "--unprotected", "--until-wrong") if unprotected else (option, str(count))
+
+
+def figures(script: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run a benchmark, which fails where what it made is not right, and return every figure."""
+    path = folder / "figures.json"
+    command = [sys.executable, str(_SCRIPTS / script), *arguments, "--json", str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found

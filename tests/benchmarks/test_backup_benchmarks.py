@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.rigs import figures
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run all of it once; it fails where other rows come back, or a check misses something."""
-    path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    command = [sys.executable, str(ROOT / "scripts" / "bench" / "backups.py"), "--short", "--json", str(path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return figures("bench/backups.py", tmp_path_factory.mktemp("benchmark"), "--short")
 
 
 def test_a_snapshot_finishes_and_is_sound_beside_its_peers(report: dict[str, Any]) -> None:

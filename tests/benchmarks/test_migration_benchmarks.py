@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from aragora_persist.migrations.runner import migrate
+from tests.benchmarks.rigs import figures
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,13 +18,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run all of it once; it fails where one of the two has made something else, or less."""
-    path = tmp_path_factory.mktemp("benchmark") / "report.json"
     sizes = ["--rounds", "1", "--files", "3", "--size-mb", "17"]
-    command = [sys.executable, str(ROOT / "scripts" / "bench" / "migrations.py"), *sizes, "--json", str(path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return figures("bench/migrations.py", tmp_path_factory.mktemp("benchmark"), *sizes)
 
 
 def test_nobody_is_measured_alone(report: dict[str, Any]) -> None:

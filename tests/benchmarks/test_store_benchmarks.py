@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.rigs import figures, run
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run all of it once."""
-    path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    command = [sys.executable, str(ROOT / "scripts" / "bench" / "stores.py"), "--short", "--json", str(path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return figures("bench/stores.py", tmp_path_factory.mktemp("benchmark"), "--short")
 
 
 def test_every_part_has_the_product_and_its_peers(report: dict[str, Any]) -> None:
@@ -49,9 +40,8 @@ def test_the_whole_log_is_streamed(report: dict[str, Any]) -> None:
 
 def test_a_loop_is_measured_beside_a_bare_one() -> None:
     """Both are, in the short form too, and the tasks write meanwhile."""
-    command = [sys.executable, str(ROOT / "scripts" / "bench" / "loop_lag.py"), "--seconds", "0.5", "--most-ms", "1e9"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout)
+    code, found = run("bench/loop_lag.py", "--seconds", "0.5", "--most-ms", "1e9")
 
+    assert code == 0
     assert found["writes_per_s"] > 0
     assert found["bare"].keys() == found["beside_writers"].keys() == {"p50_ms", "p99_ms", "max_ms"}
