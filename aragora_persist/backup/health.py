@@ -46,7 +46,8 @@ class Health:
     def drill_problems(self, objective_s: float, now: datetime) -> Iterator[str]:
         """Say why the backups do not count as proved within this time; nothing where they do."""
         if self.drill is not None and not self.drill.ok:
-            yield f"{self.database}: the last drill failed: {self.drill.backup}: {self.drill.problem}"
+            of = f"{self.drill.backup}: " if self.drill.backup else ""  # there was none to drill
+            yield f"{self.database}: the last drill failed: {of}{self.drill.problem}"
         if self.good_drill is None:
             if self.drill is None:
                 yield f"{self.database}: no drill has restored a backup of it yet"

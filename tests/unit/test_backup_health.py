@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,8 @@ def test_a_failed_drill_is_told_at_once_and_until_a_good_one(settings: Settings)
     drilled(settings, entry, entry.created_at)
     drilled(settings, entry, entry.created_at, "is damaged")
     assert problems(settings, entry.created_at) == [f"tokens: the last drill failed: {entry.id}: is damaged"]
+    drilled(settings, replace(entry, id=""), entry.created_at, problem="there is no backup of it")
+    assert problems(settings, entry.created_at) == ["tokens: the last drill failed: there is no backup of it"]
     drilled(settings, entry, entry.created_at)
     assert problems(settings, entry.created_at) == []
 

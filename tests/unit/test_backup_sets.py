@@ -48,7 +48,7 @@ def test_a_moment_takes_the_newest_run_that_was_over(minute: int, run: str) -> N
 
 def test_a_run_of_before_everything_is_not_guessed() -> None:
     """Neither by a moment nor by a name."""
-    with pytest.raises(NotFoundError, match="at or before"):
+    with pytest.raises(NotFoundError, match="no run of backups at or before 2"):
         choose_set([*FIRST, *SECOND], at=START)
     with pytest.raises(NotFoundError, match="run third"):
         choose_set([*FIRST, *SECOND], run="third")

@@ -58,9 +58,9 @@ def choose_set(backups: Iterable[BackupEntry], *, at: datetime | None = None, ru
     else:
         candidates = sets
     if not candidates:
-        wanted = f"run {run}" if run else f"run at or before {to_text(at)}" if at else "run"
+        wanted = f"run {run} of backups" if run else "run of backups" + (f" at or before {to_text(at)}" if at else "")
         hint = "aragora-persist backups; a single database: aragora-persist restore DB"
-        raise NotFoundError(_OPERATION, "all databases", f"there is no {wanted} of backups", hint=hint)
+        raise NotFoundError(_OPERATION, "all databases", f"there is no {wanted}", hint=hint)
     chosen = candidates[-1]
     if run is None and chosen.absent:
         _refuse_partial(chosen, candidates)
