@@ -2,12 +2,12 @@
 """Kill a process that ships backups, again and again, and look at what off-site offers.
 
 A machine has backups, and off-site is a bucket of a real S3 server, or with ``--folder`` a folder. A process ships
-until it gets SIGKILL at a random moment, of a while that becomes longer where a kill came before the first part, and
-shorter where it came too late; the next one goes on. After each kill whatever is newly listed as whole is read, and
-must be what was shipped; what is recorded here as shipped must be listed. When all was shipped there is a new backup;
-now and then the records of the last two are lost. In the end one more process ships undisturbed: then every backup is
-there, once, and nothing else. With ``--unprotected`` the line that makes a backup comes before its parts: that shows
-that this rig finds what should not be there. ``--until-wrong`` ends the kills with the first such thing.
+until it gets SIGKILL at a random moment, of a while that becomes longer where nothing had come of it yet, and shorter
+where all had been done; the next one goes on. After each kill whatever is newly listed as whole is read, and must be
+what was shipped; what is recorded here as shipped must be listed. When all was shipped there is a new backup; now and
+then the records of the last two are lost. In the end one more process ships undisturbed: then every backup is there,
+once, and nothing else. With ``--unprotected`` the line that makes a backup comes before its parts: that shows that this
+rig finds what should not be there. ``--until-wrong`` ends the kills with the first such thing.
 
 Prints a report in JSON. Exit code 0: nothing was wrong; 1: something was. All lies in a scratch folder that goes.
 """
@@ -49,7 +49,6 @@ FORGETS_EVERY = 9
 FORGOTTEN = 2
 FIRST_LONGEST_S = 0.08
 LONGER = 1.5
-NOTHING_SHIPPED = "before the first part"
 ALL_SHIPPED = "when all were shipped"
 
 
@@ -109,14 +108,15 @@ class Rig:
         self._settings.nomic_dir.mkdir()
         entries = [self._back_up() for _ in range(FIRST_BACKUPS)]
         for number in rounds(kills, self._wrong, until_wrong=until_wrong):
+            before = self._done()
             landed = self._ship_and_kill()
             self._landed[landed] += 1
             self._judge(f"kill {number + 1}")
-            if landed == NOTHING_SHIPPED:
-                self._longest_s *= LONGER
             if landed == ALL_SHIPPED:
                 self._longest_s /= LONGER
                 entries.append(self._back_up())
+            elif self._done() == before:
+                self._longest_s *= LONGER
             if number % FORGETS_EVERY == FORGETS_EVERY - 1:
                 self._forget_shipments()
         self._finish(entries)
@@ -139,6 +139,10 @@ class Rig:
         lines = catalog.read_bytes().splitlines(keepends=True)
         shipped = [line for line in lines if b'"kind": "shipped"' in line]
         catalog.write_bytes(b"".join(line for line in lines if line not in shipped[-FORGOTTEN:]))
+
+    def _done(self) -> tuple[set[str], set[str]]:
+        """Return what is off-site, and what is recorded as shipped."""
+        return set(Objects(self._settings).listing()), set(Catalog(self._settings.backup_dir).read().shipments)
 
     def _ship_and_kill(self) -> str:
         before = Catalog(self._settings.backup_dir).read().shipments
@@ -166,7 +170,7 @@ class Rig:
             return "between the line and the record"
         if any(name.startswith(layout.parts_folder(waiting)) for name in known):
             return "between the parts of a backup"
-        return "between two backups" if state.shipments != before else NOTHING_SHIPPED
+        return "between two backups" if state.shipments != before else "before the first part"
 
     def _judge(self, when: str) -> None:
         for problem in self._problems():
