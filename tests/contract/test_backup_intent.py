@@ -95,3 +95,16 @@ def test_where_nobody_can_ask_who_has_a_file_open_it_is_not_moved(
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.raises(StorageError, match="no process can be started"):
         refuse_holders(path, 0.0)
+
+
+def test_who_is_killed_while_asking_has_not_said_that_nobody_has_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged file is not moved on the word of a process that did not come to give its answer."""
+    path = tmp_path / "users.db"
+    path.write_bytes(b"no database" * 1000)
+    (program := tmp_path / "python").write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(BusyError, match="has it open"):
+        refuse_holders(path, 0.0)
